@@ -1,0 +1,296 @@
+"""The life of a run: facts in, transitions out.
+
+Every function takes the run as it is, one fact, and the time, and returns the transition that follows, or None when
+the fact is stale (a fenced attempt's late word, a second report of the same thing, a wish that came too late).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from runyard.core.events import Event, EventKind
+from runyard.core.reasons import RULES, Fault, Reason, sentence
+from runyard.core.run import (
+    HOLDS_SLOT,
+    Attempt,
+    Ending,
+    Finished,
+    Run,
+    Running,
+    Starting,
+    State,
+    StateName,
+    StopCause,
+    Stopping,
+    Storing,
+    Waiting,
+)
+
+
+class Command(StrEnum):
+    """What the executor is asked to do after a transition."""
+
+    launch = "launch"
+    stop = "stop"
+    store = "store"
+    stop_storing = "stop_storing"
+    release = "release"
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A run as it was and as it becomes, with the events to record and the commands to give once that is durable.
+
+    ``settled``: the attempt whose slot was released by this transition, for the ledger.
+    """
+
+    before: Run
+    after: Run
+    events: tuple[Event, ...]
+    commands: tuple[Command, ...] = ()
+    settled: Attempt | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """The exit record of an attempt as its shim wrote it. ``at_ms``: when the program was gone, by the node's clock."""
+
+    at_ms: int
+    exit_code: int | None
+    signal: int | None
+    cause: StopCause | None = None
+    oom_kills: int = 0
+    launch_error: str | None = None
+    log_bytes: int = 0
+    tamper_proof: bool = False
+    peak_memory_mib: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Budget of new attempts after the platform's own faults, and the back-off before each (doubling, capped)."""
+
+    platform_attempts: int = 3
+    first_backoff_ms: int = 1_000
+    longest_backoff_ms: int = 300_000
+
+    def backoff_ms(self, failures: int) -> int:
+        """Milliseconds to wait after the ``failures``-th fault (from 1)."""
+        return min(self.longest_backoff_ms, self.first_backoff_ms * 2 ** min(max(0, failures - 1), 30))
+
+
+def _event(run: Run, kind: EventKind, now: int, attempt: int | None = None, **body: object) -> Event:
+    return Event(kind, run.id, run.account_id, now, attempt, body)
+
+
+def _move(run: Run, state: State, **changes: object) -> Run:
+    return replace(run, state=state, version=run.version + 1, **changes)  # pyright: ignore[reportArgumentType]  # replace() is untyped for kwargs
+
+
+def _with_attempt(run: Run, attempt: Attempt) -> tuple[Attempt, ...]:
+    return (*run.attempts[:-1], attempt)
+
+
+def _current(run: Run, number: int) -> Attempt | None:
+    attempt = run.attempt
+    return attempt if attempt is not None and attempt.number == number and run.state_name in HOLDS_SLOT else None
+
+
+def assign(run: Run, node_id: str, slots: tuple[int, ...], now: int) -> Transition | None:
+    """A slot is assigned: a new attempt begins."""
+    if not isinstance(run.state, Waiting):
+        return None
+    attempt = Attempt(len(run.attempts) + 1, node_id, slots, assigned_ms=now)
+    after = _move(run, Starting(), attempts=(*run.attempts, attempt))
+    event = _event(run, EventKind.assigned, now, attempt.number, node=node_id, slots=list(slots))
+    return Transition(run, after, (event,), (Command.launch,))
+
+
+def begun(run: Run, number: int, at_ms: int, now: int) -> Transition | None:
+    """The program has begun."""
+    attempt = _current(run, number)
+    if attempt is None or attempt.started_ms is not None:
+        return None
+    started = min(max(at_ms, attempt.assigned_ms), now)
+    state = run.state if isinstance(run.state, Stopping) else Running()
+    after = _move(run, state, attempts=_with_attempt(run, replace(attempt, started_ms=started)))
+    return Transition(run, after, (_event(run, EventKind.running, now, number, started_at=started),))
+
+
+def stop(run: Run, cause: StopCause, now: int) -> Transition | None:
+    """Somebody wants the run to stop. A waiting run ends at once, a storing one keeps what is stored."""
+    state = run.state
+    if isinstance(state, Waiting):
+        ending = Ending(StateName.canceled, Reason.canceled)
+        return _finish(run, ending, now, settled_commands=(Command.release,) if run.attempts else ())
+    if isinstance(state, Starting | Running):
+        after = _move(run, Stopping(cause, now))
+        number = run.attempts[-1].number
+        return Transition(
+            run, after, (_event(run, EventKind.stopping, now, number, cause=cause.value),), (Command.stop,)
+        )
+    if isinstance(state, Storing) and cause is StopCause.cancel:
+        note = "Canceled while storing: what was stored by then is kept, the rest is not in the bucket."
+        ending = replace(state.ending, outcome=StateName.canceled)
+        return _finish(run, ending, now, note=note, settled_commands=(Command.stop_storing, Command.release))
+    return None
+
+
+def judge(record: Exit) -> Ending:
+    """Read an exit record: outcome and reason. The first cause decides; out of memory comes from the kernel's count."""
+    code, signal = record.exit_code, record.signal
+    if record.launch_error is not None:
+        return Ending(StateName.failed, Reason.launch_failed, detail=record.launch_error)
+    if record.cause is StopCause.cancel:
+        return Ending(StateName.canceled, Reason.canceled, code, signal)
+    if record.cause is StopCause.preempt:
+        return Ending(StateName.failed, Reason.preempted, code, signal)
+    if record.cause is StopCause.prune:
+        return Ending(StateName.completed, Reason.pruned, code, signal)
+    if record.cause is StopCause.fenced:
+        return Ending(StateName.failed, Reason.node_lost, code, signal)
+    if record.cause is StopCause.time_limit:
+        return Ending(StateName.failed, Reason.time_limit, code, signal)
+    if code == 0:
+        return Ending(StateName.completed, Reason.finished, 0)
+    if record.oom_kills > 0:
+        return Ending(StateName.failed, Reason.out_of_memory, code, signal)
+    return Ending(StateName.failed, *_by_status(code, signal))
+
+
+def _by_status(code: int | None, signal: int | None) -> tuple[Reason, int | None, int | None]:
+    if signal is not None:
+        return Reason.killed_by_signal, code, signal
+    if code == 127:
+        return Reason.command_not_found, code, None
+    if code == 126:
+        return Reason.not_executable, code, None
+    if code is not None and 128 < code < 128 + 65:
+        return Reason.killed_by_signal, code, code - 128  # bash reports a child's signal n as 128 + n (bash(1))
+    return Reason.nonzero_exit, code, None
+
+
+def ended(run: Run, number: int, record: Exit, policy: RetryPolicy, now: int) -> Transition | None:
+    """The program is gone: the slot is released, and the run stores its results or waits for another attempt."""
+    attempt = _current(run, number)
+    if attempt is None:
+        return None
+    released = min(max(record.at_ms, attempt.started_ms or attempt.assigned_ms), now)
+    closed = replace(
+        attempt,
+        released_ms=released,
+        ending=judge(record),
+        log_bytes=record.log_bytes,
+        tamper_proof=record.tamper_proof,
+        peak_memory_mib=record.peak_memory_mib,
+    )
+    return _close(run, closed, policy, now)
+
+
+def lost(run: Run, number: int, reason: Reason, detail: str, policy: RetryPolicy, now: int) -> Transition | None:
+    """The attempt cannot be heard of again (its shim, node or machine died): the platform's fault."""
+    attempt = _current(run, number)
+    if attempt is None:
+        return None
+    ending = Ending(StateName.failed, reason, detail=detail)
+    if isinstance(run.state, Stopping) and run.state.cause is StopCause.cancel:
+        ending = Ending(StateName.canceled, Reason.canceled, detail=detail)
+    return _close(run, replace(attempt, released_ms=now, ending=ending), policy, now)
+
+
+def _close(run: Run, attempt: Attempt, policy: RetryPolicy, now: int) -> Transition:
+    ending = attempt.ending
+    assert ending is not None
+    attempts = _with_attempt(run, attempt)
+    body = {"reason": ending.reason.value, "fault": RULES[ending.reason].fault.value,
+            "exit_code": ending.exit_code, "signal": ending.signal, "released_at": attempt.released_ms}  # fmt: skip
+    ended_event = _event(run, EventKind.attempt_ended, now, attempt.number, **body)
+    if _may_retry(run, attempts, policy):
+        failures = sum(1 for a in attempts if a.ending is not None and _fault(a.ending) is Fault.platform)
+        not_before = now + (policy.backoff_ms(failures) if _fault(ending) is Fault.platform else 0)
+        after = _move(run, Waiting(not_before, ending), attempts=attempts)
+        requeued = _event(run, EventKind.requeued, now, attempt.number, not_before=not_before)
+        return Transition(run, after, (ended_event, requeued), (), attempt)
+    after = _move(run, Storing(ending), attempts=attempts, finished_ms=attempt.released_ms)
+    storing = _event(run, EventKind.storing, now, attempt.number)
+    return Transition(run, after, (ended_event, storing), (Command.store,), attempt)
+
+
+def _fault(ending: Ending) -> Fault:
+    return RULES[ending.reason].fault
+
+
+def _may_retry(run: Run, attempts: tuple[Attempt, ...], policy: RetryPolicy) -> bool:
+    ending = attempts[-1].ending
+    if ending is None or ending.outcome is not StateName.failed or not RULES[ending.reason].retry:
+        return False
+    if isinstance(run.state, Stopping) and run.state.cause is StopCause.cancel:
+        return False
+    fault = _fault(ending)
+    if fault is Fault.none:
+        return True
+    same = sum(1 for a in attempts if a.ending is not None and _fault(a.ending) is fault)
+    return same <= (policy.platform_attempts if fault is Fault.platform else run.max_retries)
+
+
+def staged(run: Run, node_id: str, now: int) -> Transition | None:
+    """Code and data are ready on a node."""
+    if not isinstance(run.state, Waiting) or run.ready_on is not None:
+        return None
+    after = _move(run, run.state, ready_on=node_id, staged_ms=now)
+    return Transition(run, after, (_event(run, EventKind.staged, now, node=node_id),))
+
+
+def staging_failed(run: Run, reason: Reason, detail: str, now: int) -> Transition | None:
+    """Code or data cannot be had: the evidence is stored, no slot was ever held."""
+    if not isinstance(run.state, Waiting):
+        return None
+    after = _move(run, Storing(Ending(StateName.failed, reason, detail=detail)), finished_ms=now)
+    event = _event(run, EventKind.staging_problem, now, reason=reason.value, detail=detail)
+    return Transition(run, after, (event, _event(run, EventKind.storing, now)), (Command.store,))
+
+
+def stored(run: Run, now: int, objects: int, size: int) -> Transition | None:
+    """Everything is in the results bucket, its manifest object last: the run is final."""
+    if not isinstance(run.state, Storing):
+        return None
+    return _finish(run, run.state.ending, now, stored=(objects, size), settled_commands=(Command.release,))
+
+
+def store_failed(run: Run, detail: str, now: int, *, denied: bool) -> Transition | None:
+    """One try at storing failed. Results are tried again for as long as it takes; where no program ever ran and the
+    store says no, there is nothing to wait for."""
+    if not isinstance(run.state, Storing):
+        return None
+    if denied and not run.attempts:
+        note = f"The evidence could not be stored in the results bucket ({detail}); `logs` shows it."
+        return _finish(run, run.state.ending, now, note=note, settled_commands=(Command.release,))
+    state = replace(run.state, problem=detail, tries=run.state.tries + 1)
+    event = _event(run, EventKind.store_problem, now, detail=detail, tries=state.tries)
+    return Transition(run, _move(run, state), (event,))
+
+
+def _finish(
+    run: Run,
+    ending: Ending,
+    now: int,
+    *,
+    note: str = "",
+    stored: tuple[int, int] | None = None,
+    settled_commands: tuple[Command, ...] = (),
+) -> Transition:
+    changes: dict[str, object] = {"finished_ms": now if run.finished_ms is None else run.finished_ms}
+    if stored is not None:
+        changes["stored_ms"] = now
+    after = _move(run, Finished(ending, note), **changes)
+    body: dict[str, object] = {"state": ending.outcome.value, "reason": ending.reason.value,
+                               "fault": _fault(ending).value, "exit_code": ending.exit_code}  # fmt: skip
+    if stored is not None:
+        body |= {"objects": stored[0], "bytes": stored[1]}
+    return Transition(run, after, (_event(run, EventKind.finished, now, **body),), settled_commands)
+
+
+def sentence_of(ending: Ending) -> str:
+    """The sentence for people about an ending."""
+    return sentence(ending.reason, exit_code=ending.exit_code, signal=ending.signal, detail=ending.detail)

@@ -1,0 +1,105 @@
+"""What runs ask for and machines have: GPUs, CPUs and memory, and the named compute configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """An amount of GPUs (slots), CPU (milli-CPUs: 1000 is one core) and memory (MiB)."""
+
+    gpus: int = 0
+    cpu_millis: int = 0
+    memory_mib: int = 0
+
+    def __add__(self, other: Resources) -> Resources:
+        return Resources(self.gpus + other.gpus, self.cpu_millis + other.cpu_millis, self.memory_mib + other.memory_mib)
+
+    def __sub__(self, other: Resources) -> Resources:
+        return Resources(self.gpus - other.gpus, self.cpu_millis - other.cpu_millis, self.memory_mib - other.memory_mib)
+
+    def fits_in(self, room: Resources) -> bool:
+        """Tell whether each amount is at most that of ``room``."""
+        return self.gpus <= room.gpus and self.cpu_millis <= room.cpu_millis and self.memory_mib <= room.memory_mib
+
+    def floored(self) -> Resources:
+        """The same with negative amounts raised to zero."""
+        return Resources(max(0, self.gpus), max(0, self.cpu_millis), max(0, self.memory_mib))
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Price in micro-units of money for an hour of one GPU, one CPU and one GB (1024 MiB) of memory."""
+
+    gpu_hour: int = 0
+    cpu_hour: int = 0
+    gb_hour: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ComputeConfiguration:
+    """A named size. ``resources`` is for one node (learner) of a run."""
+
+    name: str
+    resources: Resources
+
+
+def _sizes(*rows: tuple[str, int, int, int]) -> Mapping[str, ComputeConfiguration]:
+    return MappingProxyType(
+        {name: ComputeConfiguration(name, Resources(gpus, cpus * 1000, gb * 1024)) for name, gpus, cpus, gb in rows}
+    )
+
+
+DEFAULT_CONFIGURATIONS: Final = _sizes(
+    ("small", 1, 6, 12),
+    ("medium", 2, 12, 24),
+    ("large", 4, 24, 48),
+    ("k80", 1, 4, 24),
+    ("k80x2", 2, 8, 48),
+    ("k80x4", 4, 16, 96),
+    ("p100", 1, 8, 24),
+    ("p100x2", 2, 16, 48),
+    ("v100", 1, 26, 24),
+    ("v100x2", 2, 52, 48),
+    ("cpu", 0, 1, 2),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A request made to fit the largest machine there is.
+
+    ``notes`` are sentences for the run's page, one for each amount that was scaled;
+    ``refusal`` is set, and the rest void, when the request can never be met.
+    """
+
+    resources: Resources
+    notes: tuple[str, ...] = ()
+    refusal: str | None = None
+
+
+def fit(request: Resources, machine: Resources, *, logical_gpus: bool) -> Fitted:
+    """Scale ``request`` to a ``machine``, or refuse it.
+
+    Too few GPUs is a refusal. CPUs and memory are scaled: to the whole machine, or, where GPUs are only logical
+    (a machine without any), to the share of it that the asked slots are.
+    """
+    if request.gpus > machine.gpus:
+        return Fitted(
+            request,
+            refusal=f"The run asks for {request.gpus} GPUs and the largest machine has {machine.gpus}: "
+            f"ask for {machine.gpus} or fewer, or add a machine.",
+        )
+    share_of, share = (machine.gpus, request.gpus) if logical_gpus and request.gpus else (1, 1)
+    cpus = min(request.cpu_millis, machine.cpu_millis * share // share_of)
+    memory = min(request.memory_mib, machine.memory_mib * share // share_of)
+    notes: list[str] = []
+    if cpus < request.cpu_millis:
+        notes.append(f"CPUs scaled from {request.cpu_millis / 1000:g} to {cpus / 1000:g}, what this machine can give.")
+    if memory < request.memory_mib:
+        notes.append(f"Memory scaled from {request.memory_mib} to {memory} MiB, what this machine can give.")
+    return Fitted(Resources(request.gpus, cpus, memory), tuple(notes))

@@ -1,0 +1,1 @@
+"""Scheduling: a snapshot in, a plan out. Every "no" carries its reason."""

@@ -1,0 +1,104 @@
+"""Where runs are executed, as idempotent requests; what happened comes back as facts to the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from runyard.core.run import StopCause
+from runyard.core.spec import Credentials, Location
+from runyard.ports.objects import ObjectEntry
+
+
+@dataclass(frozen=True, slots=True)
+class DataPart:
+    """One data reference of a transfer plan: where from, what (keys, sizes, etags), with which credentials.
+
+    ``entries`` is empty for host paths (:attr:`StoreKind.volume`), which the node reads in place.
+    """
+
+    location: Location
+    entries: tuple[ObjectEntry, ...]
+    credentials: Credentials | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StageRequest:
+    """Make the code and data of a spec ready on a node."""
+
+    node_id: str
+    spec_id: int
+    code_sha256: str | None
+    data: tuple[DataPart, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchRequest:
+    """Everything a node needs to start one attempt, secrets included (they are handed over, never written down).
+
+    ``command`` has its placeholders filled. ``member_number`` gives the user id. ``stage`` lets the node stage again
+    should it have lost what was ready.
+    """
+
+    node_id: str
+    run_id: str
+    attempt: int
+    name: str
+    command: str
+    parameters: str
+    env: Mapping[str, str]
+    secret_env: Mapping[str, str] = field(repr=False)
+    member_number: int
+    gpus: int
+    slots: tuple[int, ...]
+    cpu_millis: int
+    memory_mib: int
+    max_runtime_ms: int | None
+    grace_ms: int
+    outputs: tuple[str, ...]
+    stage: StageRequest
+    results: Location
+    results_credentials: Credentials | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRequest:
+    """Store the results of a run. ``attempt`` 0: no program ever began, there is only the evidence of staging."""
+
+    node_id: str
+    run_id: str
+    spec_id: int
+    attempt: int
+    earlier_attempts: tuple[int, ...]
+    outputs: tuple[str, ...]
+    results: Location
+    credentials: Credentials | None = field(default=None, repr=False)
+
+
+class Executor(Protocol):
+    """Requests to nodes. Each may be given again at any time and then does nothing new; none waits for its outcome."""
+
+    def stage(self, request: StageRequest) -> None:
+        """Fetch and unpack."""
+        ...
+
+    def launch(self, request: LaunchRequest) -> None:
+        """Start the program."""
+        ...
+
+    def stop(self, node_id: str, run_id: str, attempt: int, cause: StopCause, grace_ms: int) -> None:
+        """End the program: SIGTERM, the grace, SIGKILL."""
+        ...
+
+    def store(self, request: StoreRequest) -> None:
+        """Upload results, logs and evidence."""
+        ...
+
+    def stop_storing(self, node_id: str, run_id: str) -> None:
+        """Give up storing; what is stored stays."""
+        ...
+
+    def release(self, node_id: str, run_id: str) -> None:
+        """The run is final: its folders may go."""
+        ...

@@ -1,0 +1,340 @@
+"""The store of record: runs, events, ledger, accounts. Synchronous; every write is one durable transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from runyard.core.account import Account, Member, Principal, Scope
+from runyard.core.events import EventKind, Recorded
+from runyard.core.lifecycle import Transition
+from runyard.core.metering import LedgerEntry
+from runyard.core.resources import Resources
+from runyard.core.run import Run, StateName
+from runyard.core.scheduling.snapshot import QueueClass
+from runyard.core.spec import Connection, RunSpec, StoreKind
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRecord:
+    """A token as it is kept: only the SHA-256 digest (hex) of its text. ``hint``: its first characters, for lists."""
+
+    id: str
+    digest: str
+    hint: str
+    scope: Scope
+    account_id: str
+    member_id: str
+    name: str
+    created_ms: int
+    node_id: str | None = None
+    expires_ms: int | None = None
+    revoked_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionRecord:
+    """A stored connection of an account; ``sealed`` holds its credentials encrypted, None when it has none."""
+
+    account_id: str
+    name: str
+    kind: StoreKind
+    connection: Connection
+    created_ms: int
+    sealed: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A model definition that was uploaded: SHA-256 (hex) of the zip, its size in bytes.
+
+    ``mentions_config``: whether any file in it mentions ``config.json``; None when nobody looked.
+    """
+
+    account_id: str
+    sha256: str
+    size: int
+    created_ms: int
+    mentions_config: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """Runs of one manifest, to be accepted together or not at all.
+
+    ``ids``, ``parameters`` (JSON objects as text) and ``names`` have one entry a run. ``notes`` are sentences for
+    every run's page. ``append_args``: hyper-parameters are appended to the command. ``provenance``: git commit,
+    client and the like, as the client told. An idempotency key is (account, key), with a digest of the request.
+    """
+
+    account_id: str
+    member_id: str
+    spec: RunSpec
+    resources: Resources
+    ids: tuple[str, ...]
+    names: tuple[str, ...]
+    parameters: tuple[str, ...]
+    now_ms: int
+    code_sha256: str | None = None
+    sealed: bytes | None = field(default=None, repr=False)
+    append_args: bool = False
+    notes: tuple[str, ...] = ()
+    provenance: Mapping[str, object] = field(default_factory=dict[str, object])
+    idempotency_key: str | None = None
+    request_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSpec:
+    """What the runs of one submission share."""
+
+    id: int
+    account_id: str
+    spec: RunSpec
+    code_sha256: str | None
+    append_args: bool
+    provenance: Mapping[str, object]
+    sealed: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RunQuery:
+    """A filter over an account's runs (None: of all accounts), newest first.
+
+    ``before_seq``: continue below this sequence number (the cursor).
+    """
+
+    account_id: str | None
+    states: frozenset[StateName] = frozenset()
+    tag: str | None = None
+    name: str | None = None
+    before_seq: int | None = None
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A machine that executes runs. ``total``: what it offers; ``gpu_names`` one a slot; ``logical``: GPUs are only
+    slots without a device. ``connected``: its stream is open now. ``closed``: why nothing may start on it."""
+
+    id: str
+    name: str
+    boot_id: str
+    total: Resources
+    gpu_names: tuple[str, ...]
+    logical: bool
+    version: str
+    seen_ms: int
+    connected: bool = False
+    closed: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """An attempt that holds room on a node now."""
+
+    run_id: str
+    attempt: int
+    account_id: str
+    node_id: str
+    slots: tuple[int, ...]
+    resources: Resources
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """Sums over ledger entries of one group. ``group`` is an account, user, day (YYYY-MM-DD) or tag."""
+
+    group: str
+    runs: int
+    attempts: int
+    gpu_ms: int
+    cpu_ms: int
+    gb_ms: int
+    cost: int
+    waste_gpu_ms: int
+
+
+class Store(Protocol):
+    """The store of record. Methods that change something commit before they return, or change nothing."""
+
+    # accounts, members, tokens
+    def ensure_account(self, account: Account) -> Account:
+        """Create the account unless one of that id is there; returns what is there."""
+        ...
+
+    def ensure_member(self, member_id: str, account_id: str, name: str) -> Member:
+        """Create the member, with the next free number, unless one of that id is there; returns what is there."""
+        ...
+
+    def member(self, member_id: str) -> Member | None: ...
+
+    def account(self, account_id: str) -> Account | None: ...
+
+    def accounts(self) -> Sequence[Account]: ...
+
+    def set_quota(self, account_id: str, gpus: int | None) -> bool:
+        """Set an account's quota; False when there is no such account."""
+        ...
+
+    def set_paused(self, account_id: str | None, paused: bool) -> bool:
+        """Hold or resume an account's queue, or the whole queue (None)."""
+        ...
+
+    def queue_paused(self) -> bool:
+        """Whether the whole queue is held."""
+        ...
+
+    def principal(self, digest: str, now_ms: int) -> Principal | None:
+        """Who a token (by its digest) speaks for; None when unknown, expired or revoked."""
+        ...
+
+    def add_token(self, token: TokenRecord) -> None: ...
+
+    def tokens(self, account_id: str) -> Sequence[TokenRecord]: ...
+
+    def revoke_token(self, account_id: str, token_id: str, now_ms: int) -> bool: ...
+
+    # connections and model definitions
+    def put_connection(self, record: ConnectionRecord) -> None:
+        """Create or replace."""
+        ...
+
+    def connection(self, account_id: str, name: str) -> ConnectionRecord | None: ...
+
+    def connections(self, account_id: str) -> Sequence[ConnectionRecord]: ...
+
+    def delete_connection(self, account_id: str, name: str) -> bool: ...
+
+    def add_definition(self, definition: Definition) -> None:
+        """Record an uploaded model definition; a second time changes nothing but a None ``mentions_config``."""
+        ...
+
+    def definition(self, account_id: str, sha256: str) -> Definition | None: ...
+
+    def definition_known(self, sha256: str) -> bool:
+        """Whether any account has it (for the keeper of the files and for nodes, never told to users)."""
+        ...
+
+    # runs
+    def submit(self, submission: Submission) -> tuple[tuple[str, ...], bool]:
+        """Accept all runs of a submission in one transaction. Returns their ids, and whether this was a replay.
+
+        Runs get consecutive ``seq`` and ``rank`` in the given order, an ``accepted`` event each, and a queue class.
+        With a known idempotency key the ids of the first time are returned; raises ``Conflict`` when the digest of
+        the request differs from the first time's.
+        """
+        ...
+
+    def run(self, run_id: str) -> Run | None: ...
+
+    def runs(self, query: RunQuery) -> Sequence[Run]:
+        """Newest first (descending ``seq``)."""
+        ...
+
+    def run_ids(self, account_id: str | None, prefix: str, limit: int) -> Sequence[str]:
+        """Ids that begin with ``prefix`` (case matters), at most ``limit``."""
+        ...
+
+    def counts(self, account_id: str | None) -> Mapping[StateName, int]:
+        """How many runs are in each state (states without any may be absent)."""
+        ...
+
+    def spec(self, spec_id: int) -> StoredSpec | None: ...
+
+    def apply(self, transitions: Sequence[Transition], ledger: Sequence[LedgerEntry] = ()) -> tuple[bool, ...]:
+        """Apply each transition whose ``before.version`` is still the stored one, all in one transaction.
+
+        Writes the run, its latest attempt, the events (with sequence numbers in the given order) and those ledger
+        entries whose (run, attempt) belongs to an applied transition. Tells for each transition whether it applied.
+        """
+        ...
+
+    def delete_run(self, run_id: str) -> bool:
+        """Remove a final run's row and attempts; its events and ledger entries stay. False when absent or not final."""
+        ...
+
+    def set_rank(self, run_id: str, position: int, now_ms: int) -> bool:
+        """Move a waiting run to ``position`` (from 1) among the waiting runs of its priority, with a ``moved`` event."""
+        ...
+
+    # staging
+    def specs_to_stage(self, limit: int) -> Sequence[int]:
+        """Specs that have waiting runs which are not ready, in the order of the queue."""
+        ...
+
+    def mark_staged(self, spec_id: int, node_id: str, now_ms: int) -> int:
+        """All waiting runs of the spec that are not ready become so (as ``lifecycle.staged``, with an event each)."""
+        ...
+
+    def unstage(self, node_id: str) -> int:
+        """Waiting runs that were ready on the node no longer are (it lost its cache); returns how many."""
+        ...
+
+    def waiting_of_spec(self, spec_id: int, limit: int) -> Sequence[Run]:
+        """Waiting runs of a spec, first in the queue first."""
+        ...
+
+    # scheduling
+    def classes(self, now_ms: int, heads: int) -> Sequence[QueueClass]:
+        """Every class with ready waiting runs, each with its first ``heads`` of them in order of rank. The cost must
+        not grow with the number of waiting runs."""
+        ...
+
+    def holdings(self) -> Sequence[Holding]:
+        """Every attempt that holds room now."""
+        ...
+
+    def ahead_of(self, run: Run) -> int:
+        """How many waiting runs (of all accounts) stand before this one: higher priority, or same and lower rank."""
+        ...
+
+    def waiting_page(self, account_id: str | None, limit: int) -> Sequence[Run]:
+        """The waiting runs in the order of the queue, at most ``limit``."""
+        ...
+
+    def typical_duration_ms(self, spec_id: int, account_id: str) -> int | None:
+        """Median slot time of the last 20 finished attempts of the spec, else of the account; None without any."""
+        ...
+
+    def active_runs(self, node_id: str) -> Sequence[Run]:
+        """Runs that are starting, running, stopping or storing on a node (latest attempt there, or staged there)."""
+        ...
+
+    # nodes
+    def put_node(self, node: Node) -> None:
+        """Create or replace."""
+        ...
+
+    def nodes(self) -> Sequence[Node]: ...
+
+    # events and ledger
+    def events(
+        self,
+        after_seq: int,
+        limit: int,
+        *,
+        account_id: str | None = None,
+        run_id: str | None = None,
+        kinds: frozenset[EventKind] = frozenset(),
+    ) -> Sequence[Recorded]:
+        """Events with ``seq`` > ``after_seq``, ascending."""
+        ...
+
+    def last_seq(self) -> int:
+        """The sequence number of the last committed event, 0 before the first."""
+        ...
+
+    def latest_event_ms(self) -> int:
+        """Time of the latest event, 0 before the first: the clock of a restarted server starts no earlier."""
+        ...
+
+    def ledger(self, run_id: str) -> Sequence[LedgerEntry]: ...
+
+    def usage(self, account_id: str | None, by: str, since_ms: int | None, until_ms: int | None) -> Sequence[UsageRow]:
+        """Sum the ledger by ``account``, ``user``, ``day`` or ``tag`` (an entry counts once for each of its tags)."""
+        ...
+
+    def close(self) -> None: ...

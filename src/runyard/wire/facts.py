@@ -1,0 +1,140 @@
+"""Facts: what a node tells the server. Reported at least once; the server drops what it already knows or has fenced.
+
+``POST /api/v1/node/hello`` takes a :class:`Hello`; ``POST /api/v1/node/facts`` a JSON array of the others and answers
+with an array of as many booleans: False tells the node that the fact was stale, and that the run is none of its
+business any more. Logs go by ``PUT /api/v1/node/logs/{run}/{attempt}/{learner}/{stream}?offset=N`` with raw bytes, which
+answers ``{"size": N}``: the offset to go on from.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+
+class Held(msgspec.Struct, frozen=True):
+    """An attempt that the node has a folder for. ``state``: prepared, running, exited or lost."""
+
+    run: str
+    attempt: int
+    state: str
+
+
+class Hello(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A node introduces itself on every connect.
+
+    ``gpus``: a name for each GPU slot; ``logical``: there is no device behind the slots. ``notes``: sentences on what
+    is not isolated here.
+    """
+
+    name: str
+    boot_id: str
+    version: str
+    gpus: tuple[str, ...]
+    logical: bool
+    cpu_millis: int
+    memory_mib: int
+    held: tuple[Held, ...] = ()
+    staged: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Staged(msgspec.Struct, frozen=True, tag="staged"):
+    """Code and data of a spec are ready. ``fetched``: bytes that had to be fetched."""
+
+    spec: int
+    fetched: int = 0
+
+
+class StageProgress(msgspec.Struct, frozen=True, tag="stage_progress"):
+    """Bytes fetched of the bytes to fetch."""
+
+    spec: int
+    done: int
+    total: int
+
+
+class StageFailed(msgspec.Struct, frozen=True, tag="stage_failed"):
+    """Code or data of a spec cannot be had. ``reason``: a :class:`runyard.core.reasons.Reason`; ``log``: the text of
+    ``load-data.log`` (at most 64 KiB), the evidence."""
+
+    spec: int
+    reason: str
+    detail: str
+    log: str = ""
+
+
+class Began(msgspec.Struct, frozen=True, tag="began"):
+    """The program runs since ``at_ms``."""
+
+    run: str
+    attempt: int
+    at_ms: int
+
+
+class Exited(msgspec.Struct, frozen=True, tag="exited", omit_defaults=True):
+    """The exit record of an attempt. ``launch_error`` is set when the program could not be started."""
+
+    run: str
+    attempt: int
+    at_ms: int
+    exit_code: int | None = None
+    signal: int | None = None
+    cause: str | None = None
+    oom_kills: int = 0
+    launch_error: str | None = None
+    log_bytes: int = 0
+    tamper_proof: bool = False
+    peak_memory_mib: int | None = None
+
+
+class Lost(msgspec.Struct, frozen=True, tag="lost"):
+    """An attempt whose shim left no exit record; nothing of it lives any more.
+
+    ``reason``: shim_lost or machine_restarted."""
+
+    run: str
+    attempt: int
+    reason: str
+    detail: str
+
+
+class Stored(msgspec.Struct, frozen=True, tag="stored"):
+    """Everything is in the results bucket."""
+
+    run: str
+    objects: int
+    size: int
+
+
+class StoreFailed(msgspec.Struct, frozen=True, tag="store_failed"):
+    """One try at storing failed; the node tries again by itself, unless it is told to stop.
+
+    ``denied``: the store gave a definite no (bucket missing, credentials refused)."""
+
+    run: str
+    detail: str
+    denied: bool = False
+
+
+Fact: TypeAlias = Staged | StageProgress | StageFailed | Began | Exited | Lost | Stored | StoreFailed
+
+_encoder = msgspec.json.Encoder()
+_hello = msgspec.json.Decoder(Hello)
+_facts = msgspec.json.Decoder(list[Staged | StageProgress | StageFailed | Began | Exited | Lost | Stored | StoreFailed])
+
+
+def encode(facts: list[Fact] | Hello) -> bytes:
+    """The body of a report."""
+    return _encoder.encode(facts)
+
+
+def decode_facts(body: bytes) -> list[Fact]:
+    """Undo :func:`encode` for facts. Raises ``msgspec.ValidationError`` or ``msgspec.DecodeError``."""
+    return _facts.decode(body)
+
+
+def decode_hello(body: bytes) -> Hello:
+    """Undo :func:`encode` for a hello. Raises ``msgspec.ValidationError`` or ``msgspec.DecodeError``."""
+    return _hello.decode(body)

@@ -1,0 +1,156 @@
+"""Orders: what the server asks of a node. Each is idempotent, and all that still hold are sent again on every connect.
+
+They travel as one JSON object a line on the stream of ``GET /api/v1/node/orders``; ``type`` tells which. Times are
+milliseconds, sizes bytes unless named otherwise. Orders carry credentials: they are held in memory, never on disk.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+
+class Secret(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Credentials of an object store. Its repr shows nothing."""
+
+    access_key_id: str
+    secret_access_key: str
+    session_token: str | None = None
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+
+class Place(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A bucket of a store and a prefix in it.
+
+    ``kind``: ``s3`` (``endpoint_url``, ``region``, ``secret``), ``local`` (the embedded store: read and written
+    through ``/api/v1/node/data/{account}/{bucket}/{key}`` of the server) or ``volume`` (``path``: a folder of the
+    machine, with ``bucket`` a sub-folder of it).
+    """
+
+    kind: str
+    bucket: str
+    prefix: str = ""
+    name: str = ""
+    account: str = ""
+    endpoint_url: str | None = None
+    region: str | None = None
+    path: str | None = None
+    secret: Secret | None = None
+
+
+class Item(msgspec.Struct, frozen=True, array_like=True):
+    """One object to fetch: key below the place's prefix, size in bytes, etag (empty: has none)."""
+
+    key: str
+    size: int
+    etag: str = ""
+
+
+class Part(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One data reference: where and what. ``items`` is empty for volumes, which are read in place."""
+
+    place: Place
+    items: tuple[Item, ...] = ()
+
+
+class Stage(msgspec.Struct, frozen=True, tag="stage", omit_defaults=True):
+    """Make the code and data of a spec ready. ``code``: SHA-256 (hex) of the zip, fetched from
+    ``/api/v1/node/definitions/{code}``; None when the run has no code."""
+
+    spec: int
+    code: str | None = None
+    data: tuple[Part, ...] = ()
+
+
+class Launch(msgspec.Struct, frozen=True, tag="launch", omit_defaults=True):
+    """Start one attempt of a run. ``stage`` is what must be ready (staged again when it no longer is).
+
+    ``parameters``: JSON object text for ``config.json``. ``member``: number of the member, from which the node takes
+    the user id. ``slots``: GPU slot numbers. ``secret_env`` goes to the program alone.
+    """
+
+    run: str
+    attempt: int
+    name: str
+    command: str
+    stage: Stage
+    results: Place
+    parameters: str = "{}"
+    env: dict[str, str] = {}
+    secret_env: dict[str, str] = {}
+    member: int = 1
+    slots: tuple[int, ...] = ()
+    cpu_millis: int = 1000
+    memory_mib: int = 1024
+    max_runtime_ms: int | None = None
+    grace_ms: int = 30_000
+    outputs: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Launch({self.run}/{self.attempt})"
+
+
+class Stop(msgspec.Struct, frozen=True, tag="stop"):
+    """End the program: SIGTERM to its whole tree, the grace, SIGKILL. ``cause`` is written into the exit record."""
+
+    run: str
+    attempt: int
+    cause: str
+    grace_ms: int
+
+
+class Store(msgspec.Struct, frozen=True, tag="store", omit_defaults=True):
+    """Store what the run left behind at ``results`` (below ``<run>/``), logs and evidence included.
+
+    ``attempt`` is the last one, 0 when no program ever began; ``earlier``: attempts whose logs go to ``attempts/N/``.
+    ``outputs``: globs kept from the working directory.
+    """
+
+    run: str
+    spec: int
+    attempt: int
+    results: Place
+    earlier: tuple[int, ...] = ()
+    outputs: tuple[str, ...] = ()
+
+
+class StopStoring(msgspec.Struct, frozen=True, tag="stop_storing"):
+    """Give up storing; what is stored stays."""
+
+    run: str
+
+
+class Release(msgspec.Struct, frozen=True, tag="release"):
+    """The run is final (or no longer this node's): end what may still live of it and remove its folders."""
+
+    run: str
+
+
+class Ping(msgspec.Struct, frozen=True, tag="ping"):
+    """Nothing to do: the stream is alive. Sent at least every ten seconds."""
+
+
+class Resync(msgspec.Struct, frozen=True, tag="resync"):
+    """All orders that still hold have been sent. ``runs``: every run that the server still wants on this node;
+    the node releases any other that it has."""
+
+    runs: tuple[str, ...]
+
+
+Order: TypeAlias = Stage | Launch | Stop | Store | StopStoring | Release | Ping | Resync
+
+_decoder = msgspec.json.Decoder(Stage | Launch | Stop | Store | StopStoring | Release | Ping | Resync)
+_encoder = msgspec.json.Encoder()
+
+
+def encode(order: Order) -> bytes:
+    """One JSON line, newline included."""
+    return _encoder.encode(order) + b"\n"
+
+
+def decode(line: bytes) -> Order:
+    """Undo :func:`encode`. Raises ``msgspec.ValidationError`` or ``msgspec.DecodeError``."""
+    return _decoder.decode(line)
