@@ -203,9 +203,17 @@ def _close(run: Run, attempt: Attempt, policy: RetryPolicy, now: int) -> Transit
     ending = attempt.ending
     assert ending is not None
     attempts = _with_attempt(run, attempt)
-    body = {"reason": ending.reason.value, "fault": RULES[ending.reason].fault.value,
-            "exit_code": ending.exit_code, "signal": ending.signal, "released_at": attempt.released_ms}  # fmt: skip
-    ended_event = _event(run, EventKind.attempt_ended, now, attempt.number, **body)
+    ended_event = _event(
+        run,
+        EventKind.attempt_ended,
+        now,
+        attempt.number,
+        reason=ending.reason.value,
+        fault=_fault(ending).value,
+        exit_code=ending.exit_code,
+        signal=ending.signal,
+        released_at=attempt.released_ms,
+    )
     if _may_retry(run, attempts, policy):
         failures = sum(1 for a in attempts if a.ending is not None and _fault(a.ending) is Fault.platform)
         not_before = now + (policy.backoff_ms(failures) if _fault(ending) is Fault.platform else 0)

@@ -43,7 +43,7 @@ def cost(resources: Resources, duration_ms: int, price: Price) -> int:
 
 
 def settle(run: Run, attempt: Attempt, price: Price) -> LedgerEntry:
-    """The ledger entry of a released attempt. Raises ``ValueError`` when its slot is not released or its end unknown."""
+    """The ledger entry of a released attempt. Raises ``ValueError`` while its slot is held or its end unknown."""
     if attempt.released_ms is None or attempt.ending is None:
         raise ValueError(f"attempt {attempt.number} of {run.id} still holds its slot")
     held = max(0, attempt.released_ms - attempt.assigned_ms)

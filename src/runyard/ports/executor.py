@@ -29,6 +29,7 @@ class StageRequest:
 
     node_id: str
     spec_id: int
+    account_id: str
     code_sha256: str | None
     data: tuple[DataPart, ...]
 
@@ -64,7 +65,7 @@ class LaunchRequest:
 
 @dataclass(frozen=True, slots=True)
 class StoreRequest:
-    """Store the results of a run. ``attempt`` 0: no program ever began, there is only the evidence of staging."""
+    """Store the results of a run. ``attempt`` 0: no program ever began, there is only the ``evidence`` of staging."""
 
     node_id: str
     run_id: str
@@ -73,7 +74,9 @@ class StoreRequest:
     earlier_attempts: tuple[int, ...]
     outputs: tuple[str, ...]
     results: Location
+    account_id: str
     credentials: Credentials | None = field(default=None, repr=False)
+    evidence: str = ""
 
 
 class Executor(Protocol):
@@ -101,4 +104,8 @@ class Executor(Protocol):
 
     def release(self, node_id: str, run_id: str) -> None:
         """The run is final: its folders may go."""
+        ...
+
+    def synced(self, node_id: str, run_ids: tuple[str, ...]) -> None:
+        """All requests that still hold have been given: the node releases every run but these."""
         ...

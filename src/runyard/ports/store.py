@@ -257,7 +257,7 @@ class Store(Protocol):
         ...
 
     def set_rank(self, run_id: str, position: int, now_ms: int) -> bool:
-        """Move a waiting run to ``position`` (from 1) among the waiting runs of its priority, with a ``moved`` event."""
+        """Move a waiting run to ``position`` (from 1) among those of its priority, with a ``moved`` event."""
         ...
 
     # staging

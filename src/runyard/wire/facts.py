@@ -2,8 +2,8 @@
 
 ``POST /api/v1/node/hello`` takes a :class:`Hello`; ``POST /api/v1/node/facts`` a JSON array of the others and answers
 with an array of as many booleans: False tells the node that the fact was stale, and that the run is none of its
-business any more. Logs go by ``PUT /api/v1/node/logs/{run}/{attempt}/{learner}/{stream}?offset=N`` with raw bytes, which
-answers ``{"size": N}``: the offset to go on from.
+business any more. Logs go by ``PUT /api/v1/node/logs/{run}/{attempt}/{learner}/{stream}?offset=N`` with raw bytes,
+which answers ``{"size": N}``: the offset to go on from.
 """
 
 from __future__ import annotations

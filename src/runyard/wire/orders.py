@@ -94,7 +94,11 @@ class Launch(msgspec.Struct, frozen=True, tag="launch", omit_defaults=True):
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
-    """End the program: SIGTERM to its whole tree, the grace, SIGKILL. ``cause`` is written into the exit record."""
+    """End the program: SIGTERM to its whole tree, the grace, SIGKILL. ``cause`` is written into the exit record.
+
+    For an attempt that the node does not have (its launch never arrived, or is still being prepared) the node makes
+    sure that it never begins, and answers ``Exited`` with this cause and neither exit code nor signal.
+    """
 
     run: str
     attempt: int
@@ -106,7 +110,8 @@ class Store(msgspec.Struct, frozen=True, tag="store", omit_defaults=True):
     """Store what the run left behind at ``results`` (below ``<run>/``), logs and evidence included.
 
     ``attempt`` is the last one, 0 when no program ever began; ``earlier``: attempts whose logs go to ``attempts/N/``.
-    ``outputs``: globs kept from the working directory.
+    ``outputs``: globs kept from the working directory. ``evidence``: with attempt 0, the text of ``load-data.log`` to
+    store (the node told it, or the server found it out itself); a node needs no other memory of what failed.
     """
 
     run: str
@@ -115,6 +120,7 @@ class Store(msgspec.Struct, frozen=True, tag="store", omit_defaults=True):
     results: Place
     earlier: tuple[int, ...] = ()
     outputs: tuple[str, ...] = ()
+    evidence: str = ""
 
 
 class StopStoring(msgspec.Struct, frozen=True, tag="stop_storing"):
