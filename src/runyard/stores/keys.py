@@ -1,0 +1,59 @@
+"""Which keys and bucket names a store takes, the same for every kind of store."""
+
+from __future__ import annotations
+
+import re
+
+from runyard.stores.errors import StoreError
+
+MAX_KEY_BYTES = 1024
+"""The longest key of S3, in bytes of UTF-8."""
+
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,63}")
+
+
+def check_key(key: str) -> str:
+    """Give the key back, or raise a :class:`StoreError` (``invalid``) that says what is wrong with it.
+
+    A key is relative segments parted by ``/``. Refused are: the empty key, a leading or trailing slash, an empty,
+    ``.`` or ``..`` segment, control characters, a backslash, what is not UTF-8, and more than 1,024 bytes.
+    """
+    if fault := _fault_of(key):
+        raise StoreError("invalid", f"The object key {key[:80]!r} cannot be used: {fault}.")
+    return key
+
+
+def _fault_of(key: str) -> str | None:
+    if not key:
+        return "it is empty"
+    if key.startswith("/"):
+        return "it starts with a slash; keys are relative"
+    if key.endswith("/"):
+        return "it ends with a slash, which names a folder, not an object"
+    if any(segment in ("", ".", "..") for segment in key.split("/")):
+        return "a segment is empty, '.' or '..'"
+    if any(ord(letter) < 32 or ord(letter) == 127 for letter in key):
+        return "it holds a control character"
+    if "\\" in key:
+        return "it holds a backslash; parts are separated by '/'"
+    try:
+        too_long = len(key.encode()) > MAX_KEY_BYTES
+    except UnicodeEncodeError:
+        return "it is not valid Unicode"
+    return f"it is longer than {MAX_KEY_BYTES} bytes" if too_long else None
+
+
+def check_bucket(bucket: str) -> str:
+    """Give the name of a bucket back, or raise a :class:`StoreError` (``invalid``)."""
+    if not _BUCKET.fullmatch(bucket) or bucket in (".", ".."):
+        raise StoreError(
+            "invalid",
+            f"The bucket name {bucket[:80]!r} cannot be used: 1 to 63 letters, digits, dots, underscores and hyphens.",
+        )
+    return bucket
+
+
+def join(prefix: str, key: str) -> str:
+    """The key of the bucket for a key below a prefix (``runs``, ``runs/`` and the empty prefix all do)."""
+    stem = prefix.strip("/")
+    return f"{stem}/{key}" if stem else key
