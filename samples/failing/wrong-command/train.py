@@ -1,0 +1,3 @@
+"""Would train, but the manifest spells its name wrong."""
+
+print("trained", flush=True)
