@@ -80,7 +80,7 @@ class RetryPolicy:
         return min(self.longest_backoff_ms, self.first_backoff_ms * 2 ** min(max(0, failures - 1), 30))
 
 
-def _event(run: Run, kind: EventKind, now: int, attempt: int | None = None, **body: object) -> Event:
+def _event(run: Run, kind: EventKind, now: int, attempt: int | None = None, /, **body: object) -> Event:
     return Event(kind, run.id, run.account_id, now, attempt, body)
 
 
@@ -296,7 +296,8 @@ def _finish(
                                "fault": _fault(ending).value, "exit_code": ending.exit_code}  # fmt: skip
     if stored is not None:
         body |= {"objects": stored[0], "bytes": stored[1]}
-    return Transition(run, after, (_event(run, EventKind.finished, now, **body),), settled_commands)
+    number = len(run.attempts) or None
+    return Transition(run, after, (_event(run, EventKind.finished, now, number, **body),), settled_commands)
 
 
 def sentence_of(ending: Ending) -> str:

@@ -25,13 +25,17 @@ class DataPart:
 
 @dataclass(frozen=True, slots=True)
 class StageRequest:
-    """Make the code and data of a spec ready on a node."""
+    """Make the code and data of a spec ready on a node.
+
+    ``listed`` is False within a launch when the node is known to have the spec ready: ``data`` is left out then.
+    """
 
     node_id: str
     spec_id: int
     account_id: str
     code_sha256: str | None
     data: tuple[DataPart, ...]
+    listed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,11 +58,17 @@ class Part(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Stage(msgspec.Struct, frozen=True, tag="stage", omit_defaults=True):
     """Make the code and data of a spec ready. ``code``: SHA-256 (hex) of the zip, fetched from
-    ``/api/v1/node/definitions/{code}``; None when the run has no code."""
+    ``/api/v1/node/definitions/{code}``; None when the run has no code.
+
+    ``listed`` is False inside a ``Launch`` of a spec that the node has reported as ready (``Staged``, or
+    ``Hello.staged``, which it keeps on disk, without secrets, over restarts): ``data`` is left out then, and the node
+    uses what it has. Should it have it no longer, it answers ``Exited`` with a ``launch_error``.
+    """
 
     spec: int
     code: str | None = None
     data: tuple[Part, ...] = ()
+    listed: bool = True
 
 
 class Launch(msgspec.Struct, frozen=True, tag="launch", omit_defaults=True):
