@@ -44,13 +44,8 @@ def run(check: Check) -> Outcome:
     say(f"\n=== {check.name}: {' '.join(check.command)}")
     began = time.monotonic()
     command = [str(program(check.command[0])), *check.command[1:]]
-    code = subprocess.run(command, cwd=ROOT, env=environment(), check=False).returncode
+    code = subprocess.run(command, cwd=ROOT, env=clean_environment(), check=False).returncode
     return Outcome(check.name, code, time.monotonic() - began)
-
-
-def environment() -> dict[str, str]:
-    """Like a person's, less what points at an installation of the person's own."""
-    return {name: value for name, value in clean_environment().items() if not name.startswith(("RUNYARD_", "ML_"))}
 
 
 def main(arguments: list[str]) -> int:

@@ -16,6 +16,10 @@ from tools.screen import Step, say
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / ".venv"
+DROPPED = frozenset(
+    {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PIP_REQUIRE_VIRTUALENV", "PIP_TARGET", "PIP_USER"}
+    | {"ML_ENV", "ML_INSTANCE", "ML_USERNAME", "ML_PASSWORD"}
+)
 STAMP = FOLDER / "runyard-stamp.json"
 
 
@@ -61,9 +65,13 @@ def program(name: str) -> Path:
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment variables for programs of ours: without what would make Python look elsewhere."""
-    dropped = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PIP_REQUIRE_VIRTUALENV", "PIP_TARGET", "PIP_USER"}
-    kept = {name: value for name, value in os.environ.items() if name not in dropped}
+    """The environment variables for programs of ours.
+
+    Left out is what would make Python look elsewhere, and what points at an installation of the person's own.
+    """
+    kept = {
+        name: value for name, value in os.environ.items() if name not in DROPPED and not name.startswith("RUNYARD_")
+    }
     return {**kept, "PATH": f"{FOLDER / 'bin'}{os.pathsep}{kept.get('PATH', os.defpath)}"}
 
 
