@@ -6,8 +6,11 @@ the fact is stale (a fenced attempt's late word, a second report of the same thi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
 
 from runyard.core.events import Event, EventKind
 from runyard.core.reasons import RULES, Fault, Reason, sentence
@@ -36,6 +39,18 @@ class Command(StrEnum):
     store = "store"
     stop_storing = "stop_storing"
     release = "release"
+
+
+_WISHES: Final[Mapping[StopCause, Ending]] = MappingProxyType(
+    {
+        StopCause.cancel: Ending(StateName.canceled, Reason.canceled),
+        StopCause.prune: Ending(StateName.completed, Reason.pruned),
+    }
+)
+"""What becomes of a run that somebody wants to end for good, once nothing of its own decides otherwise."""
+
+_WEIGHTS: Final = (StopCause.fenced, StopCause.preempt, StopCause.time_limit, StopCause.prune, StopCause.cancel)
+"""A wish to stop overrides those before it: a run that makes room must not come back when it was canceled meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,22 +134,36 @@ def begun(run: Run, number: int, at_ms: int, now: int) -> Transition | None:
 
 
 def stop(run: Run, cause: StopCause, now: int) -> Transition | None:
-    """Somebody wants the run to stop. A waiting run ends at once, a storing one keeps what is stored."""
+    """Somebody wants the run to stop. A waiting run ends at once, a storing one keeps what is stored.
+
+    Only cancel and prune end a waiting run: the other causes were meant for a program that is gone.
+    """
     state = run.state
-    if isinstance(state, Waiting):
-        ending = Ending(StateName.canceled, Reason.canceled)
-        return _finish(run, ending, now, settled_commands=(Command.release,) if run.attempts else ())
+    if isinstance(state, Waiting) and cause in _WISHES:
+        return _stop_waiting(run, cause, now)
     if isinstance(state, Starting | Running):
-        after = _move(run, Stopping(cause, now))
-        number = run.attempts[-1].number
-        return Transition(
-            run, after, (_event(run, EventKind.stopping, now, number, cause=cause.value),), (Command.stop,)
-        )
+        return _stop_program(run, Stopping(cause, now), now)
+    if isinstance(state, Stopping) and _WEIGHTS.index(cause) > _WEIGHTS.index(state.cause):
+        return _stop_program(run, Stopping(cause, state.since_ms), now)
     if isinstance(state, Storing) and cause is StopCause.cancel:
         note = "Canceled while storing: what was stored by then is kept, the rest is not in the bucket."
         ending = replace(state.ending, outcome=StateName.canceled)
         return _finish(run, ending, now, note=note, settled_commands=(Command.stop_storing, Command.release))
     return None
+
+
+def _stop_waiting(run: Run, cause: StopCause, now: int) -> Transition:
+    ending = replace(_WISHES[cause], outcome=StateName.canceled)
+    if not run.attempts:
+        return _finish(run, ending, now)
+    note = "Its earlier attempts left files that are not in the results bucket; `logs` shows what they printed."
+    return _finish(run, ending, now, note=note, settled_commands=(Command.release,))
+
+
+def _stop_program(run: Run, state: Stopping, now: int) -> Transition:
+    number = run.attempts[-1].number
+    event = _event(run, EventKind.stopping, now, number, cause=state.cause.value)
+    return Transition(run, _move(run, state), (event,), (Command.stop,))
 
 
 def judge(record: Exit) -> Ending:
@@ -194,8 +223,6 @@ def lost(run: Run, number: int, reason: Reason, detail: str, policy: RetryPolicy
     if attempt is None:
         return None
     ending = Ending(StateName.failed, reason, detail=detail)
-    if isinstance(run.state, Stopping) and run.state.cause is StopCause.cancel:
-        ending = Ending(StateName.canceled, Reason.canceled, detail=detail)
     return _close(run, replace(attempt, released_ms=now, ending=ending), policy, now)
 
 
@@ -214,6 +241,7 @@ def _close(run: Run, attempt: Attempt, policy: RetryPolicy, now: int) -> Transit
         signal=ending.signal,
         released_at=attempt.released_ms,
     )
+    ending = _with_wish(run, ending)
     if _may_retry(run, attempts, policy):
         failures = sum(1 for a in attempts if a.ending is not None and _fault(a.ending) is Fault.platform)
         not_before = now + (policy.backoff_ms(failures) if _fault(ending) is Fault.platform else 0)
@@ -225,6 +253,14 @@ def _close(run: Run, attempt: Attempt, policy: RetryPolicy, now: int) -> Transit
     return Transition(run, after, (ended_event, storing), (Command.store,), attempt)
 
 
+def _with_wish(run: Run, ending: Ending) -> Ending:
+    """How the run ends whose attempt ended so: as was wished, unless the program's own end came before the stop."""
+    wish = _WISHES.get(run.state.cause) if isinstance(run.state, Stopping) else None
+    if wish is None or ending.outcome is not StateName.failed or _fault(ending) is Fault.user:
+        return ending
+    return replace(wish, exit_code=ending.exit_code, signal=ending.signal, detail=ending.detail)
+
+
 def _fault(ending: Ending) -> Fault:
     return RULES[ending.reason].fault
 
@@ -233,7 +269,7 @@ def _may_retry(run: Run, attempts: tuple[Attempt, ...], policy: RetryPolicy) -> 
     ending = attempts[-1].ending
     if ending is None or ending.outcome is not StateName.failed or not RULES[ending.reason].retry:
         return False
-    if isinstance(run.state, Stopping) and run.state.cause is StopCause.cancel:
+    if isinstance(run.state, Stopping) and run.state.cause in _WISHES:
         return False
     fault = _fault(ending)
     if fault is Fault.none:
@@ -296,6 +332,8 @@ def _finish(
                                "fault": _fault(ending).value, "exit_code": ending.exit_code}  # fmt: skip
     if stored is not None:
         body |= {"objects": stored[0], "bytes": stored[1]}
+    if note:
+        body["note"] = note
     number = len(run.attempts) or None
     return Transition(run, after, (_event(run, EventKind.finished, now, number, **body),), settled_commands)
 

@@ -138,6 +138,6 @@ def signal_name(number: int) -> str:
 
 def sentence(reason: Reason, *, exit_code: int | None = None, signal: int | None = None, detail: str = "") -> str:
     """Say in one or two sentences what happened and what to do about it."""
-    text = RULES[reason].sentence.replace("{exit_code}", str(exit_code))
-    text = text.replace("{signal}", signal_name(signal) if signal is not None else "?")
+    text = RULES[reason].sentence.replace("{exit_code}", "unknown" if exit_code is None else str(exit_code))
+    text = text.replace("{signal}", "unknown" if signal is None else signal_name(signal))
     return f"{text} {detail}".strip()

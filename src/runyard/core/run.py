@@ -103,16 +103,10 @@ FINAL: Final = frozenset({StateName.completed, StateName.failed, StateName.cance
 
 TRANSITIONS: Final[Mapping[StateName, frozenset[StateName]]] = MappingProxyType(
     {
-        StateName.waiting: frozenset(
-            {StateName.waiting, StateName.starting, StateName.storing, StateName.failed, StateName.canceled}
-        ),
-        StateName.starting: frozenset(
-            {StateName.running, StateName.stopping, StateName.storing, StateName.waiting, StateName.failed}
-        ),
-        StateName.running: frozenset({StateName.stopping, StateName.storing, StateName.waiting, StateName.failed}),
-        StateName.stopping: frozenset(
-            {StateName.stopping, StateName.storing, StateName.waiting, StateName.failed, StateName.canceled}
-        ),
+        StateName.waiting: frozenset({StateName.waiting, StateName.starting, StateName.storing, StateName.canceled}),
+        StateName.starting: frozenset({StateName.running, StateName.stopping, StateName.storing, StateName.waiting}),
+        StateName.running: frozenset({StateName.stopping, StateName.storing, StateName.waiting}),
+        StateName.stopping: frozenset({StateName.stopping, StateName.storing, StateName.waiting}),
         StateName.storing: frozenset({StateName.storing, StateName.completed, StateName.failed, StateName.canceled}),
         StateName.completed: frozenset(),
         StateName.failed: frozenset(),

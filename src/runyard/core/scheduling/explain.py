@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
 
 from runyard.core.scheduling.plan import Plan, Wait
+
+READINESS: Final[Mapping[Wait, str]] = MappingProxyType(
+    {
+        Wait.quota: "quota",
+        Wait.capacity: "capacity",
+        Wait.paused: "paused",
+        Wait.backoff: "capacity",
+        Wait.node_closed: "capacity",
+        Wait.behind: "capacity",
+    }
+)
+"""For each reason to wait, the word of the states table."""
+
+_OF_ONE_RUN: Final = frozenset({Wait.backoff, Wait.node_closed})
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,16 +33,25 @@ class Standing:
 
 
 def standing(plan: Plan, class_id: int, run_id: str, *, ahead: int) -> Standing:
-    """Explain a ready run. ``ahead``: how many waiting runs stand before it in the order of the queue."""
+    """Explain a ready run. ``ahead``: how many waiting runs stand before it in the order of the queue.
+
+    A run that is no head of its class waits for what the first of its class waits for, unless that is its alone.
+    """
     if any(start.run_id == run_id for start in plan.starts):
         return Standing("capacity", "It starts now.")
-    wait = plan.waits.get(class_id)
+    wait = plan.heads.get(run_id)
     if wait is None:
-        return Standing("capacity", f"{ahead} runs are ahead of it.")
+        wait = plan.waits.get(class_id)
+        if wait is None or wait[0] in _OF_ONE_RUN:
+            return Standing("capacity", _ahead(ahead) or "Its turn comes with the next look at the queue.")
     kind, text = wait
-    readiness = "quota" if kind is Wait.quota else "paused" if kind is Wait.paused else "capacity"
-    queue = f" {ahead} {'run is' if ahead == 1 else 'runs are'} ahead of it." if ahead else ""
-    return Standing(readiness, text + queue)
+    return Standing(READINESS[kind], f"{text} {_ahead(ahead)}".strip())
+
+
+def _ahead(count: int) -> str:
+    if count <= 0:
+        return ""
+    return "1 run is ahead of it." if count == 1 else f"{count} runs are ahead of it."
 
 
 def estimate_ms(*, ahead: int, slots: int, typical_ms: int | None) -> int | None:

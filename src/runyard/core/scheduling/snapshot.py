@@ -42,7 +42,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class QueueClass:
-    """All ready runs of one account, priority and shape: how many, and the first few in order."""
+    """The ready runs of one account, priority and shape. ``heads``: the first few of them, by rank, ascending."""
 
     id: int
     account_id: str
