@@ -34,7 +34,7 @@ def checks(pytest_arguments: list[str]) -> list[Check]:
         Check("ruff check", ("ruff", "check")),
         Check("ruff format", ("ruff", "format", "--check")),
         Check("pyright", ("pyright", "--warnings")),
-        Check("lint-imports", ("lint-imports", "--no-cache")),
+        Check("lint-imports", ("lint-imports", "--no-logo", "--no-cache")),
         Check("pytest", ("pytest", *pytest_arguments)),
     ]
 

@@ -1,7 +1,9 @@
 """What the architecture tests read: the files of the package, parsed once, and the measures taken of them."""
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +15,8 @@ MIGRATIONS = PACKAGE / "adapters" / "sql" / "migrations" / "versions"
 
 MAX_FUNCTION_LINES = 60
 MAX_FILE_LINES = 500
+SILENCE = re.compile(r"#\s*(noqa(:\s*[A-Z]+[0-9]+(,\s*[A-Z]+[0-9]+)*)?|(pyright|type):\s*ignore(\[[\w, -]+\])?)")
+"""A comment that makes a checker look away."""
 REASON = re.compile(r"#\s*long:\s*\S+")
 """A function's signature, or one of a file's first ten lines, may say why it is long: ``# long: one case a state``."""
 
@@ -70,3 +74,25 @@ def empty_names(source: Source) -> Iterator[str]:
         empty = {"Manager", "Helper", "Helpers", "Util", "Utils", "Utility"}.intersection(words)
         if empty or words[-1:] == ["Service"]:
             yield f"{source.place(node.lineno)}: class {node.name}"
+
+
+def silence_without_reason(source: Source) -> Iterator[str]:
+    """Comments that make a checker look away and do not say why, on the same line or in a comment just above."""
+    text = "\n".join(source.lines) + "\n"
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT and SILENCE.search(token.string):
+            above = comment_above(source.lines, token.start[0] - 1)
+            if not says_something(SILENCE.sub("", token.string)) and not says_something(above):
+                yield f"{source.place(token.start[0])}: {token.string}"
+
+
+def comment_above(lines: tuple[str, ...], index: int) -> str:
+    """The comment above a line, or above the block of such lines that it belongs to; empty when there is none."""
+    while index > 0 and SILENCE.search(lines[index - 1]):
+        index -= 1
+    before = lines[index - 1].strip() if index > 0 else ""
+    return before if before.startswith("#") else ""
+
+
+def says_something(comment: str) -> bool:
+    return len(re.findall(r"[A-Za-z]{2,}", comment)) >= 3

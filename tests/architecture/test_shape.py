@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.architecture.sources import empty_names, is_long_file, long_functions, package_sources, parse
+from tests.architecture.sources import (
+    empty_names,
+    is_long_file,
+    long_functions,
+    package_sources,
+    parse,
+    silence_without_reason,
+)
 
 
 def test_the_package_is_read() -> None:
@@ -21,6 +28,10 @@ def test_no_file_is_long_without_a_reason() -> None:
 
 def test_no_class_has_an_empty_name() -> None:
     assert [found for source in package_sources() for found in empty_names(source)] == []
+
+
+def test_every_silenced_check_says_why() -> None:
+    assert [found for source in package_sources() for found in silence_without_reason(source)] == []
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -65,3 +76,21 @@ def test_the_measure_of_files(tmp_path: Path, head: str, lines: int, found: bool
 )
 def test_the_measure_of_names(tmp_path: Path, name: str, found: int) -> None:
     assert len(list(empty_names(parse(write(tmp_path, f"class {name}:\n    pass\n"))))) == found
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("import a  # noqa: PLC0415", 1),
+        ("import a  # noqa: PLC0415, F401", 1),
+        ("import a  # noqa: PLC0415 - it takes 80 ms and few commands need it", 0),
+        ("import a  # pyright: ignore[reportMissingImports]", 1),
+        ("import a  # pyright: ignore[reportMissingImports] # only where there is a GPU", 0),
+        ("import a  # noqa: F401 # pyright: ignore[reportUnusedImport]", 1),
+        ("a = '# noqa: F401'", 0),
+        ("# few commands need it\nimport a  # noqa: PLC0415\nimport b  # noqa: PLC0415", 0),
+        ("# few commands need it\nimport c\nimport a  # noqa: PLC0415", 1),
+    ],
+)
+def test_the_measure_of_silence(tmp_path: Path, line: str, found: int) -> None:
+    assert len(list(silence_without_reason(parse(write(tmp_path, line + "\n"))))) == found
