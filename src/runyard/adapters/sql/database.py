@@ -1,0 +1,161 @@
+"""A database, SQLite or PostgreSQL: connections, transactions, and the few words in which the two differ."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
+
+BUSY_TIMEOUT_S: Final = 30.0
+_WRITER_KEY: Final = 0x52_55_4E_59  # "RUNY": the advisory lock of those who write to a PostgreSQL database
+_PARAMETER: Final = re.compile(r":([a-z_][a-z0-9_]*)")
+
+Parameters = Mapping[str, object]
+
+
+@lru_cache(maxsize=2048)
+def to_pyformat(sql: str) -> str:
+    """Rewrite ``:name`` parameters as psycopg wants them. The text holds no ``%`` and no colon of another meaning."""
+    return _PARAMETER.sub(r"%(\1)s", sql)
+
+
+class Transaction:
+    """An open transaction. Hot statements go to the driver as text, the others through ``connection``."""
+
+    def __init__(self, connection: sa.Connection, *, pyformat: bool) -> None:
+        self.connection = connection
+        driver = connection.connection.dbapi_connection
+        assert driver is not None
+        self._driver: DBAPIConnection = driver
+        self._pyformat = pyformat
+
+    def _cursor(self, sql: str, parameters: Parameters) -> DBAPICursor:
+        cursor = self._driver.cursor()
+        cursor.execute(to_pyformat(sql) if self._pyformat else sql, parameters)
+        return cursor
+
+    def rows(self, sql: str, **parameters: object) -> Sequence[tuple[Any, ...]]:
+        """All rows of a query."""
+        return self._cursor(sql, parameters).fetchall()
+
+    def row(self, sql: str, **parameters: object) -> tuple[Any, ...] | None:
+        """The first row of a query, None without any."""
+        cursor = self._cursor(sql, parameters)
+        found: tuple[Any, ...] | None = cursor.fetchone()
+        cursor.close()
+        return found
+
+    def value(self, sql: str, **parameters: object) -> Any:
+        """The first column of the first row, None without any row."""
+        found = self.row(sql, **parameters)
+        return None if found is None else found[0]
+
+    def change(self, sql: str, **parameters: object) -> int:
+        """Execute a statement; returns how many rows it touched."""
+        return self._cursor(sql, parameters).rowcount
+
+    def change_each(self, sql: str, rows: Sequence[Parameters]) -> None:
+        """Execute a statement once for each set of parameters."""
+        if rows:
+            self._driver.cursor().executemany(to_pyformat(sql) if self._pyformat else sql, rows)
+
+    def those(self, sql: str, column: str, values: Sequence[object], **parameters: object) -> Sequence[tuple[Any, ...]]:
+        """All rows of ``sql`` (which ends in a WHERE clause) whose ``column`` is one of ``values``, in chunks."""
+        found: list[tuple[Any, ...]] = []
+        for start in range(0, len(values), 500):
+            chunk = {f"v{i}": value for i, value in enumerate(values[start : start + 500])}
+            marks = ", ".join(f":{name}" for name in chunk)
+            found += self.rows(f"{sql} AND {column} IN ({marks})", **chunk, **parameters)
+        return found
+
+    def take(self, counter: str, count: int) -> int:
+        """Take the next ``count`` numbers of a counter; returns the first of them."""
+        last = self.value(
+            "UPDATE counters SET value = value + :count WHERE name = :name RETURNING value", count=count, name=counter
+        )
+        return int(last) - count + 1
+
+
+class Database:
+    """One database. Writers take turns (a lock in this process, then the database's own); readers never wait for them.
+
+    A reader sees one moment of the database for as long as its transaction lasts.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = _canonical(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._turn = threading.Lock()
+        self._writer, self._reader = _sqlite_engines(self.url) if self.is_sqlite else _postgres_engines(self.url)
+        self.integrity_error: type[Exception] = self._writer.dialect.loaded_dbapi.IntegrityError
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """A transaction that changes something: committed durably at the end, rolled back when an error leaves it."""
+        with self._turn, self._writer.begin() as connection:
+            yield Transaction(connection, pyformat=not self.is_sqlite)
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """A transaction that only looks."""
+        with self._reader.connect() as connection, connection.begin():
+            yield Transaction(connection, pyformat=not self.is_sqlite)
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self._reader.dispose()
+        self._writer.dispose()
+
+
+def _canonical(url: str) -> URL:
+    parsed = make_url(url)
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        if parsed.database in (None, "", ":memory:"):
+            raise ValueError("SQLite needs a file: name one, as in sqlite:////var/lib/runyard/runyard.db")
+        return parsed.set(drivername="sqlite+pysqlite")
+    if backend in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    raise ValueError(f"{backend!r} databases are not known here: use sqlite:///FILE or postgresql://HOST/NAME")
+
+
+def _sqlite_engines(url: URL) -> tuple[sa.Engine, sa.Engine]:
+    path = Path(str(url.database))
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))  # what is beside it takes the same mode
+    arguments = {"timeout": BUSY_TIMEOUT_S, "isolation_level": None}
+    writer = sa.create_engine(url, connect_args=arguments, pool_size=1, max_overflow=0)
+    reader = sa.create_engine(url, connect_args=arguments, pool_size=8, max_overflow=-1)
+
+    def prepare(driver: Any, _record: object) -> None:
+        # FULL: a commit is on the disk before it returns (sqlite.org/pragma.html#pragma_synchronous)
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "journal_size_limit=67108864"):
+            driver.execute(f"PRAGMA {pragma}").close()
+
+    for engine, begin in ((writer, "BEGIN IMMEDIATE"), (reader, "BEGIN")):
+        sa.event.listen(engine, "connect", prepare)
+        sa.event.listen(engine, "begin", _sayer(begin))
+    return writer, reader
+
+
+def _postgres_engines(url: URL) -> tuple[sa.Engine, sa.Engine]:
+    writer = sa.create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_size=1, max_overflow=0)
+    reader = sa.create_engine(url, isolation_level="REPEATABLE READ", pool_pre_ping=True, pool_size=8, max_overflow=24)
+    # Under the lock a READ COMMITTED writer sees all that the writers before it have committed.
+    sa.event.listen(writer, "begin", _sayer(f"SELECT pg_advisory_xact_lock({_WRITER_KEY})"))
+    return writer, reader
+
+
+def _sayer(sql: str) -> Any:
+    def say(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(sql)
+
+    return say

@@ -1,0 +1,196 @@
+"""The order of the queue, and what holds room now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+from typing import Any, Final
+
+from runyard.adapters.sql.changes import add_events, find_stage_ranks
+from runyard.adapters.sql.codec import numbers
+from runyard.adapters.sql.database import Database, Transaction
+from runyard.adapters.sql.ranks import RANK_STEP, between, spread
+from runyard.adapters.sql.runs import fetch_runs
+from runyard.core.events import Event, EventKind
+from runyard.core.resources import Resources
+from runyard.core.run import Run
+from runyard.core.scheduling.snapshot import Head, QueueClass
+from runyard.ports.store import Holding
+
+SAMPLE: Final = 20
+"""How many finished attempts a typical duration is learned from."""
+
+_HOLDS: Final = "state IN ('starting', 'running', 'stopping')"
+_ACTIVE: Final = "r.state IN ('starting', 'running', 'stopping', 'storing')"
+_OTHERS_WAITING: Final = "FROM runs WHERE state = 'waiting' AND priority = :priority AND id <> :id"
+_OTHERS_HOLDING: Final = f"FROM runs WHERE {_HOLDS} AND priority = :priority AND id <> :id"
+_HEADS: Final = (
+    "SELECT id, rank, ready_on, not_before_ms FROM runs WHERE class_id = :class AND state = 'waiting' "
+    "AND ready_on IS NOT NULL"
+)
+_LATEST: Final = "LEFT JOIN attempts a ON a.run_id = r.id AND a.number = r.attempt"
+
+
+class QueueTables:
+    """What waits, in which order, and what runs."""
+
+    _db: Database
+
+    def classes(self, now_ms: int, heads: int) -> Sequence[QueueClass]:
+        with self._db.read() as tx:
+            rows = tx.rows(
+                "SELECT id, account_id, priority, gpus, cpu_millis, memory_mib FROM queue_classes "
+                "WHERE ready > 0 ORDER BY id"
+            )
+            return [
+                QueueClass(row[0], row[1], row[2], Resources(*row[3:]), _heads(tx, row[0], now_ms, heads))
+                for row in rows
+            ]
+
+    def holdings(self) -> Sequence[Holding]:
+        with self._db.read() as tx:
+            rows = tx.rows(
+                "SELECT r.id, a.number, r.account_id, a.node_id, a.slots, c.gpus, c.cpu_millis, c.memory_mib "
+                "FROM runs r JOIN queue_classes c ON c.id = r.class_id "
+                "JOIN attempts a ON a.run_id = r.id AND a.number = r.attempt "
+                f"WHERE r.{_HOLDS} ORDER BY r.seq"
+            )
+        return [Holding(*row[:4], numbers(row[4]), Resources(*row[5:])) for row in rows]
+
+    def ahead_of(self, run: Run) -> int:
+        with self._db.read() as tx:
+            higher = tx.value(
+                "SELECT sum(waiting) FROM queue_classes WHERE priority > :priority", priority=run.priority
+            )
+            same = tx.value(
+                "SELECT count(*) FROM runs WHERE state = 'waiting' AND priority = :priority AND rank < :rank",
+                priority=run.priority,
+                rank=run.rank,
+            )
+        return int(higher or 0) + int(same)
+
+    def waiting_page(self, account_id: str | None, limit: int) -> Sequence[Run]:
+        mine = "" if account_id is None else "AND account_id = :account"
+        with self._db.read() as tx:
+            rows = tx.rows(
+                f"SELECT id FROM runs WHERE state = 'waiting' {mine} ORDER BY priority DESC, rank LIMIT :limit",
+                limit=limit,
+                **({} if account_id is None else {"account": account_id}),
+            )
+            return fetch_runs(tx, [row[0] for row in rows])
+
+    def typical_duration_ms(self, spec_id: int, account_id: str) -> int | None:
+        with self._db.read() as tx:
+            for column, value in (("spec_id", spec_id), ("account_id", account_id)):
+                rows = tx.rows(
+                    f"SELECT released_ms - assigned_ms FROM attempts WHERE {column} = :value "
+                    "AND released_ms IS NOT NULL ORDER BY released_ms DESC LIMIT :limit",
+                    value=value,
+                    limit=SAMPLE,
+                )
+                if rows:
+                    return int(median(row[0] for row in rows))
+        return None
+
+    def active_runs(self, node_id: str) -> Sequence[Run]:
+        with self._db.read() as tx:
+            rows = tx.rows(
+                f"SELECT r.id FROM runs r {_LATEST} WHERE {_ACTIVE} AND (a.node_id = :node OR r.ready_on = :node) "
+                "ORDER BY r.seq",
+                node=node_id,
+            )
+            return fetch_runs(tx, [row[0] for row in rows])
+
+    def requeued_runs(self, node_id: str) -> Sequence[Run]:
+        with self._db.read() as tx:
+            rows = tx.rows(
+                f"SELECT r.id FROM runs r {_LATEST} WHERE r.state = 'waiting' AND r.attempt > 0 AND a.node_id = :node "
+                "ORDER BY r.seq",
+                node=node_id,
+            )
+            return fetch_runs(tx, [row[0] for row in rows])
+
+    def set_rank(self, run_id: str, position: int, now_ms: int) -> bool:
+        with self._db.write() as tx:
+            found = fetch_runs(tx, [run_id])
+            if not found or found[0].state_name.value != "waiting":
+                return False
+            run, place = found[0], max(1, position)
+            upper = _rank_at(tx, run, place)
+            if upper is None:
+                place = 1 + int(tx.value(f"SELECT count(*) {_OTHERS_WAITING}", id=run.id, priority=run.priority))
+                # Below the rank of the next run to be submitted.
+                upper = RANK_STEP * (1 + int(tx.value("SELECT value FROM counters WHERE name = 'run'")))
+            rank = _make_room(tx, run, upper)
+            tx.change("UPDATE runs SET rank = :rank, version = version + 1 WHERE id = :id", rank=rank, id=run.id)
+            find_stage_ranks(tx, {run.spec_id})
+            add_events(tx, [Event(EventKind.moved, run.id, run.account_id, now_ms, None, {"position": place})])
+            return True
+
+
+def _heads(tx: Transaction, class_id: int, now_ms: int, count: int) -> tuple[Head, ...]:
+    rows = list(
+        tx.rows(
+            f"{_HEADS} AND not_before_ms <= :now ORDER BY rank LIMIT :count",
+            now=now_ms,
+            count=count,
+            **{"class": class_id},
+        )
+    )
+    if len(rows) < count:
+        rest = count - len(rows)
+        rows += tx.rows(
+            f"{_HEADS} AND not_before_ms > 0 AND not_before_ms > :now ORDER BY not_before_ms LIMIT :count",
+            now=now_ms, count=rest, **{"class": class_id},
+        )  # fmt: skip
+    return tuple(Head(*row) for row in sorted(rows, key=lambda row: row[1]))
+
+
+def _rank_at(tx: Transaction, run: Run, place: int) -> int | None:
+    """The rank of the run that stands at a place (from 1) among the other waiting runs of the priority."""
+    found: int | None = tx.value(
+        f"SELECT rank {_OTHERS_WAITING} ORDER BY rank LIMIT 1 OFFSET :skip",
+        id=run.id,
+        priority=run.priority,
+        skip=place - 1,
+    )
+    return found
+
+
+def _make_room(tx: Transaction, run: Run, upper: int) -> int:
+    """A rank directly below ``upper``, above all else that waits or may wait again there; neighbours give way."""
+    count = 1
+    below = _below(tx, run, upper, 1)
+    rank = between(below[0][1] if below else None, upper)
+    while rank is None:
+        count *= 2
+        below = _below(tx, run, upper, count + 1)
+        floor = below[count][1] if len(below) > count else None
+        stretch = below[:count]
+        ranks = spread(floor, upper, len(stretch) + 1)
+        if ranks is None:
+            continue
+        lowest_first = list(reversed(stretch))
+        _renumber(tx, lowest_first, ranks)
+        rank = ranks[-1]
+    return rank
+
+
+def _below(tx: Transaction, run: Run, upper: int, count: int) -> list[Any]:
+    """The ``count`` next runs below a rank, nearest first: (id, rank, spec)."""
+    found: list[Any] = []
+    for others in (_OTHERS_WAITING, _OTHERS_HOLDING):
+        found += tx.rows(
+            f"SELECT id, rank, spec_id {others} AND rank < :upper ORDER BY rank DESC LIMIT :count",
+            id=run.id,
+            priority=run.priority,
+            upper=upper,
+            count=count,
+        )
+    return sorted(found, key=lambda row: -row[1])[:count]
+
+
+def _renumber(tx: Transaction, lowest_first: Sequence[Any], ranks: Sequence[int]) -> None:
+    rows = [{"id": row[0], "rank": rank} for row, rank in zip(lowest_first, ranks, strict=False)]
+    tx.change_each("UPDATE runs SET rank = :rank WHERE id = :id", rows)
+    find_stage_ranks(tx, {row[2] for row in lowest_first})

@@ -1,0 +1,271 @@
+"""The tables. Their history is in ``migrations/``; a test holds the two together.
+
+Times are integer milliseconds, JSON is text. Texts compare by code point in both databases.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+WORD: Final = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+BIG: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+"""64 bits in both; SQLite keys its rows by a column only when it is declared INTEGER."""
+
+WAITING: Final = "state = 'waiting'"
+READY: Final = "state = 'waiting' AND ready_on IS NOT NULL"
+IN_BACKOFF: Final = "state = 'waiting' AND not_before_ms > 0"
+REQUEUED: Final = "state = 'waiting' AND attempt > 0"
+TO_STAGE: Final = "stage_rank IS NOT NULL"
+CLASS_READY: Final = "ready > 0"
+RELEASED: Final = "released_ms IS NOT NULL"
+
+
+def _word(name: str, **options: Any) -> sa.Column[str]:
+    return sa.Column(name, WORD, **{"nullable": False, **options})
+
+
+def _maybe_word(name: str) -> sa.Column[str | None]:
+    return sa.Column(name, WORD, nullable=True)
+
+
+def _big(name: str, **options: Any) -> sa.Column[int]:
+    return sa.Column(name, BIG, **{"nullable": False, **options})
+
+
+def _maybe_big(name: str) -> sa.Column[int | None]:
+    return sa.Column(name, BIG, nullable=True)
+
+
+def _key(name: str) -> sa.Column[int]:
+    return sa.Column(name, BIG, primary_key=True, autoincrement=False)
+
+
+def _flag(name: str) -> sa.Column[bool]:
+    return sa.Column(name, sa.Boolean(), nullable=False)
+
+
+def _partial(name: str, *columns: Any, where: str) -> sa.Index:
+    return sa.Index(name, *columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
+
+
+accounts = sa.Table(
+    "accounts", metadata, _word("id", primary_key=True), _word("name"), _maybe_big("quota_gpus"), _flag("paused")
+)
+
+members = sa.Table(
+    "members",
+    metadata,
+    _word("id", primary_key=True),
+    sa.Column("account_id", WORD, sa.ForeignKey("accounts.id"), nullable=False),
+    _word("name"),
+    _big("number", unique=True),
+)
+
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    _word("id", primary_key=True),
+    _word("digest", unique=True),
+    _word("hint"),
+    _word("scope"),
+    _word("account_id"),
+    _word("member_id"),
+    _word("name"),
+    _big("created_ms"),
+    _maybe_word("node_id"),
+    _maybe_big("expires_ms"),
+    _maybe_big("revoked_ms"),
+    sa.Index("ix_tokens_account", "account_id", "created_ms"),
+)
+
+connections = sa.Table(
+    "connections",
+    metadata,
+    _word("account_id", primary_key=True),
+    _word("name", primary_key=True),
+    _word("kind"),
+    _word("connection"),
+    _big("created_ms"),
+    sa.Column("sealed", sa.LargeBinary(), nullable=True),
+)
+
+definitions = sa.Table(
+    "definitions",
+    metadata,
+    _word("account_id", primary_key=True),
+    _word("sha256", primary_key=True),
+    _big("size"),
+    _big("created_ms"),
+    sa.Column("mentions_config", sa.Boolean(), nullable=True),
+    sa.Index("ix_definitions_sha256", "sha256"),
+)
+
+specs = sa.Table(
+    "specs",
+    metadata,
+    _key("id"),
+    sa.Column("account_id", WORD, sa.ForeignKey("accounts.id"), nullable=False),
+    _word("spec"),
+    _maybe_word("code_sha256"),
+    _flag("append_args"),
+    _word("provenance"),
+    sa.Column("sealed", sa.LargeBinary(), nullable=True),
+    _big("priority"),
+    _maybe_big("stage_rank"),  # rank of its first waiting run that is not ready
+    _partial("ix_specs_to_stage", sa.text("priority DESC"), "stage_rank", where=TO_STAGE),
+)
+
+queue_classes = sa.Table(
+    "queue_classes",
+    metadata,
+    _key("id"),
+    sa.Column("account_id", WORD, sa.ForeignKey("accounts.id"), nullable=False),
+    _big("priority"),
+    _big("gpus"),
+    _big("cpu_millis"),
+    _big("memory_mib"),
+    _big("waiting"),  # how many of its runs wait, and
+    _big("ready"),  # how many of those are ready on a node
+    sa.UniqueConstraint("account_id", "priority", "gpus", "cpu_millis", "memory_mib", name="uq_queue_classes"),
+    _partial("ix_queue_classes_ready", "id", where=CLASS_READY),
+)
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    _key("seq"),
+    _word("id", unique=True),
+    _word("account_id"),
+    _word("member_id"),
+    _word("name"),
+    sa.Column("spec_id", BIG, sa.ForeignKey("specs.id"), nullable=False),
+    _word("parameters"),
+    sa.Column("class_id", BIG, sa.ForeignKey("queue_classes.id"), nullable=False),
+    _big("priority"),
+    _big("rank"),
+    _word("state"),
+    _word("detail"),  # the fields of the state, JSON
+    _big("version"),
+    _big("created_ms"),
+    _big("max_retries"),
+    _big("attempt"),  # number of the latest attempt, 0 before the first
+    _big("not_before_ms"),  # of a waiting run, else 0
+    _maybe_word("ready_on"),
+    _maybe_big("staged_ms"),
+    _maybe_big("finished_ms"),
+    _maybe_big("stored_ms"),
+    _word("notes"),
+    sa.Index("ix_runs_account", "account_id", "seq"),
+    sa.Index("ix_runs_account_state", "account_id", "state", "seq"),
+    sa.Index("ix_runs_state", "state", "seq"),
+    _partial("ix_runs_ready", "class_id", "rank", where=READY),
+    _partial("ix_runs_backoff", "class_id", "not_before_ms", where=IN_BACKOFF),
+    _partial("ix_runs_requeued", "seq", where=REQUEUED),
+    _partial("ix_runs_queue", sa.text("priority DESC"), "rank", where=WAITING),
+    _partial("ix_runs_account_queue", "account_id", sa.text("priority DESC"), "rank", where=WAITING),
+    _partial("ix_runs_spec", "spec_id", "rank", where=WAITING),
+)
+
+tags = sa.Table(
+    "tags",
+    metadata,
+    _word("run_id", primary_key=True),
+    _word("tag", primary_key=True),
+    _big("seq"),  # of the run; its rows outlive the run, for the ledger
+    _big("position"),  # in the run's list of tags
+    sa.Index("ix_tags_tag", "tag", "seq"),
+)
+
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    sa.Column("run_id", WORD, sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("number", BIG, primary_key=True, autoincrement=False),
+    _big("spec_id"),
+    _word("account_id"),
+    _word("node_id"),
+    _word("slots"),
+    _big("assigned_ms"),
+    _maybe_big("started_ms"),
+    _maybe_big("released_ms"),
+    _maybe_word("ending"),
+    _maybe_big("log_bytes"),
+    sa.Column("tamper_proof", sa.Boolean(), nullable=True),
+    _maybe_big("peak_memory_mib"),
+    _partial("ix_attempts_spec", "spec_id", "released_ms", where=RELEASED),
+    _partial("ix_attempts_account", "account_id", "released_ms", where=RELEASED),
+)
+
+nodes = sa.Table(
+    "nodes",
+    metadata,
+    _word("id", primary_key=True),
+    _word("name"),
+    _word("boot_id"),
+    _big("gpus"),
+    _big("cpu_millis"),
+    _big("memory_mib"),
+    _word("gpu_names"),
+    _flag("logical"),
+    _word("version"),
+    _big("seen_ms"),
+    _flag("connected"),
+    _maybe_word("closed"),
+    _word("notes"),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    _key("seq"),
+    _word("kind"),
+    _word("run_id"),
+    _word("account_id"),
+    _big("at_ms"),
+    _maybe_big("attempt"),
+    _word("body"),
+    sa.Index("ix_events_run", "run_id", "seq"),
+    sa.Index("ix_events_account", "account_id", "seq"),
+)
+
+ledger = sa.Table(
+    "ledger",
+    metadata,
+    _word("run_id", primary_key=True),
+    sa.Column("attempt", BIG, primary_key=True, autoincrement=False),
+    _word("account_id"),
+    _word("member_id"),
+    _big("from_ms"),
+    _big("to_ms"),
+    _big("gpu_ms"),
+    _big("cpu_ms"),
+    _big("gb_ms"),
+    _big("cost"),
+    _flag("waste"),
+    sa.Index("ix_ledger_account", "account_id", "from_ms"),
+    sa.Index("ix_ledger_from", "from_ms"),
+)
+
+idempotency = sa.Table(
+    "idempotency",
+    metadata,
+    _word("account_id", primary_key=True),
+    _word("key", primary_key=True),
+    _word("digest"),
+    _word("run_ids"),
+    _big("created_ms"),
+)
+
+state_counts = sa.Table(
+    "state_counts", metadata, _word("account_id", primary_key=True), _word("state", primary_key=True), _big("runs")
+)
+
+settings = sa.Table("settings", metadata, _word("name", primary_key=True), _word("value"))
+
+counters = sa.Table("counters", metadata, _word("name", primary_key=True), _big("value"))
+"""``event`` and ``run``: the last sequence number given out. The row is changed in the transaction that uses the
+number, and writers take turns, so numbers are in the order of commits and have no gaps that fill later."""

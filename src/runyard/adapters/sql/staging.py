@@ -1,0 +1,86 @@
+"""Which code and data to make ready, and where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from runyard.adapters.sql.changes import count_classes, find_stage_ranks
+from runyard.adapters.sql.codec import to_json
+from runyard.adapters.sql.database import Database, Transaction
+from runyard.adapters.sql.runs import fetch_runs
+from runyard.core import lifecycle
+from runyard.core.run import Run
+
+_UNREADY: Final = "spec_id = :spec AND state = 'waiting' AND ready_on IS NULL"
+_TELL_STAGED: Final = (
+    "INSERT INTO events (seq, kind, run_id, account_id, at_ms, attempt, body) "
+    "SELECT :first - 1 + row_number() OVER (ORDER BY rank), :kind, id, account_id, :now, NULL, :body "
+    f"FROM runs WHERE {_UNREADY}"
+)
+_READY_ON: Final = "state = 'waiting' AND ready_on = :node"
+
+
+class StagingTables:
+    """Specs that wait for a node to fetch what they need."""
+
+    _db: Database
+
+    def specs_to_stage(self, limit: int) -> Sequence[int]:
+        with self._db.read() as tx:
+            rows = tx.rows(
+                "SELECT id FROM specs WHERE stage_rank IS NOT NULL ORDER BY priority DESC, stage_rank LIMIT :limit",
+                limit=limit,
+            )
+        return [row[0] for row in rows]
+
+    def mark_staged(self, spec_id: int, node_id: str, now_ms: int) -> int:
+        with self._db.write() as tx:
+            head = tx.row(f"SELECT id FROM runs WHERE {_UNREADY} ORDER BY rank LIMIT 1", spec=spec_id)
+            if head is None:
+                return 0
+            pattern = lifecycle.staged(fetch_runs(tx, [head[0]])[0], node_id, now_ms)
+            assert pattern is not None
+            return _mark_like(tx, pattern)
+
+    def unstage(self, node_id: str) -> int:
+        with self._db.write() as tx:
+            groups = tx.rows(
+                f"SELECT class_id, spec_id, count(*) FROM runs WHERE {_READY_ON} GROUP BY class_id, spec_id",
+                node=node_id,
+            )
+            tx.change(
+                f"UPDATE runs SET ready_on = NULL, staged_ms = NULL, version = version + 1 WHERE {_READY_ON}",
+                node=node_id,
+            )
+            for class_id, _spec_id, count in groups:
+                count_classes(tx, {}, {class_id: -count})
+            find_stage_ranks(tx, {spec_id for _class_id, spec_id, _count in groups})
+            return sum(count for _class_id, _spec_id, count in groups)
+
+    def waiting_of_spec(self, spec_id: int, limit: int) -> Sequence[Run]:
+        with self._db.read() as tx:
+            rows = tx.rows(
+                "SELECT id FROM runs WHERE spec_id = :spec AND state = 'waiting' ORDER BY rank LIMIT :limit",
+                spec=spec_id,
+                limit=limit,
+            )
+            return fetch_runs(tx, [row[0] for row in rows])
+
+
+def _mark_like(tx: Transaction, pattern: lifecycle.Transition) -> int:
+    """Do to all runs of a spec, in three statements, what the pattern does to the first of them."""
+    after, (event,) = pattern.after, pattern.events
+    count = int(tx.value(f"SELECT count(*) FROM runs WHERE {_UNREADY}", spec=after.spec_id))
+    first = tx.take("event", count)
+    body = to_json(dict(event.body))
+    tx.change(_TELL_STAGED, first=first, kind=event.kind.value, now=event.at_ms, body=body, spec=after.spec_id)
+    tx.change(
+        f"UPDATE runs SET ready_on = :node, staged_ms = :staged, version = version + 1 WHERE {_UNREADY}",
+        node=after.ready_on,
+        staged=after.staged_ms,
+        spec=after.spec_id,
+    )
+    count_classes(tx, {}, {after.class_id: count})
+    tx.change("UPDATE specs SET stage_rank = NULL WHERE id = :spec", spec=after.spec_id)
+    return count

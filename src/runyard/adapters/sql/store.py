@@ -1,0 +1,36 @@
+"""The store of record on SQL. What each method does stands at the port, :class:`runyard.ports.store.Store`."""
+
+from __future__ import annotations
+
+from runyard.adapters.sql.accounts import AccountTables
+from runyard.adapters.sql.changes import ChangeTables
+from runyard.adapters.sql.database import Database
+from runyard.adapters.sql.history import HistoryTables
+from runyard.adapters.sql.migrate import migrate
+from runyard.adapters.sql.nodes import NodeTables
+from runyard.adapters.sql.queue import QueueTables
+from runyard.adapters.sql.runs import RunTables
+from runyard.adapters.sql.staging import StagingTables
+from runyard.adapters.sql.submissions import SubmissionTables
+
+
+class SqlStore(
+    AccountTables, SubmissionTables, RunTables, ChangeTables, StagingTables, QueueTables, NodeTables, HistoryTables
+):
+    """The store over one database. Its methods may be called from any number of threads."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def open_store(url: str) -> SqlStore:
+    """Open the store at ``sqlite:///FILE`` or ``postgresql://...``; its schema is made, or migrated forward.
+
+    Raises ``ValueError`` for any other URL, ``RunyardError`` when a newer Runyard made the schema.
+    """
+    database = Database(url)
+    migrate(database)
+    return SqlStore(database)

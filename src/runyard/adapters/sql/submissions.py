@@ -1,0 +1,172 @@
+"""Accepting runs: any number of them in one transaction, at the cost of a few statements."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from runyard.adapters.sql.changes import count_states
+from runyard.adapters.sql.codec import insert_into, spec_to_json, to_json, words
+from runyard.adapters.sql.database import Database, Transaction
+from runyard.adapters.sql.ranks import RANK_STEP
+from runyard.core.errors import Conflict, NotFound
+from runyard.core.events import EventKind
+from runyard.core.run import StateName, Waiting
+from runyard.ports.store import Submission
+
+_INSERT_SPEC: Final = insert_into(
+    "specs",
+    ("id", "account_id", "spec", "code_sha256", "append_args", "provenance", "sealed", "priority", "stage_rank"),
+)
+_INSERT_CLASS: Final = insert_into(
+    "queue_classes", ("id", "account_id", "priority", "gpus", "cpu_millis", "memory_mib", "waiting", "ready")
+)
+_INSERT_RUN: Final = insert_into(
+    "runs",
+    ("seq", "id", "account_id", "member_id", "name", "spec_id", "parameters", "class_id", "priority", "rank", "state",
+     "detail", "version", "created_ms", "max_retries", "attempt", "not_before_ms", "notes"),
+)  # fmt: skip
+_INSERT_TAG: Final = insert_into("tags", ("run_id", "tag", "seq", "position"))
+_INSERT_KEY: Final = insert_into("idempotency", ("account_id", "key", "digest", "run_ids", "created_ms"))
+_INSERT_ACCEPTED: Final = (
+    "INSERT INTO events (seq, kind, run_id, account_id, at_ms, attempt, body) "
+    "SELECT seq + :shift, :kind, id, account_id, created_ms, NULL, :body FROM runs WHERE seq >= :first"
+)
+
+
+class SubmissionTables:
+    """The way in."""
+
+    _db: Database
+
+    def submit(self, submission: Submission) -> tuple[tuple[str, ...], bool]:
+        count = len(submission.ids)
+        if not count or len(submission.names) != count or len(submission.parameters) != count:
+            raise ValueError(
+                "a submission has at least one run, and one id, one name and one set of parameters for each"
+            )
+        with self._db.write() as tx:
+            key = submission.idempotency_key
+            earlier = None if key is None else _earlier(tx, submission.account_id, key, submission.request_digest)
+            if earlier is not None:
+                return earlier, True
+            if tx.row("SELECT 1 FROM accounts WHERE id = :id", id=submission.account_id) is None:
+                raise NotFound(f"There is no account {submission.account_id!r}: create it first.")
+            try:
+                _accept(tx, submission)
+            except self._db.integrity_error as error:
+                raise Conflict("One of the new ids is in use already: submit again, with other ids.") from error
+        return submission.ids, False
+
+    def replay(self, account_id: str, idempotency_key: str, request_digest: str) -> tuple[str, ...] | None:
+        with self._db.read() as tx:
+            return _earlier(tx, account_id, idempotency_key, request_digest)
+
+
+def _earlier(tx: Transaction, account_id: str, key: str, digest: str) -> tuple[str, ...] | None:
+    row = tx.row(
+        "SELECT digest, run_ids FROM idempotency WHERE account_id = :account AND key = :key",
+        account=account_id,
+        key=key,
+    )
+    if row is None:
+        return None
+    if row[0] != digest:
+        raise Conflict(
+            f"The idempotency key {key!r} was used for another request: send the same request again, or use a new key.",
+            code="idempotency_conflict",
+        )
+    return words(row[1])
+
+
+def _accept(tx: Transaction, submission: Submission) -> None:
+    count = len(submission.ids)
+    first = tx.take("run", count)
+    spec_id = _add_spec(tx, submission, first * RANK_STEP)
+    class_id = _class_of(tx, submission, count)
+    _add_runs(tx, submission, first, spec_id, class_id)
+    tx.change(
+        _INSERT_ACCEPTED,
+        shift=tx.take("event", count) - first,
+        kind=EventKind.accepted.value,
+        body=to_json({"member": submission.member_id}),
+        first=first,
+    )
+    count_states(tx, {(submission.account_id, StateName.waiting): count})
+    if submission.idempotency_key is not None:
+        tx.change(
+            _INSERT_KEY,
+            account_id=submission.account_id,
+            key=submission.idempotency_key,
+            digest=submission.request_digest,
+            run_ids=to_json(submission.ids),
+            created_ms=submission.now_ms,
+        )
+
+
+def _add_spec(tx: Transaction, submission: Submission, rank: int) -> int:
+    spec_id = int(tx.value("SELECT coalesce(max(id), 0) + 1 FROM specs"))
+    tx.change(
+        _INSERT_SPEC,
+        id=spec_id,
+        account_id=submission.account_id,
+        spec=spec_to_json(submission.spec),
+        code_sha256=submission.code_sha256,
+        append_args=submission.append_args,
+        provenance=to_json(dict(submission.provenance)),
+        sealed=submission.sealed,
+        priority=submission.spec.options.priority,
+        stage_rank=rank,
+    )
+    return spec_id
+
+
+def _class_of(tx: Transaction, submission: Submission, count: int) -> int:
+    shape = {
+        "account_id": submission.account_id,
+        "priority": submission.spec.options.priority,
+        "gpus": submission.resources.gpus,
+        "cpu_millis": submission.resources.cpu_millis,
+        "memory_mib": submission.resources.memory_mib,
+    }
+    known = tx.value(
+        "SELECT id FROM queue_classes WHERE account_id = :account_id AND priority = :priority AND gpus = :gpus "
+        "AND cpu_millis = :cpu_millis AND memory_mib = :memory_mib",
+        **shape,
+    )
+    if known is not None:
+        tx.change("UPDATE queue_classes SET waiting = waiting + :count WHERE id = :id", count=count, id=known)
+        return int(known)
+    made = int(tx.value("SELECT coalesce(max(id), 0) + 1 FROM queue_classes"))
+    tx.change(_INSERT_CLASS, id=made, waiting=count, ready=0, **shape)
+    return made
+
+
+def _add_runs(tx: Transaction, submission: Submission, first: int, spec_id: int, class_id: int) -> None:
+    options = submission.spec.options
+    shared = {
+        "account_id": submission.account_id,
+        "member_id": submission.member_id,
+        "spec_id": spec_id,
+        "class_id": class_id,
+        "priority": options.priority,
+        "state": StateName.waiting.value,
+        "detail": to_json(Waiting()),
+        "version": 1,
+        "created_ms": submission.now_ms,
+        "max_retries": options.max_retries,
+        "attempt": 0,
+        "not_before_ms": 0,
+        "notes": to_json(submission.notes),
+    }
+    numbered = enumerate(zip(submission.ids, submission.names, submission.parameters, strict=True), first)
+    rows = [
+        {**shared, "seq": seq, "id": run_id, "name": name, "parameters": parameters, "rank": seq * RANK_STEP}
+        for seq, (run_id, name, parameters) in numbered
+    ]
+    tx.change_each(_INSERT_RUN, rows)
+    labels = [
+        {"run_id": run_id, "tag": tag, "seq": seq, "position": position}
+        for seq, run_id in enumerate(submission.ids, first)
+        for position, tag in enumerate(dict.fromkeys(options.tags))
+    ]
+    tx.change_each(_INSERT_TAG, labels)
