@@ -173,8 +173,19 @@ def _member(tx: Transaction, member_id: str) -> Member | None:
 
 
 def _token(row: sa.Row[Any]) -> TokenRecord:
-    fields = {**row._mapping, "scope": Scope(row.scope)}
-    return TokenRecord(**fields)
+    return TokenRecord(
+        id=row.id,
+        digest=row.digest,
+        hint=row.hint,
+        scope=Scope(row.scope),
+        account_id=row.account_id,
+        member_id=row.member_id,
+        name=row.name,
+        created_ms=row.created_ms,
+        node_id=row.node_id,
+        expires_ms=row.expires_ms,
+        revoked_ms=row.revoked_ms,
+    )
 
 
 def _connection(row: sa.Row[Any]) -> ConnectionRecord:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
@@ -96,22 +97,39 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._turn = threading.Lock()
         self._writer, self._reader = _sqlite_engines(self.url) if self.is_sqlite else _postgres_engines(self.url)
+        self._kept: sa.Connection | None = (
+            None  # a file's connection does not get lost: no need to ask for it each time
+        )
         self.integrity_error: type[Exception] = self._writer.dialect.loaded_dbapi.IntegrityError
 
     @contextmanager
-    def write(self) -> Iterator[Transaction]:
+    def write(self) -> Generator[Transaction]:
         """A transaction that changes something: committed durably at the end, rolled back when an error leaves it."""
-        with self._turn, self._writer.begin() as connection:
+        with self._turn, self._writing() as connection, connection.begin():
             yield Transaction(connection, pyformat=not self.is_sqlite)
 
     @contextmanager
-    def read(self) -> Iterator[Transaction]:
+    def _writing(self) -> Generator[sa.Connection]:
+        if not self.is_sqlite:
+            with self._writer.connect() as connection:
+                yield connection
+            return
+        if self._kept is None:
+            self._kept = self._writer.connect()
+        yield self._kept
+
+    @contextmanager
+    def read(self) -> Generator[Transaction]:
         """A transaction that only looks."""
         with self._reader.connect() as connection, connection.begin():
             yield Transaction(connection, pyformat=not self.is_sqlite)
 
     def close(self) -> None:
         """Give all connections back."""
+        with self._turn:
+            if self._kept is not None:
+                self._kept.close()
+                self._kept = None
         self._reader.dispose()
         self._writer.dispose()
 
@@ -141,8 +159,8 @@ def _sqlite_engines(url: URL) -> tuple[sa.Engine, sa.Engine]:
             driver.execute(f"PRAGMA {pragma}").close()
 
     for engine, begin in ((writer, "BEGIN IMMEDIATE"), (reader, "BEGIN")):
-        sa.event.listen(engine, "connect", prepare)
-        sa.event.listen(engine, "begin", _sayer(begin))
+        event.listen(engine, "connect", prepare)
+        event.listen(engine, "begin", _sayer(begin))
     return writer, reader
 
 
@@ -150,7 +168,7 @@ def _postgres_engines(url: URL) -> tuple[sa.Engine, sa.Engine]:
     writer = sa.create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_size=1, max_overflow=0)
     reader = sa.create_engine(url, isolation_level="REPEATABLE READ", pool_pre_ping=True, pool_size=8, max_overflow=24)
     # Under the lock a READ COMMITTED writer sees all that the writers before it have committed.
-    sa.event.listen(writer, "begin", _sayer(f"SELECT pg_advisory_xact_lock({_WRITER_KEY})"))
+    event.listen(writer, "begin", _sayer(f"SELECT pg_advisory_xact_lock({_WRITER_KEY})"))
     return writer, reader
 
 

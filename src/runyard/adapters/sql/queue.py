@@ -55,7 +55,10 @@ class QueueTables:
                 "JOIN attempts a ON a.run_id = r.id AND a.number = r.attempt "
                 f"WHERE r.{_HOLDS} ORDER BY r.seq"
             )
-        return [Holding(*row[:4], numbers(row[4]), Resources(*row[5:])) for row in rows]
+        return [
+            Holding(run_id, number, account_id, node_id, numbers(slots), Resources(*shape))
+            for run_id, number, account_id, node_id, slots, *shape in rows
+        ]
 
     def ahead_of(self, run: Run) -> int:
         with self._db.read() as tx:

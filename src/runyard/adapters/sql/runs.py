@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -17,7 +17,7 @@ from runyard.adapters.sql.codec import (
     spec_of,
 )
 from runyard.adapters.sql.database import Database, Transaction
-from runyard.adapters.sql.schema import runs, specs, state_counts, tags
+from runyard.adapters.sql.schema import accounts, runs, specs, state_counts, tags
 from runyard.core.run import Attempt, Run, StateName
 from runyard.ports.store import RunQuery, StoredSpec
 
@@ -35,10 +35,10 @@ class RunTables:
         return found[0] if found else None
 
     def runs(self, query: RunQuery) -> Sequence[Run]:
-        states = sorted(query.states) or [None]
         with self._db.read() as tx:
-            # One ordered look for each state: no state's depth makes another's page slow.
-            found = [row for state in states for row in tx.connection.execute(_page(query, state)).tuples()]
+            found: list[tuple[int, str]] = []
+            for page in _pages(tx, query):
+                found += tx.connection.execute(page).tuples()
             newest = sorted(found, reverse=True)[: query.limit]
             return fetch_runs(tx, [run_id for _seq, run_id in newest])
 
@@ -93,12 +93,27 @@ def fetch_runs(tx: Transaction, run_ids: Sequence[str]) -> list[Run]:
     return [found[run_id] for run_id in run_ids if run_id in found]
 
 
-def _page(query: RunQuery, state: StateName | None) -> sa.Select[tuple[int, str]]:
+def _pages(tx: Transaction, query: RunQuery) -> Iterator[sa.Select[int, str]]:
+    """One ordered look for each account and state: each is read in an index, and none of any depth slows another's."""
+    if not query.states or query.tag is not None:
+        yield _page(query, query.account_id, query.states)
+        return
+    everybody = [query.account_id]
+    if query.account_id is None:
+        everybody = list(tx.connection.execute(sa.select(accounts.c.id)).scalars())
+    for account_id in everybody:
+        for state in sorted(query.states):
+            yield _page(query, account_id, {state})
+
+
+def _page(query: RunQuery, account_id: str | None, states: Collection[StateName]) -> sa.Select[int, str]:
     page = sa.select(runs.c.seq, runs.c.id).order_by(runs.c.seq.desc()).limit(query.limit)
-    if query.account_id is not None:
-        page = page.where(runs.c.account_id == query.account_id)
-    if state is not None:
-        page = page.where(runs.c.state == state.value)
+    if account_id is not None:
+        page = page.where(runs.c.account_id == account_id)
+    if len(states) == 1:
+        page = page.where(runs.c.state == next(iter(states)).value)
+    elif states:
+        page = page.where(runs.c.state.in_(sorted(states)))
     if query.name is not None:
         page = page.where(runs.c.name == query.name)
     if query.before_seq is not None:

@@ -16,6 +16,7 @@ BIG: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 """64 bits in both; SQLite keys its rows by a column only when it is declared INTEGER."""
 
 WAITING: Final = "state = 'waiting'"
+ACTIVE: Final = "state IN ('starting', 'running', 'stopping', 'storing')"
 READY: Final = "state = 'waiting' AND ready_on IS NOT NULL"
 IN_BACKOFF: Final = "state = 'waiting' AND not_before_ms > 0"
 REQUEUED: Final = "state = 'waiting' AND attempt > 0"
@@ -24,16 +25,16 @@ CLASS_READY: Final = "ready > 0"
 RELEASED: Final = "released_ms IS NOT NULL"
 
 
-def _word(name: str, **options: Any) -> sa.Column[str]:
-    return sa.Column(name, WORD, **{"nullable": False, **options})
+def _word(name: str, *, primary_key: bool = False, unique: bool | None = None) -> sa.Column[str]:
+    return sa.Column(name, WORD, nullable=False, primary_key=primary_key, unique=unique)
 
 
 def _maybe_word(name: str) -> sa.Column[str | None]:
     return sa.Column(name, WORD, nullable=True)
 
 
-def _big(name: str, **options: Any) -> sa.Column[int]:
-    return sa.Column(name, BIG, **{"nullable": False, **options})
+def _big(name: str, *, unique: bool | None = None) -> sa.Column[int]:
+    return sa.Column(name, BIG, nullable=False, unique=unique)
 
 
 def _maybe_big(name: str) -> sa.Column[int | None]:
@@ -161,7 +162,7 @@ runs = sa.Table(
     _word("notes"),
     sa.Index("ix_runs_account", "account_id", "seq"),
     sa.Index("ix_runs_account_state", "account_id", "state", "seq"),
-    sa.Index("ix_runs_state", "state", "seq"),
+    _partial("ix_runs_active", "state", "seq", where=ACTIVE),
     _partial("ix_runs_ready", "class_id", "rank", where=READY),
     _partial("ix_runs_backoff", "class_id", "not_before_ms", where=IN_BACKOFF),
     _partial("ix_runs_requeued", "seq", where=REQUEUED),

@@ -19,16 +19,16 @@ WORD = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
-def _word(name: str, **options: Any) -> sa.Column[str]:
-    return sa.Column(name, WORD, **{"nullable": False, **options})
+def _word(name: str, *, primary_key: bool = False, unique: bool | None = None) -> sa.Column[str]:
+    return sa.Column(name, WORD, nullable=False, primary_key=primary_key, unique=unique)
 
 
 def _maybe_word(name: str) -> sa.Column[str | None]:
     return sa.Column(name, WORD, nullable=True)
 
 
-def _big(name: str, **options: Any) -> sa.Column[int]:
-    return sa.Column(name, BIG, **{"nullable": False, **options})
+def _big(name: str, *, unique: bool | None = None) -> sa.Column[int]:
+    return sa.Column(name, BIG, nullable=False, unique=unique)
 
 
 def _maybe_big(name: str) -> sa.Column[int | None]:
@@ -187,7 +187,7 @@ def _create_runs() -> None:
         _word("notes"),
         sa.Index("ix_runs_account", "account_id", "seq"),
         sa.Index("ix_runs_account_state", "account_id", "state", "seq"),
-        sa.Index("ix_runs_state", "state", "seq"),
+        _partial("ix_runs_active", "state", "seq", where="state IN ('starting', 'running', 'stopping', 'storing')"),
         _partial("ix_runs_ready", "class_id", "rank", where="state = 'waiting' AND ready_on IS NOT NULL"),
         _partial("ix_runs_backoff", "class_id", "not_before_ms", where="state = 'waiting' AND not_before_ms > 0"),
         _partial("ix_runs_requeued", "seq", where="state = 'waiting' AND attempt > 0"),
