@@ -1,0 +1,497 @@
+"""The store in memory: small, quick, and the yardstick that the real ones are compared with."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from statistics import median
+
+from runyard.core import lifecycle
+from runyard.core.account import Account, Member, Principal
+from runyard.core.errors import Conflict, NotFound
+from runyard.core.events import Event, EventKind, Recorded
+from runyard.core.lifecycle import Transition
+from runyard.core.metering import LedgerEntry
+from runyard.core.resources import Resources
+from runyard.core.run import FINAL, HOLDS_SLOT, Run, StateName, Waiting
+from runyard.core.scheduling.snapshot import Head, QueueClass
+from runyard.ports.store import (
+    ConnectionRecord,
+    Definition,
+    Holding,
+    Node,
+    RunQuery,
+    StoredSpec,
+    Submission,
+    TokenRecord,
+    UsageRow,
+)
+
+
+class _Accounts:
+    """Who pays, who acts, what they have stored."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._accounts: dict[str, Account] = {}
+        self._members: dict[str, Member] = {}
+        self._tokens: dict[str, TokenRecord] = {}
+        self._connections: dict[tuple[str, str], ConnectionRecord] = {}
+        self._definitions: dict[tuple[str, str], Definition] = {}
+        self._paused = False
+
+    def ensure_account(self, account: Account) -> Account:
+        with self._lock:
+            return self._accounts.setdefault(account.id, account)
+
+    def ensure_member(self, member_id: str, account_id: str, name: str) -> Member:
+        with self._lock:
+            if member_id not in self._members:
+                if account_id not in self._accounts:
+                    raise NotFound(f"There is no account {account_id!r}: create it first.")
+                self._members[member_id] = Member(member_id, account_id, name, len(self._members) + 1)
+            return self._members[member_id]
+
+    def member(self, member_id: str) -> Member | None:
+        return self._members.get(member_id)
+
+    def account(self, account_id: str) -> Account | None:
+        return self._accounts.get(account_id)
+
+    def accounts(self) -> Sequence[Account]:
+        with self._lock:
+            return sorted(self._accounts.values(), key=lambda account: account.id)
+
+    def set_quota(self, account_id: str, gpus: int | None) -> bool:
+        with self._lock:
+            if account_id not in self._accounts:
+                return False
+            self._accounts[account_id] = replace(self._accounts[account_id], quota_gpus=gpus)
+            return True
+
+    def set_paused(self, account_id: str | None, paused: bool) -> bool:
+        with self._lock:
+            if account_id is None:
+                self._paused = paused
+            elif account_id in self._accounts:
+                self._accounts[account_id] = replace(self._accounts[account_id], paused=paused)
+            else:
+                return False
+            return True
+
+    def queue_paused(self) -> bool:
+        return self._paused
+
+    def principal(self, digest: str, now_ms: int) -> Principal | None:
+        with self._lock:
+            token = next((token for token in self._tokens.values() if token.digest == digest), None)
+        if token is None or token.revoked_ms is not None:
+            return None
+        if token.expires_ms is not None and token.expires_ms <= now_ms:
+            return None
+        return Principal(token.id, token.scope, token.account_id, token.member_id, token.node_id)
+
+    def add_token(self, token: TokenRecord) -> None:
+        with self._lock:
+            if token.id in self._tokens or any(token.digest == other.digest for other in self._tokens.values()):
+                raise Conflict(f"There is a token {token.id!r} already: make another one.")
+            self._tokens[token.id] = token
+
+    def tokens(self, account_id: str) -> Sequence[TokenRecord]:
+        with self._lock:
+            mine = [token for token in self._tokens.values() if token.account_id == account_id]
+        return sorted(mine, key=lambda token: (token.created_ms, token.id))
+
+    def revoke_token(self, account_id: str, token_id: str, now_ms: int) -> bool:
+        with self._lock:
+            token = self._tokens.get(token_id)
+            if token is None or token.account_id != account_id or token.revoked_ms is not None:
+                return False
+            self._tokens[token_id] = replace(token, revoked_ms=now_ms)
+            return True
+
+    def put_connection(self, record: ConnectionRecord) -> None:
+        with self._lock:
+            self._connections[record.account_id, record.name] = record
+
+    def connection(self, account_id: str, name: str) -> ConnectionRecord | None:
+        return self._connections.get((account_id, name))
+
+    def connections(self, account_id: str) -> Sequence[ConnectionRecord]:
+        with self._lock:
+            return [self._connections[key] for key in sorted(self._connections) if key[0] == account_id]
+
+    def delete_connection(self, account_id: str, name: str) -> bool:
+        with self._lock:
+            return self._connections.pop((account_id, name), None) is not None
+
+    def add_definition(self, definition: Definition) -> None:
+        with self._lock:
+            there = self._definitions.setdefault((definition.account_id, definition.sha256), definition)
+            if there.mentions_config is None:
+                told = replace(there, mentions_config=definition.mentions_config)
+                self._definitions[there.account_id, there.sha256] = told
+
+    def definition(self, account_id: str, sha256: str) -> Definition | None:
+        return self._definitions.get((account_id, sha256))
+
+    def definition_known(self, sha256: str) -> bool:
+        with self._lock:
+            return any(key[1] == sha256 for key in self._definitions)
+
+
+class _Runs(_Accounts):
+    """Runs and what happens to them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._runs: dict[str, Run] = {}
+        self._specs: dict[int, StoredSpec] = {}
+        self._classes: dict[tuple[str, int, Resources], int] = {}
+        self._replies: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {}
+        self._tags: dict[str, tuple[str, ...]] = {}
+        self._events: list[Recorded] = []
+        self._ledger: dict[tuple[str, int], LedgerEntry] = {}
+        self._seq = 0
+
+    def submit(self, submission: Submission) -> tuple[tuple[str, ...], bool]:
+        count = len(submission.ids)
+        if not count or len(submission.names) != count or len(submission.parameters) != count:
+            raise ValueError(
+                "a submission has at least one run, and one id, one name and one set of parameters for each"
+            )
+        with self._lock:
+            key = submission.idempotency_key
+            if key is not None:
+                earlier = self.replay(submission.account_id, key, submission.request_digest)
+                if earlier is not None:
+                    return earlier, True
+            if submission.account_id not in self._accounts:
+                raise NotFound(f"There is no account {submission.account_id!r}: create it first.")
+            if len(set(submission.ids)) < count or not self._runs.keys().isdisjoint(submission.ids):
+                raise Conflict("One of the new ids is in use already: submit again, with other ids.")
+            self._accept(submission)
+            if key is not None:
+                self._replies[submission.account_id, key] = submission.request_digest, submission.ids
+            return submission.ids, False
+
+    def replay(self, account_id: str, idempotency_key: str, request_digest: str) -> tuple[str, ...] | None:
+        with self._lock:
+            reply = self._replies.get((account_id, idempotency_key))
+        if reply is None:
+            return None
+        if reply[0] != request_digest:
+            raise Conflict(
+                f"The idempotency key {idempotency_key!r} was used for another request: "
+                "send the same request again, or use a new key.",
+                code="idempotency_conflict",
+            )
+        return reply[1]
+
+    def _accept(self, submission: Submission) -> None:
+        options = submission.spec.options
+        stored = StoredSpec(
+            len(self._specs) + 1,
+            submission.account_id,
+            submission.spec,
+            submission.code_sha256,
+            submission.append_args,
+            dict(submission.provenance),
+            submission.sealed,
+        )
+        self._specs[stored.id] = stored
+        shape = (submission.account_id, options.priority, submission.resources)
+        class_id = self._classes.setdefault(shape, len(self._classes) + 1)
+        tags = tuple(dict.fromkeys(options.tags))
+        for run_id, name, parameters in zip(submission.ids, submission.names, submission.parameters, strict=True):
+            self._seq += 1
+            self._tags[run_id] = tags
+            self._runs[run_id] = Run(
+                id=run_id,
+                seq=self._seq,
+                account_id=submission.account_id,
+                member_id=submission.member_id,
+                name=name,
+                spec_id=stored.id,
+                parameters=parameters,
+                class_id=class_id,
+                resources=submission.resources,
+                priority=options.priority,
+                rank=self._seq,
+                state=Waiting(),
+                version=1,
+                created_ms=submission.now_ms,
+                max_retries=options.max_retries,
+                tags=tags,
+                notes=submission.notes,
+            )
+            body = {"member": submission.member_id}
+            self._tell(Event(EventKind.accepted, run_id, submission.account_id, submission.now_ms, None, body))
+
+    def _tell(self, event: Event) -> None:
+        self._events.append(Recorded(len(self._events) + 1, event))
+
+    def run(self, run_id: str) -> Run | None:
+        return self._runs.get(run_id)
+
+    def runs(self, query: RunQuery) -> Sequence[Run]:
+        def fits(run: Run) -> bool:
+            return (
+                query.account_id in (None, run.account_id)
+                and (not query.states or run.state_name in query.states)
+                and (query.tag is None or query.tag in run.tags)
+                and query.name in (None, run.name)
+                and (query.before_seq is None or run.seq < query.before_seq)
+            )
+
+        return sorted(filter(fits, self._all()), key=lambda run: -run.seq)[: query.limit]
+
+    def _all(self) -> list[Run]:
+        with self._lock:
+            return list(self._runs.values())
+
+    def run_ids(self, account_id: str | None, prefix: str, limit: int) -> Sequence[str]:
+        mine = (run.id for run in self._all() if account_id in (None, run.account_id))
+        return sorted(run_id for run_id in mine if run_id.startswith(prefix))[:limit]
+
+    def counts(self, account_id: str | None) -> Mapping[StateName, int]:
+        return Counter(run.state_name for run in self._all() if account_id in (None, run.account_id))
+
+    def spec(self, spec_id: int) -> StoredSpec | None:
+        return self._specs.get(spec_id)
+
+    def apply(self, transitions: Sequence[Transition], ledger: Sequence[LedgerEntry] = ()) -> tuple[bool, ...]:
+        with self._lock:
+            return tuple(self._apply(transition, ledger) for transition in transitions)
+
+    def _apply(self, transition: Transition, ledger: Sequence[LedgerEntry]) -> bool:
+        there, after = self._runs.get(transition.before.id), transition.after
+        if there is None or there.version != transition.before.version:
+            return False
+        self._runs[after.id] = replace(after, rank=there.rank, tags=there.tags)
+        for event in transition.events:
+            self._tell(event)
+        numbers = {attempt.number for attempt in after.attempts}
+        for entry in ledger:
+            if entry.run_id == after.id and entry.attempt in numbers:
+                self._ledger.setdefault((entry.run_id, entry.attempt), entry)
+        return True
+
+    def delete_run(self, run_id: str, now_ms: int | None = None) -> bool:
+        with self._lock:
+            run = self._runs.get(run_id)
+            if run is None or run.state_name not in FINAL:
+                return False
+            del self._runs[run_id]
+            at_ms = self.latest_event_ms() if now_ms is None else now_ms
+            self._tell(Event(EventKind.deleted, run_id, run.account_id, at_ms))
+            return True
+
+    def latest_event_ms(self) -> int:
+        with self._lock:
+            return max((recorded.event.at_ms for recorded in self._events), default=0)
+
+
+class _Queue(_Runs):
+    """The order of the queue, staging, and what holds room."""
+
+    def _waiting(self, only: Callable[[Run], bool] = lambda _run: True) -> list[Run]:
+        """Waiting runs in the order of the queue."""
+        waiting = (run for run in self._all() if run.state_name is StateName.waiting and only(run))
+        return sorted(waiting, key=lambda run: (-run.priority, run.rank))
+
+    def set_rank(self, run_id: str, position: int, now_ms: int) -> bool:
+        with self._lock:
+            run = self._runs.get(run_id)
+            if run is None or run.state_name is not StateName.waiting:
+                return False
+            others = self._waiting(lambda other: other.priority == run.priority and other.id != run_id)
+            place = min(max(1, position), len(others) + 1)
+            self._insert(run, others[place - 1] if place <= len(others) else None)
+            self._runs[run_id] = replace(self._runs[run_id], version=run.version + 1)
+            self._tell(Event(EventKind.moved, run_id, run.account_id, now_ms, None, {"position": place}))
+            return True
+
+    def _insert(self, run: Run, before: Run | None) -> None:
+        """Put a run directly before another (None: last) among all that wait, or may wait again, in its priority."""
+        live = [
+            other
+            for other in self._all()
+            if other.priority == run.priority
+            and other.id != run.id
+            and (other.state_name is StateName.waiting or other.state_name in HOLDS_SLOT)
+        ]
+        live.sort(key=lambda other: other.rank)
+        ranks = sorted([other.rank for other in live] + [run.rank])
+        live.insert(len(live) if before is None else live.index(before), run)
+        for other, rank in zip(live, ranks, strict=True):
+            self._runs[other.id] = replace(other, rank=rank)
+
+    def specs_to_stage(self, limit: int) -> Sequence[int]:
+        unready = self._waiting(lambda run: run.ready_on is None)
+        return list(dict.fromkeys(run.spec_id for run in unready))[:limit]
+
+    def mark_staged(self, spec_id: int, node_id: str, now_ms: int) -> int:
+        with self._lock:
+            unready = self._waiting(lambda run: run.spec_id == spec_id and run.ready_on is None)
+            moves = [lifecycle.staged(run, node_id, now_ms) for run in unready]
+            return sum(self.apply([move for move in moves if move is not None]))
+
+    def unstage(self, node_id: str) -> int:
+        with self._lock:
+            lost = self._waiting(lambda run: run.ready_on == node_id)
+            for run in lost:
+                self._runs[run.id] = replace(run, ready_on=None, staged_ms=None, version=run.version + 1)
+            return len(lost)
+
+    def waiting_of_spec(self, spec_id: int, limit: int) -> Sequence[Run]:
+        return self._waiting(lambda run: run.spec_id == spec_id)[:limit]
+
+    def classes(self, now_ms: int, heads: int) -> Sequence[QueueClass]:
+        ready: defaultdict[int, list[Run]] = defaultdict(list)
+        for run in self._waiting(lambda run: run.ready_on is not None):
+            ready[run.class_id].append(run)
+        return [
+            QueueClass(class_id, runs[0].account_id, runs[0].priority, runs[0].resources, _heads(runs, now_ms, heads))
+            for class_id, runs in sorted(ready.items())
+        ]
+
+    def holdings(self) -> Sequence[Holding]:
+        held = sorted((run for run in self._all() if run.state_name in HOLDS_SLOT), key=lambda run: run.seq)
+        return [
+            Holding(run.id, run.attempt.number, run.account_id, run.attempt.node_id, run.attempt.slots, run.resources)
+            for run in held
+            if run.attempt is not None
+        ]
+
+    def ahead_of(self, run: Run) -> int:
+        place = (-run.priority, run.rank)
+        return len(self._waiting(lambda other: (-other.priority, other.rank) < place))
+
+    def waiting_page(self, account_id: str | None, limit: int) -> Sequence[Run]:
+        return self._waiting(lambda run: account_id in (None, run.account_id))[:limit]
+
+    def typical_duration_ms(self, spec_id: int, account_id: str) -> int | None:
+        runs = self._all()
+        for group in (
+            [run for run in runs if run.spec_id == spec_id],
+            [run for run in runs if run.account_id == account_id],
+        ):
+            ended = [
+                (attempt.released_ms, attempt.released_ms - attempt.assigned_ms)
+                for run in group
+                for attempt in run.attempts
+                if attempt.released_ms is not None
+            ]
+            if ended:
+                return int(median(duration for _at, duration in sorted(ended, reverse=True)[:20]))
+        return None
+
+    def active_runs(self, node_id: str) -> Sequence[Run]:
+        active = HOLDS_SLOT | {StateName.storing}
+        there = (run for run in self._all() if run.state_name in active)
+        return sorted((run for run in there if node_id in (_node(run), run.ready_on)), key=lambda run: run.seq)
+
+    def requeued_runs(self, node_id: str) -> Sequence[Run]:
+        return sorted(self._waiting(lambda run: _node(run) == node_id), key=lambda run: run.seq)
+
+
+class MemoryStore(_Queue):
+    """The whole port, :class:`runyard.ports.store.Store`, without a file. It may be called from any thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._nodes: dict[str, Node] = {}
+
+    def put_node(self, node: Node) -> None:
+        with self._lock:
+            self._nodes[node.id] = node
+
+    def nodes(self) -> Sequence[Node]:
+        with self._lock:
+            return [self._nodes[node_id] for node_id in sorted(self._nodes)]
+
+    def events(
+        self,
+        after_seq: int,
+        limit: int,
+        *,
+        account_id: str | None = None,
+        run_id: str | None = None,
+        kinds: frozenset[EventKind] = frozenset(),
+    ) -> Sequence[Recorded]:
+        with self._lock:
+            later = self._events[max(0, after_seq) :]
+        fitting = (
+            recorded
+            for recorded in later
+            if account_id in (None, recorded.event.account_id)
+            and run_id in (None, recorded.event.run_id)
+            and (not kinds or recorded.event.kind in kinds)
+        )
+        return list(fitting)[:limit]
+
+    def last_seq(self) -> int:
+        return len(self._events)
+
+    def ledger(self, run_id: str) -> Sequence[LedgerEntry]:
+        with self._lock:
+            return [self._ledger[key] for key in sorted(self._ledger) if key[0] == run_id]
+
+    def usage(self, account_id: str | None, by: str, since_ms: int | None, until_ms: int | None) -> Sequence[UsageRow]:
+        if by not in ("account", "user", "day", "tag"):
+            raise ValueError(f"usage can be grouped by account, user, day, tag, not by {by!r}")
+        groups: defaultdict[str, list[LedgerEntry]] = defaultdict(list)
+        with self._lock:
+            entries = list(self._ledger.values())
+        for entry in entries:
+            in_time = (since_ms is None or entry.from_ms >= since_ms) and (until_ms is None or entry.from_ms < until_ms)
+            if in_time and account_id in (None, entry.account_id):
+                for group in self._groups(entry, by):
+                    groups[group].append(entry)
+        return [_sum(group, groups[group]) for group in sorted(groups)]
+
+    def _groups(self, entry: LedgerEntry, by: str) -> Iterable[str]:
+        if by == "account":
+            return (entry.account_id,)
+        if by == "user":
+            member = self._members.get(entry.member_id)
+            return (entry.member_id if member is None else member.name,)
+        if by == "day":
+            return (datetime.fromtimestamp(entry.from_ms / 1000, UTC).date().isoformat(),)
+        return self._tags.get(entry.run_id, ())
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _node(run: Run) -> str | None:
+    return run.attempt.node_id if run.attempt is not None else None
+
+
+def _backoff(run: Run) -> int:
+    return run.state.not_before_ms if isinstance(run.state, Waiting) else 0
+
+
+def _heads(runs: Sequence[Run], now_ms: int, count: int) -> tuple[Head, ...]:
+    may_start = [run for run in runs if _backoff(run) <= now_ms]
+    held_back = sorted((run for run in runs if _backoff(run) > now_ms), key=lambda run: (_backoff(run), run.rank))
+    chosen = sorted((may_start + held_back)[:count], key=lambda run: run.rank)
+    return tuple(Head(run.id, run.rank, str(run.ready_on), _backoff(run)) for run in chosen)
+
+
+def _sum(group: str, entries: Sequence[LedgerEntry]) -> UsageRow:
+    billed = [entry for entry in entries if not entry.waste]
+    return UsageRow(
+        group=group,
+        runs=len({entry.run_id for entry in entries}),
+        attempts=len(entries),
+        gpu_ms=sum(entry.gpu_ms for entry in billed),
+        cpu_ms=sum(entry.cpu_ms for entry in billed),
+        gb_ms=sum(entry.gb_ms for entry in billed),
+        cost=sum(entry.cost for entry in billed),
+        waste_gpu_ms=sum(entry.gpu_ms for entry in entries if entry.waste),
+    )
