@@ -1,0 +1,250 @@
+"""A run's command: placeholders for hyper-parameters, filled so that bash reads each value as it is."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from runyard.core.spec import Scalar
+
+# `{name}`, unless it is bash's own `${name}` or a doubled brace.
+_HOLE = r"(?<![${])\{(?P<hole>[A-Za-z_][A-Za-z0-9_.-]*)\}"
+_HOLES = re.compile(_HOLE)
+_BARE = re.compile(
+    r"(?P<skip>\\.)"
+    r"|(?P<ansi>\$'(?:[^'\\]|\\.)*'?)"
+    r"|(?P<single>'[^']*'?)"
+    r"|(?P<open>\$?\()"
+    r"|(?P<close>\))"
+    r'|(?P<double>\$?")'
+    r"|(?P<tick>`)"
+    r"|(?P<comment>(?<![^\s;|&()])#[^\n]*)"
+    r"|(?P<here>(?<!<)<<(?!<)(?P<tabs>-?)[ \t]*(?P<word>'[^'\n]*'|\"[^\"\n]*\"|[^\s'\";&|<>()]+))"
+    r"|(?P<line>\n)"
+    rf"|{_HOLE}",
+    re.S,
+)
+_DOUBLE = re.compile(
+    rf'(?P<skip>\\.)|(?P<open>\$\()|(?P<brace>\$\{{)|(?P<unbrace>\}})|(?P<double>")|(?P<tick>`)|{_HOLE}', re.S
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Spot:
+    """A ``{name}`` in a command, the quoting it stands in, and whether a backtick substitution is around it."""
+
+    start: int
+    end: int
+    name: str
+    quoting: str
+    ticked: bool
+
+
+@dataclass(slots=True)
+class _Scan:
+    """A walk over a bash command that knows at each place what quoting holds.
+
+    ``stack`` has an entry for each open ``"``, ``(`` (also of ``$(``), backtick, and ``${`` between double quotes. A
+    ``case`` pattern's ``)`` inside ``$(...)`` is taken for its end; that matters only to later values that need
+    quoting at all.
+    """
+
+    command: str
+    spots: list[_Spot] = field(default_factory=list[_Spot])
+    stack: list[str] = field(default_factory=list[str])
+    documents: list[tuple[str, bool, bool]] = field(default_factory=list[tuple[str, bool, bool]])
+    lines: dict[tuple[str, bool], list[tuple[int, int]]] = field(
+        default_factory=dict[tuple[str, bool], list[tuple[int, int]]]
+    )
+    ticks: int = 0
+    tail: str = ""  # the quoting that the command's last character stands in, if it is not the command itself
+
+    def run(self) -> _Scan:
+        position = 0
+        while True:
+            quoting = {'"': "double", "{": "expansion"}.get(self.stack[-1] if self.stack else "", "bare")
+            match = (_BARE if quoting == "bare" else _DOUBLE).search(self.command, position)
+            if match is None:
+                break
+            position = self._step(match, quoting)
+        if '"' in self.stack or "`" in self.stack:
+            self.tail = "quote"
+        return self
+
+    def _step(self, match: re.Match[str], quoting: str) -> int:
+        """Take one token; return where the next may begin."""
+        kind = match.lastgroup
+        if kind == "hole":
+            self._spot(match, quoting)
+        elif kind in ("single", "ansi", "comment"):
+            self._leaf(kind, match.start(), match.end())
+        elif kind == "here":
+            self._document(match)
+        elif kind == "line":
+            return self._bodies(match.end())
+        elif kind != "skip":
+            self._nest(str(kind))
+        return match.end()
+
+    def _nest(self, kind: str) -> None:
+        opener = {"open": "(", "brace": "{", "double": '"', "tick": "`"}.get(kind, "")
+        closed = {"close": "(", "unbrace": "{", "double": '"'}.get(kind)
+        if kind == "tick" and self.ticks:
+            self.ticks = 0
+            while self.stack.pop() != "`":
+                pass
+        elif self.stack and self.stack[-1] == closed:
+            self.stack.pop()
+        elif opener:
+            self.ticks += kind == "tick"
+            self.stack.append(opener)
+
+    def _spot(self, match: re.Match[str], quoting: str) -> None:
+        self.spots.append(_Spot(match.start(), match.end(), match["hole"], quoting, self.ticks > 0))
+
+    def _leaf(self, quoting: str, start: int, end: int) -> None:
+        for match in _HOLES.finditer(self.command, start, end):
+            self._spot(match, quoting)
+        opened = {"single": 1, "ansi": 2}.get(quoting)
+        closed = opened is not None and end - start > opened and self.command[end - 1] == "'"
+        if end == len(self.command) and not closed:
+            self.tail = "comment" if quoting == "comment" else "quote"
+
+    def _document(self, match: re.Match[str]) -> None:
+        """Note a here-document: its delimiter, whether the body is raw, whether leading tabs are dropped."""
+        word = match["word"]
+        delimiter = re.sub(r"['\"\\]", "", word)
+        self.documents.append((delimiter, delimiter != word, bool(match["tabs"])))
+
+    def _bodies(self, position: int) -> int:
+        """Walk the bodies of the here-documents of the line that ends before ``position``; return where they end."""
+        for delimiter, raw, tabs in self.documents:
+            last = self._line(delimiter, tabs, position)
+            if last is None:  # a shift in arithmetic, or bash will complain itself
+                continue
+            self._leaf("raw" if raw else "here", position, last[0])
+            position = last[1]
+            self.tail = "document" if position == len(self.command) else ""
+        self.documents.clear()
+        return position
+
+    def _line(self, text: str, tabs: bool, position: int) -> tuple[int, int] | None:
+        """Start and end of the first line from ``position`` on that is ``text``, after any tabs if ``tabs``."""
+        if not self.lines:
+            for match in re.finditer(r"^(\t*)(.*)$", self.command, re.M):
+                self.lines.setdefault((match[0], False), []).append(match.span())
+                self.lines.setdefault((match[2], True), []).append(match.span())
+        spans = self.lines.get((text, tabs), [])
+        index = bisect_left(spans, (position, 0))
+        return spans[index] if index < len(spans) else None
+
+
+def placeholders(command: str, names: Collection[str]) -> frozenset[str]:
+    """The hyper-parameters of ``names`` that the command asks for as ``{name}``.
+
+    ``${name}`` is a variable of bash, ``{{name}}`` and ``\\{name}`` are left as they are.
+    """
+    return frozenset(spot.name for spot in _Scan(command).run().spots if spot.name in names)
+
+
+def fill(command: str, parameters: Mapping[str, Scalar], *, append_args: bool) -> str:
+    """Replace each ``{name}`` by its value, and with ``append_args`` add ``--name value`` for every parameter.
+
+    A value reaches the program as written, whatever is in it, inside and outside of quotes; floats in their shortest
+    form (0.1 stays 0.1), booleans as ``true`` and ``false``. The arguments are put at the very end: in
+    ``prepare; python train.py`` and ``python train.py | tee log`` the last command gets them, so a command of several
+    parts should use placeholders. Raises ``ValueError`` where a value cannot be written, or arguments not be added.
+    """
+    texts = {name: scalar_text(value) for name, value in parameters.items()}
+    for name, text in texts.items():
+        if "\0" in text:
+            raise ValueError(f"`{name}` holds a NUL character, which no command can be given.")
+    arguments = ""
+    if append_args:
+        command = _open_ended(command)
+        arguments = "".join(f" --{name} {shlex.quote(text)}" for name, text in texts.items())
+    parts: list[str] = []
+    position = 0
+    for spot in _Scan(command).run().spots:
+        if spot.name in texts:
+            parts += command[position : spot.start], _encoded(spot, texts[spot.name])
+            position = spot.end
+    return "".join(parts) + command[position:] + arguments
+
+
+def scalar_text(value: Scalar) -> str:
+    """The value of a hyper-parameter as a program's argument."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def identical_runs_refusal(
+    command: str, names: Collection[str], runs: int, append_args: bool, mentions_config: bool | None
+) -> str | None:
+    """Say why a sweep over ``names`` would be ``runs`` identical runs, or None where it would not.
+
+    ``mentions_config`` tells whether any file of the code holds ``config.json``, None when nobody looked.
+    """
+    if runs < 2 or not names or append_args or mentions_config is not False or placeholders(command, names):
+        return None
+    first = sorted(names)[0]
+    return (
+        f"These {runs} runs would be identical: the command has no placeholder such as {{{first}}}, and the code never "
+        f"mentions config.json. Write {{{first}}} in the command, add --args to append the values as --name value, "
+        "or read config.json; --force submits them all the same."
+    )
+
+
+def _open_ended(command: str) -> str:
+    """The command, trimmed so that arguments added to it reach its last program. Raises ``ValueError``."""
+    command = _trimmed(command)
+    tail = _Scan(command).run().tail
+    if tail or command.endswith(("&", "|")) or re.search(r"(?<!\\);\Z", command):
+        what = {"comment": "a comment", "quote": "an open quote", "document": "a here-document"}.get(tail)
+        raise ValueError(
+            f"The command ends in {what or f'`{command[-1]}`'}, so that --args has nothing to add to: end it with the "
+            "program, or use placeholders such as {name}."
+        )
+    return command
+
+
+def _trimmed(command: str) -> str:
+    """The command without white space and line continuations at its end."""
+    while True:
+        shorter = command.rstrip()
+        backslashes = len(shorter) - len(shorter.rstrip("\\"))
+        if backslashes % 2 == 0:
+            return shorter
+        command = shorter[:-1]
+
+
+def _escaped(text: str, marks: Iterable[str]) -> str:
+    return re.sub("[" + re.escape("".join(marks)) + "]", lambda match: "\\" + match[0], text)
+
+
+def _encoded(spot: _Spot, text: str) -> str:
+    """Write ``text`` for the quoting of ``spot``."""
+    if spot.quoting in ("here", "raw") and "\n" in text:
+        raise ValueError(f"`{spot.name}` holds a line break, which cannot be put into a here-document.")
+    if spot.quoting == "expansion" and shlex.quote(text) != text:
+        raise ValueError(f"`{spot.name}` cannot be put into a ${{...}} between quotes: give it to a variable first.")
+    match spot.quoting:
+        case "bare":
+            text = shlex.quote(text)
+        case "single":
+            text = text.replace("'", "'\\''")
+        case "double":
+            text = _escaped(text, '\\"$`')
+        case "ansi":
+            text = _escaped(text, "\\'")
+        case "here":
+            text = _escaped(text, "\\$`")
+        case "comment":
+            text = " ".join(text.splitlines())
+        case _:
+            pass
+    return _escaped(text, "\\$`") if spot.ticked else text
