@@ -1,0 +1,144 @@
+"""The Python client of Runyard: typed, on the standard library alone, the same calls as the command line's.
+
+>>> import runyard
+>>> runs = runyard.train("mnist", "mnist/manifest.yml", sets=["lr=0.1,0.01"])
+>>> for run in runyard.wait(runs): print(run.id, run.state)
+
+Names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from runyard.client.account_records import (
+        Account,
+        Connection,
+        NewToken,
+        Queue,
+        QueuedRun,
+        Quota,
+        Status,
+        StoredObject,
+        Token,
+        Usage,
+        UsageLine,
+    )
+    from runyard.client.client import Client
+    from runyard.client.errors import (
+        AccessDenied,
+        Broken,
+        Conflict,
+        ManifestRefused,
+        Misuse,
+        NotFound,
+        NotInThisVersion,
+        NotSignedIn,
+        PackingError,
+        ProblemReport,
+        Refused,
+        TimedOut,
+        TransferFailed,
+        Unreachable,
+    )
+    from runyard.client.records import (
+        Attempt,
+        Check,
+        Checked,
+        Event,
+        Explanation,
+        LogChunk,
+        ResultObject,
+        Results,
+        Run,
+        StateChange,
+        Submitted,
+    )
+    from runyard.client.run_calls import Overrides, Submission
+    from runyard.client.streams import Patience, Reconnected
+    from runyard.client.training import train, wait
+    from runyard.client.transport import Limits
+    from runyard.core.errors import Problem, RunyardError
+
+__all__ = [
+    "AccessDenied",
+    "Account",
+    "Attempt",
+    "Broken",
+    "Check",
+    "Checked",
+    "Client",
+    "Conflict",
+    "Connection",
+    "Event",
+    "Explanation",
+    "Limits",
+    "LogChunk",
+    "ManifestRefused",
+    "Misuse",
+    "NewToken",
+    "NotFound",
+    "NotInThisVersion",
+    "NotSignedIn",
+    "Overrides",
+    "PackingError",
+    "Patience",
+    "Problem",
+    "ProblemReport",
+    "Queue",
+    "QueuedRun",
+    "Quota",
+    "Reconnected",
+    "Refused",
+    "ResultObject",
+    "Results",
+    "Run",
+    "RunyardError",
+    "StateChange",
+    "Status",
+    "StoredObject",
+    "Submission",
+    "Submitted",
+    "TimedOut",
+    "Token",
+    "TransferFailed",
+    "Unreachable",
+    "Usage",
+    "UsageLine",
+    "train",
+    "wait",
+]
+
+_HOMES = {
+    "runyard.client.account_records": (
+        "Account Connection NewToken Queue QueuedRun Quota Status StoredObject Token Usage UsageLine"
+    ),
+    "runyard.client.client": "Client",
+    "runyard.client.errors": (
+        "AccessDenied Broken Conflict ManifestRefused Misuse NotFound NotInThisVersion NotSignedIn PackingError "
+        "ProblemReport Refused TimedOut TransferFailed Unreachable"
+    ),
+    "runyard.client.records": (
+        "Attempt Check Checked Event Explanation LogChunk ResultObject Results Run StateChange Submitted"
+    ),
+    "runyard.client.run_calls": "Overrides Submission",
+    "runyard.client.streams": "Patience Reconnected",
+    "runyard.client.training": "train wait",
+    "runyard.client.transport": "Limits",
+    "runyard.core.errors": "Problem RunyardError",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'runyard.client' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

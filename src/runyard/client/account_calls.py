@@ -1,0 +1,102 @@
+"""Calls about the service itself, the queue, quotas, usage, connections, tokens and accounts."""
+
+from __future__ import annotations
+
+from runyard.client.account_records import Account, Connection, NewToken, Queue, Quota, Status, Token, Usage
+from runyard.client.calls import Calls
+from runyard.client.decode import children, text, truth
+from runyard.client.transport import Request, path_of
+
+
+class AccountCalls(Calls):
+    """The service, the queue, and who may use what."""
+
+    def status(self) -> Status:
+        """The service as this account sees it."""
+        return Status.of(self._get("/status"))
+
+    def healthy(self) -> bool:
+        """Whether the service answers; needs no token. Raises :class:`Unreachable` when nothing does."""
+        return self._transport.call(Request("GET", "//healthz")).status == 200
+
+    def queue(self) -> Queue:
+        """Who waits, in the order in which runs will start."""
+        return Queue.of(self._get("/queue"))
+
+    def pause_queue(self, *, everybody: bool = False) -> bool:
+        """Start nothing new of this account (of nobody: ``everybody``, for an admin); whether it is held now."""
+        return self._hold("pause", everybody)
+
+    def resume_queue(self, *, everybody: bool = False) -> bool:
+        """Undo :meth:`pause_queue`; whether it is held now."""
+        return self._hold("resume", everybody)
+
+    def _hold(self, verb: str, everybody: bool) -> bool:
+        document = {"all": True} if everybody else {}
+        return truth(self._send("POST", path_of("queue", verb), document, repeatable=True), "paused")
+
+    def move(self, run: str, position: int) -> None:
+        """Put a waiting run at a place in its account's queue, from 1."""
+        self._send("POST", "/queue/move", {"id": run, "position": position}, repeatable=True)
+
+    def quota(self, account: str | None = None) -> Quota:
+        """What an account (one's own, without a name) may hold at once."""
+        return Quota.of(self._get("/quota" if account is None else path_of("quota", account)))
+
+    def set_quota(self, account: str, gpus: int | None) -> Quota:
+        """Change it; None: as much as there is. For an admin."""
+        return Quota.of(self._send("PUT", path_of("quota", account), {"gpus": gpus}))
+
+    def usage(self, by: str = "account", *, since: str | None = None, until: str | None = None) -> Usage:
+        """What was held and what it costs, by account, user, day or tag; ``since`` and ``until`` are ISO times."""
+        return Usage.of(self._get("/usage", {"by": by, "since": since, "until": until}))
+
+    def connections(self) -> tuple[Connection, ...]:
+        """The stored connections, without their secrets."""
+        return tuple(Connection.of(each) for each in children(self._get("/connections"), "items"))
+
+    def add_connection(
+        self,
+        name: str,
+        *,
+        type: str = "s3",
+        endpoint_url: str | None = None,
+        region: str | None = None,
+        path: str | None = None,
+        access_key_id: str | None = None,
+        secret_access_key: str | None = None,
+    ) -> Connection:
+        """Store a connection under a name that manifests can use."""
+        document = {
+            "name": name,
+            "type": type,
+            "endpoint_url": endpoint_url,
+            "region": region,
+            "path": path,
+            "access_key_id": access_key_id,
+            "secret_access_key": secret_access_key,
+        }
+        given = {key: value for key, value in document.items() if value is not None}
+        return Connection.of(self._send("POST", "/connections", given))
+
+    def remove_connection(self, name: str) -> None:
+        """Forget a stored connection."""
+        self._send("DELETE", path_of("connections", name))
+
+    def tokens(self) -> tuple[Token, ...]:
+        """The account's tokens, without their texts."""
+        return tuple(Token.of(each) for each in children(self._get("/tokens"), "items"))
+
+    def add_token(self, name: str, *, scope: str | None = None, expires_in_days: int | None = None) -> NewToken:
+        """Make a token; its text is told this once. ``scope``: member (the default) or admin."""
+        document = {"name": name, "scope": scope, "expires_in_days": expires_in_days}
+        raw = self._send("POST", "/tokens", {key: value for key, value in document.items() if value is not None})
+        return NewToken(text(raw, "id"), text(raw, "token"))
+
+    def remove_token(self, token_id: str) -> None:
+        """Revoke a token."""
+        self._send("DELETE", path_of("tokens", token_id))
+
+    def accounts(self) -> tuple[Account, ...]:
+        """The accounts that this token may see."""
+        return tuple(Account.of(each) for each in children(self._get("/accounts"), "items"))

@@ -1,0 +1,252 @@
+"""What the service tells of accounts, queues, stored data and itself, as values; ``raw`` is the whole JSON object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from runyard.client.decode import (
+    Json,
+    child,
+    children,
+    integer,
+    integer_or_none,
+    moment,
+    number,
+    text,
+    text_or_none,
+    truth,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The service: its version, who we are to it, its machines and what it is doing. ``counts``: runs by state."""
+
+    version: str
+    started_at: datetime | None
+    account: str
+    member: str
+    nodes: tuple[Json, ...]
+    slots_total: int
+    slots_used: int
+    counts: dict[str, int]
+    queue_paused: bool
+    url: str
+    raw: Json = field(repr=False)
+
+    @staticmethod
+    def of(raw: Json) -> Status:
+        """Read one."""
+        slots, counts = child(raw, "slots"), child(raw, "counts")
+        return Status(
+            text(raw, "version"),
+            moment(raw, "started_at"),
+            text(raw, "account"),
+            text(raw, "member"),
+            children(raw, "nodes"),
+            integer(slots, "total"),
+            integer(slots, "used"),
+            {state: integer(counts, state) for state in counts},
+            truth(raw, "queue_paused"),
+            text(raw, "url"),
+            raw,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedRun:
+    """A waiting run in the order in which runs will start; ``position`` from 1."""
+
+    position: int | None
+    id: str
+    name: str
+    account: str
+    priority: int
+    readiness: str | None
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The queue: whether it is held, and who waits. ``waiting`` counts them all, listed or not."""
+
+    paused: bool
+    account_paused: bool
+    items: tuple[QueuedRun, ...]
+    waiting: int
+    raw: Json = field(repr=False)
+
+    @staticmethod
+    def of(raw: Json) -> Queue:
+        """Read one."""
+        items = tuple(
+            QueuedRun(
+                integer_or_none(each, "position"),
+                text(each, "id"),
+                text(each, "name"),
+                text(each, "account"),
+                integer(each, "priority"),
+                text_or_none(each, "readiness"),
+                text(each, "sentence"),
+            )
+            for each in children(raw, "items")
+        )
+        return Queue(truth(raw, "paused"), truth(raw, "account_paused"), items, integer(raw, "waiting"), raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What an account may hold at once; ``gpus`` None: as much as there is."""
+
+    account: str
+    gpus: int | None
+    used_gpus: int
+    slots: int | None
+    raw: Json = field(repr=False)
+
+    @staticmethod
+    def of(raw: Json) -> Quota:
+        """Read one."""
+        return Quota(
+            text(raw, "account"),
+            integer_or_none(raw, "gpus"),
+            integer(raw, "used_gpus"),
+            integer_or_none(raw, "slots"),
+            raw,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UsageLine:
+    """What one group (account, user, day or tag) held, in seconds; ``cost`` is text with six decimals."""
+
+    group: str
+    runs: int
+    attempts: int
+    gpu_seconds: float
+    cpu_seconds: float
+    gb_seconds: float
+    cost: str
+    waste_gpu_seconds: float
+
+    @staticmethod
+    def of(raw: Json) -> UsageLine:
+        """Read one."""
+        return UsageLine(
+            text(raw, "group"),
+            integer(raw, "runs"),
+            integer(raw, "attempts"),
+            number(raw, "gpu_seconds"),
+            number(raw, "cpu_seconds"),
+            number(raw, "gb_seconds"),
+            text(raw, "cost"),
+            number(raw, "waste_gpu_seconds"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The bill, grouped."""
+
+    by: str
+    items: tuple[UsageLine, ...]
+    total: UsageLine
+    raw: Json = field(repr=False)
+
+    @staticmethod
+    def of(raw: Json) -> Usage:
+        """Read one."""
+        items = tuple(UsageLine.of(each) for each in children(raw, "items"))
+        return Usage(text(raw, "by"), items, UsageLine.of(child(raw, "total")), raw)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One object of the embedded store; size in bytes."""
+
+    key: str
+    size: int
+    etag: str
+    modified_at: datetime | None
+
+    @staticmethod
+    def of(raw: Json) -> StoredObject:
+        """Read one."""
+        return StoredObject(text(raw, "key"), integer(raw, "size"), text(raw, "etag"), moment(raw, "modified_at"))
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A stored connection; the service masks the key id and never tells the secret."""
+
+    name: str
+    type: str
+    endpoint_url: str | None
+    region: str | None
+    path: str | None
+    access_key_id: str | None
+    raw: Json = field(repr=False)
+
+    @staticmethod
+    def of(raw: Json) -> Connection:
+        """Read one."""
+        return Connection(
+            text(raw, "name"),
+            text(raw, "type"),
+            text_or_none(raw, "endpoint_url"),
+            text_or_none(raw, "region"),
+            text_or_none(raw, "path"),
+            text_or_none(raw, "access_key_id"),
+            raw,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token as it is listed: never its text."""
+
+    id: str
+    name: str
+    scope: str
+    created_at: datetime | None
+    expires_at: datetime | None
+    raw: Json = field(repr=False)
+
+    @staticmethod
+    def of(raw: Json) -> Token:
+        """Read one."""
+        return Token(
+            text(raw, "id"),
+            text(raw, "name"),
+            text(raw, "scope"),
+            moment(raw, "created_at"),
+            moment(raw, "expires_at"),
+            raw,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A token just made; ``token`` is shown this once."""
+
+    id: str
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who pays; ``quota_gpus`` None: no limit."""
+
+    id: str
+    name: str
+    quota_gpus: int | None
+    paused: bool
+    raw: Json = field(repr=False)
+
+    @staticmethod
+    def of(raw: Json) -> Account:
+        """Read one."""
+        return Account(
+            text(raw, "id"), text(raw, "name"), integer_or_none(raw, "quota_gpus"), truth(raw, "paused"), raw
+        )

@@ -1,0 +1,97 @@
+"""The client: every call of the service's interface, and the iterators that follow what goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+
+from runyard.client.account_calls import AccountCalls
+from runyard.client.address import find_address
+from runyard.client.data_calls import DataCalls
+from runyard.client.records import Event, LogChunk, Run, StateChange
+from runyard.client.run_calls import RunCalls
+from runyard.client.streams import Patience, Reconnected, account_events, log_events
+from runyard.client.transport import Limits, Transport, path_of
+from runyard.client.waiting import wait_for
+
+
+class Client(RunCalls, DataCalls, AccountCalls):
+    """A connection to a service.
+
+    ``url`` and ``token`` default to RUNYARD_URL and RUNYARD_TOKEN, then ML_ENV with ML_USERNAME and ML_PASSWORD, then
+    what ``runyard up`` left in its home. Safe to use from several threads. Errors: :mod:`runyard.client.errors`.
+
+    >>> client = Client()
+    >>> for run in client.runs(state=["running"]): print(run.id, run.name)
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        limits: Limits | None = None,
+        patience: Patience | None = None,
+        agent: str = "sdk",
+    ) -> None:
+        super().__init__(Transport(find_address(url, token), limits, agent))
+        self._patience = patience or Patience()
+
+    @property
+    def url(self) -> str:
+        """The address it talks to, without credentials."""
+        return self._transport.address.url
+
+    def close(self) -> None:
+        """Close the kept connections. The client can still be used afterwards."""
+        self._transport.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client({self.url!r})"
+
+    def follow(
+        self,
+        run: str | Run,
+        *,
+        attempt: int | None = None,
+        learner: int = 1,
+        stream: str = "training-log",
+        offset: int = 0,
+        tail: int | None = None,
+        since: str | None = None,
+    ) -> Iterator[LogChunk | StateChange]:
+        """A run's log as it grows, with its changes of state in between, until the log is complete. Goes on into the
+        next attempt, and over restarts of the service, without losing or repeating a byte."""
+        run_id = self.resolve(run.id if isinstance(run, Run) else run)[0]
+        query = {"follow": True, "attempt": attempt, "learner": learner, "stream": stream, "tail": tail, "since": since}
+        path = path_of("training-runs", run_id, "logs")
+        return log_events(self._transport, path, run_id, {**query, "offset": offset or None}, self._patience)
+
+    def events(self, after: int = 0, *, deadline: float | None = None) -> Iterator[Event | Reconnected]:
+        """The account's events with a sequence number above ``after``, for ever, as they happen; a
+        :class:`Reconnected` tells where the connection was lost in between (nothing is missed).
+
+        ``deadline``: a time of ``time.monotonic`` after which :class:`TimedOut` is raised.
+        """
+        return account_events(self._transport, after, self._patience, deadline)
+
+    def wait(
+        self,
+        runs: str | Run | Sequence[str | Run],
+        timeout: float | None = None,
+        *,
+        on_change: Callable[[Run, Event | None], None] | None = None,
+    ) -> list[Run]:
+        """Wait until all are final. ``runs``: ids, selectors such as ``last`` or ``tag:NAME``, or runs; ``timeout`` in
+        seconds, then :class:`TimedOut`. ``on_change`` hears each run at first (with None) and then its events."""
+        several = [runs] if isinstance(runs, str | Run) else list(runs)
+        ids = [found for each in several for found in ((each.id,) if isinstance(each, Run) else self.resolve(each))]
+        return wait_for(self, list(dict.fromkeys(ids)), timeout, on_change)

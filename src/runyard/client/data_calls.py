@@ -1,0 +1,65 @@
+"""Calls about the embedded store: buckets and objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO, cast
+from urllib.parse import quote
+
+from runyard.client.account_records import StoredObject
+from runyard.client.calls import UPLOAD_LIMIT, Calls, Progress, Watched
+from runyard.client.decode import as_object, children, text
+from runyard.client.transport import Body, Request, Stream, path_of
+
+
+class DataCalls(Calls):
+    """Buckets and objects of the embedded store."""
+
+    def buckets(self) -> tuple[str, ...]:
+        """The names of the account's buckets."""
+        return tuple(text(each, "name") for each in children(self._get("/data"), "items"))
+
+    def objects(self, bucket: str, prefix: str = "", *, limit: int | None = None) -> Iterator[StoredObject]:
+        """The objects below a prefix, in the order of their keys, fetched page by page."""
+        pages = self._pages(path_of("data", bucket), {"prefix": prefix or None}, limit)
+        return (StoredObject.of(each) for each in pages)
+
+    def put_object(
+        self, bucket: str, key: str, source: Path | bytes, *, progress: Progress | None = None
+    ) -> StoredObject:
+        """Store a file or bytes under a key, replacing what was there; makes the bucket."""
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+
+        def opened() -> BinaryIO:
+            reader = BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+            return reader if progress is None else cast("BinaryIO", Watched(reader, size, progress))
+
+        request = Request("PUT", _object_path(bucket, key), {}, {}, Body(size, opened), read_limit=UPLOAD_LIMIT)
+        return StoredObject.of(as_object(self._transport.call(request).json()))
+
+    def has_object(self, bucket: str, key: str) -> bool:
+        """Whether there is such an object."""
+        request = Request("HEAD", _object_path(bucket, key))
+        return self._transport.call(request, accept=frozenset({404})).status != 404
+
+    def read_object(self, bucket: str, key: str, *, offset: int = 0) -> AbstractContextManager[Stream]:
+        """The bytes of an object from ``offset`` on, as they come."""
+        headers = {"Accept": "*/*"} | ({"Range": f"bytes={offset}-"} if offset else {})
+        return self._transport.stream(Request("GET", _object_path(bucket, key), {}, headers))
+
+    def delete_object(self, bucket: str, key: str) -> None:
+        """Remove one object."""
+        self._transport.call(Request("DELETE", _object_path(bucket, key)))
+
+    def delete_objects(self, bucket: str, prefix: str = "") -> int:
+        """Remove all below a prefix (all of the bucket, without one); how many were removed."""
+        answer = self._transport.call(Request("DELETE", path_of("data", bucket), {"prefix": prefix}))
+        count = answer.headers.get("runyard-deleted", "")
+        return int(count) if count.isdigit() else 0
+
+
+def _object_path(bucket: str, key: str) -> str:
+    return path_of("data", bucket) + "/" + quote(key)

@@ -1,0 +1,208 @@
+"""Many files at once, to and from the service: in parallel, whole or not at all, each with its size verified."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from runyard.client.calls import Progress
+from runyard.client.client import Client
+from runyard.client.errors import Broken, Misuse, TransferFailed, Unreachable
+from runyard.client.transport import Stream
+
+WORKERS: Final = 8
+TRIES: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """A file to fetch: where its bytes come from, where it goes, and its size."""
+
+    open: Callable[[], AbstractContextManager[Stream]]
+    target: Path
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """A file to send and the key it gets."""
+
+    source: Path
+    key: str
+    size: int
+
+
+class _Meter:
+    """Adds up what all workers have moved. ``stopped``: somebody failed, the others need not go on."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self._lock = threading.Lock()
+        self._done = 0
+        self._total = total
+        self._progress = progress
+        self.stopped = threading.Event()
+
+    def add(self, count: int) -> None:
+        if self.stopped.is_set():
+            raise TransferFailed("Stopped: another file failed.")
+        with self._lock:
+            self._done += count
+            if self._progress is not None:
+                self._progress(self._done, self._total)
+
+
+def download_results(
+    client: Client, run_id: str, folder: Path, *, only: str = "", progress: Progress | None = None
+) -> tuple[Path, ...]:
+    """Fetch what a run has stored to ``folder/<id>/...``; ``only``: what lies below that key, such as ``model``.
+
+    Raises :class:`TransferFailed` for a file that did not arrive whole; the others are there, whole.
+    """
+    prefix = f"{run_id}/"
+    wanted = [
+        (item, item.key.removeprefix(prefix))
+        for item in client.results(run_id).items
+        if _below(item.key.removeprefix(prefix), only)
+    ]
+    fetches = [
+        Fetch(_reader(client, run_id, item.key), safe_target(folder / run_id, key), item.size) for item, key in wanted
+    ]
+    return fetch_all(fetches, progress)
+
+
+def _reader(client: Client, run_id: str, key: str) -> Callable[[], AbstractContextManager[Stream]]:
+    return lambda: client.read_result(run_id, key)
+
+
+def _below(key: str, prefix: str) -> bool:
+    prefix = prefix.strip("/")
+    return not prefix or key == prefix or key.startswith(prefix + "/")
+
+
+def pull(
+    client: Client, bucket: str, prefix: str, folder: Path, *, progress: Progress | None = None
+) -> tuple[Path, ...]:
+    """Fetch the objects of a bucket below a prefix to ``folder``, without the prefix in their names."""
+
+    def opener(key: str) -> Callable[[], AbstractContextManager[Stream]]:
+        return lambda: client.read_object(bucket, key)
+
+    prefix = prefix.strip("/")
+    found = [item for item in client.objects(bucket, prefix) if _below(item.key, prefix)]
+    fetches = [Fetch(opener(item.key), safe_target(folder, _name(item.key, prefix)), item.size) for item in found]
+    return fetch_all(fetches, progress)
+
+
+def _name(key: str, prefix: str) -> str:
+    return key.removeprefix(prefix).lstrip("/") or PurePosixPath(key).name
+
+
+def safe_target(folder: Path, key: str) -> Path:
+    """Where an object goes below ``folder``. Raises :class:`TransferFailed` for a key that leads out of it."""
+    parts = key.split("/")
+    if any(part in ("", ".", "..") or "\\" in part or "\0" in part or ":" in part[1:2] for part in parts):
+        raise TransferFailed(f"The object {key!r} has no name that a file can have here: fetch it by other means.")
+    return folder.joinpath(*parts)
+
+
+def fetch_all(fetches: Sequence[Fetch], progress: Progress | None = None) -> tuple[Path, ...]:
+    """Fetch files in parallel; their paths in the order given."""
+    meter = _Meter(sum(each.size for each in fetches), progress)
+    _in_parallel([lambda each=each: _fetch(each, meter) for each in fetches], meter)
+    return tuple(each.target for each in fetches)
+
+
+def _fetch(fetch: Fetch, meter: _Meter) -> None:
+    fetch.target.parent.mkdir(parents=True, exist_ok=True)
+    part = fetch.target.with_name(f".{fetch.target.name}.part")
+    try:
+        for left in range(TRIES - 1, -1, -1):
+            done = 0
+            try:
+                with fetch.open() as stream, part.open("wb") as sink:
+                    for chunk in stream.chunks(1 << 18):
+                        sink.write(chunk)
+                        done += len(chunk)
+                        meter.add(len(chunk))
+            except (Unreachable, Broken, ConnectionError, TimeoutError, HTTPException) as error:
+                if not left:
+                    raise TransferFailed(f"{fetch.target.name} did not arrive whole ({error}): try again.") from error
+                meter.add(-done)
+                time.sleep(0.2 * (TRIES - left))
+                continue
+            if done != fetch.size:
+                raise TransferFailed(f"{fetch.target.name} has {done} bytes instead of {fetch.size}: try again.")
+            os.replace(part, fetch.target)
+            return
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def push(
+    client: Client, source: Path, bucket: str, prefix: str = "", *, progress: Progress | None = None
+) -> tuple[Push, ...]:
+    """Send a file, or all files of a folder, to a bucket of the embedded store; what was sent.
+
+    Raises :class:`Misuse` when there is nothing to send.
+    """
+    pushes = tuple(_to_push(source, prefix.strip("/")))
+    if not pushes:
+        raise Misuse(f"There are no files at {source}: check the path.")
+    meter = _Meter(sum(each.size for each in pushes), progress)
+
+    def send(each: Push) -> None:
+        done = 0
+
+        def told(now: int, _: int) -> None:
+            nonlocal done
+            # A retry begins again from 0, which takes back what the first try had added.
+            meter.add(now - done)
+            done = now
+
+        stored = client.put_object(bucket, each.key, each.source, progress=told)
+        if stored.size != each.size:
+            raise TransferFailed(
+                f"{each.source} was stored with {stored.size} bytes instead of {each.size}: try again."
+            )
+
+    _in_parallel([lambda each=each: send(each) for each in pushes], meter)
+    return pushes
+
+
+def _to_push(source: Path, prefix: str) -> Iterator[Push]:
+    front = f"{prefix}/" if prefix else ""
+    if source.is_file():
+        yield Push(source, front + source.name, source.stat().st_size)
+        return
+    seen: set[str] = set()
+    for folder, folders, names in os.walk(source, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link that leads into itself
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        for name in sorted(names):
+            path = Path(folder, name)
+            if path.is_file():
+                yield Push(path, front + path.relative_to(source).as_posix(), path.stat().st_size)
+
+
+def _in_parallel(jobs: Sequence[Callable[[], None]], meter: _Meter) -> None:
+    executor = ThreadPoolExecutor(min(WORKERS, max(1, len(jobs))), "runyard-transfer")
+    try:
+        for done in as_completed([executor.submit(job) for job in jobs]):
+            done.result()
+    except BaseException:
+        meter.stopped.set()
+        executor.shutdown(wait=False, cancel_futures=True)
+        raise
+    executor.shutdown()
