@@ -4,6 +4,7 @@ from runyard.stores.errors import StoreError, StoreFault
 from runyard.stores.keys import check_bucket, check_key, join
 from runyard.stores.opening import open_place
 from runyard.stores.place import EmbeddedAccess, PlaceStore, Target
+from runyard.stores.volume import volume_folder
 
 __all__ = [
     "EmbeddedAccess",
@@ -15,4 +16,5 @@ __all__ = [
     "check_key",
     "join",
     "open_place",
+    "volume_folder",
 ]

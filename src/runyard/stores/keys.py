@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 
 from runyard.stores.errors import StoreError
+from runyard.wire.orders import Item
 
 MAX_KEY_BYTES = 1024
 """The longest key of S3, in bytes of UTF-8."""
@@ -57,3 +59,20 @@ def join(prefix: str, key: str) -> str:
     """The key of the bucket for a key below a prefix (``runs``, ``runs/`` and the empty prefix all do)."""
     stem = prefix.strip("/")
     return f"{stem}/{key}" if stem else key
+
+
+def listed(items: Iterable[Item], below: str, left_out: Callable[[str], None] | None) -> list[Item]:
+    """The items of a bucket as items below a prefix, sorted by key.
+
+    Markers of empty folders (no bytes, a slash at the end) are dropped; any other key that cannot be used is told to
+    ``left_out`` and dropped.
+    """
+    kept: list[Item] = []
+    for item in items:
+        key = item.key.removeprefix(below)
+        if not _fault_of(key):
+            kept.append(Item(key, item.size, item.etag))
+        elif left_out and (item.size or not item.key.endswith("/")):
+            left_out(item.key)
+    kept.sort(key=lambda item: item.key)
+    return kept

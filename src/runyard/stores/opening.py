@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from runyard.stores.embedded import EmbeddedPlace
 from runyard.stores.errors import StoreError
 from runyard.stores.place import EmbeddedAccess, PlaceStore
+from runyard.stores.s3 import S3Place
+from runyard.stores.volume import VolumePlace
 from runyard.wire.orders import Place
 
 
@@ -24,5 +27,12 @@ def open_place(
     own. Raises :class:`StoreError` (``invalid``) when the place lacks what its kind needs, ``denied`` for a volume
     outside the roots.
     """
-    del embedded, volume_roots, ca_bundle
-    raise StoreError("invalid", f"Stores of kind {place.kind!r} are not in this version.")
+    if place.kind == "s3":
+        return S3Place(place, ca_bundle)
+    if place.kind == "volume":
+        return VolumePlace(place, volume_roots)
+    if place.kind == "local":
+        if embedded is None:
+            raise StoreError("invalid", "The embedded store cannot be reached from here: no server was named.")
+        return EmbeddedPlace(place, embedded, ca_bundle)
+    raise StoreError("invalid", f"There is no kind of store called {place.kind!r}: use s3, local or volume.")

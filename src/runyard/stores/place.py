@@ -27,15 +27,16 @@ class PlaceStore(Protocol):
     Every call raises :class:`runyard.stores.StoreError`, and ``OSError`` for what happens to the local file.
     """
 
-    def list(self, prefix: str = "") -> Sequence[Item]:
+    def list(self, prefix: str = "", *, left_out: Callable[[str], None] | None = None) -> Sequence[Item]:
         """Every object whose key starts with ``prefix`` (a string, not only whole segments), sorted by key.
 
-        Objects that cannot be files (keys that end with a slash, hold ``..`` and the like) are left out.
+        Markers of empty folders are left out; so are other objects whose keys :func:`check_key` refuses, but these
+        are named to ``left_out``. ``not_found`` when there is no such bucket.
         """
         ...
 
     def size_of(self, key: str) -> int | None:
-        """Size in bytes, None when there is no such object (a missing bucket is an error)."""
+        """Size in bytes, None when there is no such object or no such bucket."""
         ...
 
     def fetch(

@@ -1,0 +1,174 @@
+"""A place in a folder of this machine."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from runyard.stores.beneath import NotAFile, closing, etag_of, open_file, open_folder, walk
+from runyard.stores.errors import StoreError
+from runyard.stores.keys import check_key, listed
+from runyard.stores.local_files import copy, open_source, open_target, read_full, write_all
+from runyard.stores.place import Target
+from runyard.wire.orders import Item, Place
+
+_UNFINISHED = re.compile(r"(^|/)\.[0-9a-f]{16}\.runyard$")
+"""A file that was being written when the machine went down."""
+
+
+def volume_folder(place: Place, roots: Sequence[Path] | None) -> Path:
+    """The folder of the machine that a ``volume`` place means, symbolic links of ``path`` followed (``bucket`` and
+    ``prefix`` below it, which are not followed here, included).
+
+    Raises :class:`StoreError`: ``invalid`` without an absolute path, ``denied`` when it lies below none of the roots
+    (None: anything goes).
+    """
+    if not place.path or not os.path.isabs(place.path):
+        raise StoreError("invalid", "A volume needs the absolute path of a folder of the machine.")
+    folder = Path(os.path.realpath(place.path))
+    if roots is not None and not any(folder.is_relative_to(os.path.realpath(root)) for root in roots):
+        allowed = ", ".join(str(root) for root in roots) or "none"
+        raise StoreError("denied", f"The folder {place.path} is not below a folder that may be used: {allowed}.")
+    return folder.joinpath(*_parts(place))
+
+
+def _parts(place: Place) -> list[str]:
+    below = "/".join(part for part in (place.bucket.strip("/"), place.prefix.strip("/")) if part not in ("", "."))
+    return check_key(below).split("/") if below else []
+
+
+class VolumePlace:
+    """A folder below ``path``. Objects are plain files; symbolic links are neither followed nor listed.
+
+    What is made belongs to the owner of ``path`` when this process may give files away.
+    """
+
+    def __init__(self, place: Place, roots: Sequence[Path] | None = None) -> None:
+        volume_folder(place, roots)
+        self._base = os.path.realpath(place.path or "/")
+        self._parts = _parts(place)
+        self._named = os.path.join(place.path or "/", *self._parts)
+
+    def list(self, prefix: str = "", *, left_out: Callable[[str], None] | None = None) -> Sequence[Item]:
+        """See :class:`runyard.stores.PlaceStore`."""
+        with closing(self._folder([], "")) as folder:
+            files = ((key, status) for key, status in walk(folder, prefix=prefix) if not _UNFINISHED.search(key))
+            return listed((Item(key, status.st_size, etag_of(status)) for key, status in files), "", left_out)
+
+    def size_of(self, key: str) -> int | None:
+        """See :class:`runyard.stores.PlaceStore`."""
+        try:
+            with closing(self._open(key)) as fd:
+                return os.fstat(fd).st_size
+        except StoreError as error:
+            if error.kind == "not_found":
+                return None
+            raise
+
+    def fetch(
+        self,
+        key: str,
+        target: Target,
+        *,
+        size: int,
+        etag: str = "",
+        on_bytes: Callable[[int], None] | None = None,
+    ) -> None:
+        """See :class:`runyard.stores.PlaceStore`."""
+        changed = StoreError("changed", f"The file {key!r} in {self._named} changed since it was listed.")
+        with closing(self._open(key)) as source, open_target(target, size) as fd:
+            before = os.fstat(source)
+            if before.st_size != size or etag not in ("", etag_of(before)):
+                raise changed
+            try:
+                copy(source, fd, size, on_bytes)
+            except StoreError:
+                raise changed from None
+            if etag_of(os.fstat(source)) != etag_of(before):
+                raise changed
+
+    def get_bytes(self, key: str, *, limit: int = 16 << 20) -> bytes:
+        """See :class:`runyard.stores.PlaceStore`."""
+        with closing(self._open(key)) as fd:
+            size = os.fstat(fd).st_size
+            if size > limit:
+                raise StoreError("invalid", f"The file {key!r} is larger than the {limit} bytes expected of it.")
+            return read_full(fd, size, 0)
+
+    def put_file(self, key: str, source: Target, size: int) -> None:
+        """See :class:`runyard.stores.PlaceStore`."""
+        with open_source(source) as fd:
+            self._put(key, lambda target: copy(fd, target, size))
+
+    def put_bytes(self, key: str, content: bytes) -> None:
+        """See :class:`runyard.stores.PlaceStore`."""
+        self._put(key, lambda target: write_all(target, content, 0))
+
+    def _put(self, key: str, fill: Callable[[int], None]) -> None:
+        *folders, name = check_key(key).split("/")
+        beside = f".{secrets.token_hex(8)}.runyard"
+        with closing(self._folder(folders, key, make=True)) as folder:
+            fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=folder)
+            try:
+                with closing(fd):
+                    fill(fd)
+                    if owner := self._owner():
+                        os.fchown(fd, *owner)
+                    os.fsync(fd)
+                with self._naming(key):
+                    os.rename(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
+            except BaseException:
+                os.unlink(beside, dir_fd=folder)
+                raise
+            os.fsync(folder)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """See :class:`runyard.stores.PlaceStore`."""
+        for key in keys:
+            *folders, name = check_key(key).split("/")
+            try:
+                with closing(self._folder(folders, key)) as folder, self._naming(key):
+                    os.unlink(name, dir_fd=folder)
+            except StoreError as error:
+                if error.kind != "not_found":
+                    raise
+
+    def close(self) -> None:
+        """See :class:`runyard.stores.PlaceStore`."""
+
+    def _open(self, key: str) -> int:
+        *folders, name = check_key(key).split("/")
+        with closing(self._folder(folders, key)) as folder, self._naming(key):
+            return open_file(folder, name)
+
+    def _folder(self, folders: Sequence[str], key: str, *, make: bool = False) -> int:
+        with self._naming(key), closing(os.open(self._base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as base:
+            return open_folder(base, [*self._parts, *folders], make=make, owner=self._owner())
+
+    def _owner(self) -> tuple[int, int] | None:
+        if os.geteuid() != 0:
+            return None
+        status = os.stat(self._base)
+        return status.st_uid, status.st_gid
+
+    @contextmanager
+    def _naming(self, key: str) -> Generator[None, None, None]:
+        """Turn what the file system says about a name into a :class:`StoreError`; the rest passes."""
+        what = f"file {key!r} in {self._named}" if key else f"folder {self._named}"
+        try:
+            yield
+        except FileNotFoundError:
+            raise StoreError("not_found", f"There is no {what}.") from None
+        except PermissionError:
+            raise StoreError("denied", f"The {what} may not be used by this process.") from None
+        except (NotADirectoryError, IsADirectoryError, NotAFile):
+            raise StoreError("invalid", f"The {what} is not a plain file in plain folders.") from None
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
+                raise StoreError("invalid", f"The {what} has too long a name or is a symbolic link.") from None
+            raise
