@@ -64,6 +64,7 @@ class LaunchRequest:
     outputs: tuple[str, ...]
     stage: StageRequest
     results: Location
+    account_id: str
     results_credentials: Credentials | None = field(default=None, repr=False)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -53,6 +53,12 @@ class ObjectStores(Protocol):
 
     def list(self, location: Location, credentials: Credentials | None) -> Listing:
         """List a location."""
+        ...
+
+    def read(
+        self, location: Location, credentials: Credentials | None, key: str
+    ) -> tuple[int, Iterator[bytes]] | None:
+        """Size and bytes of one object, to be passed on; None when there is none."""
         ...
 
     def delete_prefix(self, location: Location, credentials: Credentials | None, prefix: str) -> int:

@@ -228,6 +228,11 @@ class Store(Protocol):
         """
         ...
 
+    def replay(self, account_id: str, idempotency_key: str, request_digest: str) -> tuple[str, ...] | None:
+        """The ids that an earlier submission under this key was given, None when there was none; raises ``Conflict``
+        when that one's digest differs."""
+        ...
+
     def run(self, run_id: str) -> Run | None: ...
 
     def runs(self, query: RunQuery) -> Sequence[Run]:
@@ -301,6 +306,10 @@ class Store(Protocol):
 
     def active_runs(self, node_id: str) -> Sequence[Run]:
         """Runs that are starting, running, stopping or storing on a node (latest attempt there, or staged there)."""
+        ...
+
+    def requeued_runs(self, node_id: str) -> Sequence[Run]:
+        """Waiting runs whose latest attempt was on a node: its folders there are still needed."""
         ...
 
     # nodes

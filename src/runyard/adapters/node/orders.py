@@ -1,0 +1,75 @@
+"""Requests of the engine as records of the wire."""
+
+from __future__ import annotations
+
+from runyard.core.spec import Credentials, Location
+from runyard.ports.executor import DataPart, LaunchRequest, StageRequest, StoreRequest
+from runyard.wire.orders import Item, Launch, Part, Place, Secret, Stage, Store
+
+
+def place(location: Location, account_id: str, credentials: Credentials | None) -> Place:
+    """A location with its credentials, as a node reaches it."""
+    secret = None
+    if credentials is not None:
+        secret = Secret(credentials.access_key_id, credentials.secret_access_key, credentials.session_token)
+    return Place(
+        kind=location.kind.value,
+        bucket=location.bucket,
+        prefix=location.prefix,
+        name=location.name,
+        account=account_id,
+        endpoint_url=location.connection.endpoint_url,
+        region=location.connection.region,
+        path=location.connection.path,
+        secret=secret,
+    )
+
+
+def _part(part: DataPart, account_id: str) -> Part:
+    items = tuple(Item(entry.key, entry.size, entry.etag) for entry in part.entries)
+    return Part(place(part.location, account_id, part.credentials), items)
+
+
+def stage_order(request: StageRequest) -> Stage:
+    """What to make ready."""
+    return Stage(
+        spec=request.spec_id,
+        code=request.code_sha256,
+        data=tuple(_part(part, request.account_id) for part in request.data),
+        listed=request.listed,
+    )
+
+
+def launch_order(request: LaunchRequest) -> Launch:
+    """What to start."""
+    return Launch(
+        run=request.run_id,
+        attempt=request.attempt,
+        name=request.name,
+        command=request.command,
+        stage=stage_order(request.stage),
+        results=place(request.results, request.account_id, request.results_credentials),
+        parameters=request.parameters,
+        env=dict(request.env),
+        secret_env=dict(request.secret_env),
+        member=request.member_number,
+        slots=request.slots,
+        cpu_millis=request.cpu_millis,
+        memory_mib=request.memory_mib,
+        max_runtime_ms=request.max_runtime_ms,
+        grace_ms=request.grace_ms,
+        outputs=request.outputs,
+    )
+
+
+def store_order(request: StoreRequest) -> Store:
+    """What to store."""
+    return Store(
+        run=request.run_id,
+        spec=request.spec_id,
+        attempt=request.attempt,
+        results=place(request.results, request.account_id, request.credentials),
+        earlier=request.earlier_attempts,
+        outputs=request.outputs,
+        evidence=request.evidence,
+    )

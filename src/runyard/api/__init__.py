@@ -1,0 +1,1 @@
+"""REST and server-sent events: one thin router a noun, over the engine."""

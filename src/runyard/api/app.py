@@ -1,0 +1,51 @@
+"""The application: routers, errors, OpenAPI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+from fastapi import APIRouter, FastAPI
+
+from runyard.api import access, data, definitions, logs, node, problems, queue, results, runs, status
+from runyard.api.context import Context
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+_ROUTERS: tuple[APIRouter, ...] = (
+    status.router,
+    definitions.router,
+    runs.check_router,
+    logs.router,
+    results.router,
+    runs.router,
+    queue.router,
+    data.router,
+    access.router,
+    node.router,
+)
+
+
+def create_app(context: Context, lifespan: Lifespan | None = None) -> FastAPI:
+    """Make the application over a context."""
+    app = FastAPI(
+        title="Runyard",
+        version=context.version,
+        openapi_url="/api/openapi.json",
+        docs_url="/api/docs",
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.context = context
+    problems.install(app)
+    for router in _ROUTERS:
+        app.include_router(router, prefix="/api/v1")
+    app.add_api_route("/healthz", _health, tags=["installation"])
+    return app
+
+
+async def _health() -> dict[str, str]:
+    """The server answers."""
+    return {"status": "ok"}
+
+

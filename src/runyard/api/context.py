@@ -1,0 +1,95 @@
+"""What the routers work on, and who is asking."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from runyard.core.account import Principal, Scope
+from runyard.core.errors import AccessDenied
+from runyard.engine.world import World
+from runyard.ports.definitions import Definitions
+from runyard.ports.embedded import EmbeddedStore
+from runyard.ports.links import NodeLinks
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The engine's world and what only the API needs beside it. ``definition_limit``: bytes of one upload."""
+
+    world: World
+    links: NodeLinks
+    definitions: Definitions
+    embedded: EmbeddedStore
+    version: str
+    url: str
+    started_ms: int
+    definition_limit: int = 512 * 1024 * 1024
+
+
+def context_of(request: Request) -> Context:
+    """The context that the application was made with."""
+    context = request.app.state.context
+    assert isinstance(context, Context)
+    return context
+
+
+def token_digest(token: str) -> str:
+    """How a token is kept: SHA-256, hexadecimal. Tokens are random, so no slow hash is needed."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _token_of(request: Request) -> str:
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip()
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(value).decode().partition(":")[2]
+        except ValueError:
+            return ""
+    return ""
+
+
+def principal_of(request: Request) -> Principal:
+    """Who asks. Raises :class:`AccessDenied`."""
+    context = context_of(request)
+    token = _token_of(request)
+    found = context.world.store.principal(token_digest(token), context.world.clock.now_ms()) if token else None
+    if found is None:
+        raise AccessDenied("No valid token: set RUNYARD_TOKEN, or use the token that `runyard up` has stored.")
+    return found
+
+
+def member_of(request: Request) -> Principal:
+    """A person (not a node) asks."""
+    who = principal_of(request)
+    if who.scope is Scope.node:
+        raise AccessDenied("A node's token does not reach so far.", code="forbidden")
+    return who
+
+
+def admin_of(request: Request) -> Principal:
+    """An administrator asks."""
+    who = member_of(request)
+    if who.scope is not Scope.admin:
+        raise AccessDenied("This needs an administrator's token.", code="forbidden")
+    return who
+
+
+def node_of(request: Request) -> Principal:
+    """A node asks."""
+    who = principal_of(request)
+    if who.scope is not Scope.node or who.node_id is None:
+        raise AccessDenied("This end-point is for nodes.", code="forbidden")
+    return who
+
+
+Ctx = Annotated[Context, Depends(context_of)]
+Who = Annotated[Principal, Depends(member_of)]
+Admin = Annotated[Principal, Depends(admin_of)]
+NodeWho = Annotated[Principal, Depends(node_of)]

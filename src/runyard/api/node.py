@@ -1,0 +1,212 @@
+"""The end-points for nodes: hello, orders, facts, logs, and the bytes of code and embedded data."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from runyard.api.context import Context, Ctx, NodeWho
+from runyard.api.data import ObjectItem, ObjectPage, head_of, object_item, object_page
+from runyard.api.definitions import zip_of
+from runyard.api.files import receive, send
+from runyard.core.errors import NotFound, RunyardError
+from runyard.core.lifecycle import Exit
+from runyard.core.reasons import Reason
+from runyard.core.resources import Resources
+from runyard.core.run import StopCause
+from runyard.engine import nodes, stage, supervise
+from runyard.engine.bell import log_topic
+from runyard.engine.world import World
+from runyard.ports.links import OrderStream
+from runyard.ports.logs import LogKey
+from runyard.ports.store import Node
+from runyard.wire import facts, orders
+
+router = APIRouter(prefix="/node", include_in_schema=False)
+_PING_S = 8.0
+_PING = orders.encode(orders.Ping())
+
+
+def _id(who: NodeWho) -> str:
+    assert who.node_id is not None
+    return who.node_id
+
+
+@router.post("/hello")
+async def hello(request: Request, context: Ctx, who: NodeWho) -> dict[str, str]:
+    """A node introduces itself."""
+    try:
+        told = facts.decode_hello(await request.body())
+    except msgspec.DecodeError as error:
+        raise RunyardError(f"This is no hello: {error}.", code="invalid_request") from None
+    node = Node(
+        id=_id(who),
+        name=told.name,
+        boot_id=told.boot_id,
+        total=Resources(len(told.gpus), told.cpu_millis, told.memory_mib),
+        gpu_names=told.gpus,
+        logical=told.logical,
+        version=told.version,
+        seen_ms=context.world.clock.now_ms(),
+        notes=told.notes,
+    )
+    held = [(each.run, each.attempt) for each in told.held]
+    await asyncio.to_thread(nodes.hello, context.world, node, held, told.staged)
+    return {"node": node.id}
+
+
+@router.get("/orders")
+async def order_stream(context: Ctx, who: NodeWho) -> StreamingResponse:
+    """The node's orders, a JSON object a line, for as long as it stays connected."""
+    node_id = _id(who)
+    stream = context.links.connect(node_id)
+    return StreamingResponse(_orders(context, node_id, stream), media_type="application/x-ndjson")
+
+
+async def _orders(context: Context, node_id: str, stream: OrderStream) -> AsyncIterator[bytes]:
+    try:
+        await asyncio.to_thread(nodes.connected, context.world, node_id)
+        while True:
+            lines = await stream.next(_PING_S)
+            if lines is None:
+                return
+            yield lines or _PING
+    finally:
+        if context.links.disconnect(node_id, stream):
+            nodes.disconnected(context.world, node_id)
+
+
+def _take(world: World, node_id: str, fact: facts.Fact) -> bool:
+    match fact:
+        case facts.Began():
+            return supervise.began(world, node_id, fact.run, fact.attempt, fact.at_ms)
+        case facts.Exited():
+            return supervise.exited(world, node_id, fact.run, fact.attempt, _exit(fact))
+        case facts.Lost():
+            return supervise.lost(world, node_id, fact.run, fact.attempt, Reason(fact.reason), fact.detail)
+        case facts.Staged():
+            return stage.staged(world, node_id, fact.spec)
+        case facts.StageProgress():
+            world.ready.report(fact.spec, fact.done, fact.total)
+            return True
+        case facts.StageFailed():
+            return stage.failed(world, node_id, fact.spec, Reason(fact.reason), fact.detail, fact.log)
+        case facts.Stored():
+            return supervise.stored(world, fact.run, fact.objects, fact.size)
+        case facts.StoreFailed():
+            return supervise.store_failed(world, fact.run, fact.detail, denied=fact.denied)
+
+
+def _exit(fact: facts.Exited) -> Exit:
+    return Exit(
+        at_ms=fact.at_ms,
+        exit_code=fact.exit_code,
+        signal=fact.signal,
+        cause=StopCause(fact.cause) if fact.cause is not None else None,
+        oom_kills=fact.oom_kills,
+        launch_error=fact.launch_error,
+        log_bytes=fact.log_bytes,
+        tamper_proof=fact.tamper_proof,
+        peak_memory_mib=fact.peak_memory_mib,
+    )
+
+
+@router.post("/facts")
+async def take_facts(request: Request, context: Ctx, who: NodeWho) -> list[bool]:
+    """What happened on the node; False for what is stale."""
+    try:
+        told = facts.decode_facts(await request.body())
+    except msgspec.DecodeError as error:
+        raise RunyardError(f"These are no facts: {error}.", code="invalid_request") from None
+
+    def take_all() -> list[bool]:
+        return [_take(context.world, _id(who), fact) for fact in told]
+
+    return await asyncio.to_thread(take_all)
+
+
+@router.put("/logs/{run}/{attempt}/{learner}/{stream}")
+async def append_log(
+    run: str,
+    attempt: int,
+    learner: int,
+    stream: str,
+    offset: Annotated[int, Query(ge=0)],
+    request: Request,
+    context: Ctx,
+    who: NodeWho,
+) -> dict[str, int]:
+    """Append log bytes at an offset; answers the size from which to go on."""
+    chunk = await request.body()
+    world = context.world
+    key = LogKey(run, attempt, learner, stream)
+    size = await asyncio.to_thread(_append, world, _id(who), key, offset, chunk)
+    world.bell.ring(log_topic(run))
+    return {"size": size}
+
+
+def _append(world: World, node_id: str, key: LogKey, offset: int, chunk: bytes) -> int:
+    run = world.store.run(key.run_id)
+    attempts = run.attempts if run is not None else ()
+    if not 1 <= key.attempt <= len(attempts) or attempts[key.attempt - 1].node_id != node_id:
+        raise NotFound(f"{key.run_id} has no attempt {key.attempt} on this node.")
+    return world.logs.append(key, offset, chunk, world.clock.now_ms())
+
+
+@router.get("/logs/{run}/{attempt}/{learner}/{stream}/size")
+def log_size(run: str, attempt: int, learner: int, stream: str, context: Ctx, who: NodeWho) -> dict[str, int]:
+    """How much of a log is here."""
+    return {"size": context.world.logs.size(LogKey(run, attempt, learner, stream))}
+
+
+@router.get("/definitions/{sha256}")
+def definition(sha256: str, context: Ctx, who: NodeWho) -> StreamingResponse:
+    """A model definition's zip."""
+    return zip_of(context, sha256)
+
+
+@router.get("/data/{account}/{bucket}")
+def objects(
+    account: str,
+    bucket: str,
+    context: Ctx,
+    who: NodeWho,
+    prefix: str = "",
+    limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
+    cursor: str = "",
+) -> ObjectPage:
+    """A page of an account's bucket."""
+    return object_page(context, account, bucket, prefix, limit, cursor)
+
+
+@router.get("/data/{account}/{bucket}/{key:path}")
+def get(account: str, bucket: str, key: str, request: Request, context: Ctx, who: NodeWho) -> Response:
+    """An object's bytes."""
+    found = context.embedded.open(account, bucket, key)
+    if found is None:
+        raise NotFound(f"There is no object {key} in the bucket {bucket}.")
+    return send(request, *found)
+
+
+@router.head("/data/{account}/{bucket}/{key:path}")
+def head(account: str, bucket: str, key: str, context: Ctx, who: NodeWho) -> Response:
+    """An object's size and etag."""
+    return head_of(context, account, bucket, key)
+
+
+@router.put("/data/{account}/{bucket}/{key:path}", status_code=201)
+async def put(account: str, bucket: str, key: str, request: Request, context: Ctx, who: NodeWho) -> ObjectItem:
+    """Write an object."""
+    return object_item(await receive(request, context.embedded, account, bucket, key))
+
+
+@router.delete("/data/{account}/{bucket}/{key:path}", status_code=204)
+def remove(account: str, bucket: str, key: str, context: Ctx, who: NodeWho) -> Response:
+    """Delete an object."""
+    context.embedded.delete(account, bucket, key)
+    return Response(status_code=204)

@@ -1,0 +1,80 @@
+"""Errors as ``application/problem+json`` (RFC 9457)."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from runyard.core.errors import (
+    AccessDenied,
+    Conflict,
+    ManifestError,
+    NotFound,
+    Refused,
+    RunyardError,
+    StoreUnavailable,
+)
+
+_log = logging.getLogger(__name__)
+_BY_CODE = {"forbidden": 403, "not_in_this_version": 501, "too_large": 413, "invalid_request": 422}
+_BY_TYPE: tuple[tuple[type[RunyardError], int], ...] = (
+    (ManifestError, 422),
+    (Refused, 409),
+    (NotFound, 404),
+    (Conflict, 409),
+    (AccessDenied, 401),
+    (StoreUnavailable, 422),
+)
+_TITLES = {401: "Not signed in", 403: "Not allowed", 404: "Not found", 409: "Refused", 413: "Too large",
+           422: "Cannot be accepted", 501: "Not in this version"}  # fmt: skip
+
+
+def problem(status: int, code: str, detail: str, **more: Any) -> JSONResponse:
+    """A problem document."""
+    body = {"type": "about:blank", "title": _TITLES.get(status, "Error"), "status": status, "code": code}
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    return JSONResponse(body | {"detail": detail} | more, status, headers, media_type="application/problem+json")
+
+
+def _ours(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RunyardError)
+    status = _BY_CODE.get(error.code) or next((s for kind, s in _BY_TYPE if isinstance(error, kind)), 400)
+    code = "access_denied" if error.code == "forbidden" else error.code
+    if isinstance(error, ManifestError):
+        problems = [{"message": p.message, "line": p.line, "path": p.path} for p in error.problems]
+        return problem(status, code, error.message, problems=problems)
+    return problem(status, code, error.message)
+
+
+def _validation(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    problems = [
+        {"message": str(each["msg"]), "line": 0, "path": ".".join(str(part) for part in each["loc"])}
+        for each in error.errors()
+    ]
+    detail = "; ".join(f"{each['path']}: {each['message']}" for each in problems)
+    return problem(422, "invalid_request", detail, problems=problems)
+
+
+def _http(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "invalid_request", 401: "access_denied"}.get(error.status_code, "error")
+    return problem(error.status_code, code, str(error.detail))
+
+
+def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return problem(500, "internal", "The server failed to answer; its log says why. Try again.")
+
+
+def install(app: FastAPI) -> None:
+    """Have the application answer every error with a problem document."""
+    app.add_exception_handler(RunyardError, _ours)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)

@@ -1,0 +1,231 @@
+"""Training runs: submit, list, show, cancel, delete, events, explain."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from runyard.api.context import Ctx, Who
+from runyard.core.errors import Refused
+from runyard.core.run import StateName
+from runyard.core.spec import Scalar
+from runyard.engine import control, intake, queries
+from runyard.engine.views import ExplainView, LocationView, ResourcesView, RunView, iso
+from runyard.manifest import Overrides, durations
+from runyard.ports.store import Recorded, RunQuery
+
+router = APIRouter(prefix="/training-runs", tags=["training runs"])
+
+
+class OverridesBody(BaseModel):
+    """What the command line lays over a manifest."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str | None = None
+    tags: tuple[str, ...] = ()
+    priority: int | None = None
+    max_runtime: str | float | None = None
+    gpus: int | None = None
+    framework: str | None = None
+    env: dict[str, str] = Field(default_factory=dict)
+    after: tuple[str, ...] = ()
+    python: str | None = None
+    data: tuple[str, ...] = ()
+    paths: dict[str, str] = Field(default_factory=dict)
+
+
+class SubmitBody(BaseModel):
+    """Runs to submit: one manifest, and a list of parameters with one entry a run."""
+
+    model_config = ConfigDict(extra="forbid")
+    manifest: str
+    definition: str | None = None
+    parameters: list[dict[str, Scalar]] = Field(default_factory=list[dict[str, Scalar]])
+    append_args: bool = False
+    force: bool = False
+    overrides: OverridesBody = OverridesBody()
+    provenance: dict[str, Any] = Field(default_factory=dict)
+
+
+class Submitted(BaseModel):
+    """Ids in the order of the parameters."""
+
+    ids: list[str]
+    replayed: bool
+    notes: list[str]
+
+
+class CheckAnswer(BaseModel):
+    """What an object store said."""
+
+    what: str
+    verdict: str
+    message: str
+
+
+class Checked(BaseModel):
+    """A submission examined and not accepted."""
+
+    name: str
+    command: str
+    runs: int
+    resources: ResourcesView
+    results: LocationView
+    notes: list[str]
+    checks: list[CheckAnswer]
+
+
+class RunPage(BaseModel):
+    """A page of runs, newest first."""
+
+    items: list[RunView]
+    next: str | None
+
+
+class EventItem(BaseModel):
+    """One event; what else it tells depends on its kind."""
+
+    model_config = ConfigDict(extra="allow")
+    seq: int
+    at: str
+    kind: str
+    run: str
+    attempt: int | None = None
+
+
+class EventPage(BaseModel):
+    """Events in order."""
+
+    items: list[EventItem]
+
+
+def event_item(recorded: Recorded) -> dict[str, Any]:
+    """An event as it is shown."""
+    event = recorded.event
+    head = {"seq": recorded.seq, "at": iso(event.at_ms), "kind": event.kind.value, "run": event.run_id}
+    return dict(event.body) | head | {"attempt": event.attempt}
+
+
+def request_of(body: SubmitBody, key: str | None = None, digest: str = "") -> intake.Request:
+    """The engine's request for a body."""
+    over = body.overrides
+    overrides = Overrides(
+        name=over.name,
+        tags=over.tags,
+        priority=over.priority,
+        max_runtime_ms=durations.parse(over.max_runtime) if over.max_runtime is not None else None,
+        gpus=over.gpus,
+        framework=over.framework,
+        env=tuple(over.env.items()),
+        after=over.after,
+        python=over.python,
+        paths=tuple(over.paths.items()),
+        data=over.data,
+    )
+    return intake.Request(
+        manifest=body.manifest,
+        definition=body.definition,
+        parameters=body.parameters,
+        append_args=body.append_args,
+        force=body.force,
+        overrides=overrides,
+        provenance=body.provenance,
+        idempotency_key=key,
+        digest=digest,
+    )
+
+
+@router.post("", status_code=201)
+async def submit(
+    request: Request,
+    body: SubmitBody,
+    context: Ctx,
+    who: Who,
+    idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+) -> Submitted:
+    """Accept all runs, or none with the reason. With an ``Idempotency-Key`` a repeated request makes no second runs."""
+    digest = hashlib.sha256(await request.body()).hexdigest()
+    accepted = await asyncio.to_thread(
+        intake.submit, context.world, who, request_of(body, idempotency_key, digest)
+    )
+    return Submitted(ids=list(accepted.ids), replayed=accepted.replayed, notes=list(accepted.notes))
+
+
+@router.get("")
+def list_runs(
+    context: Ctx,
+    who: Who,
+    state: Annotated[list[StateName] | None, Query()] = None,
+    tag: str | None = None,
+    name: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    cursor: str | None = None,
+) -> RunPage:
+    """The account's runs, newest first."""
+    if cursor is not None and not cursor.isdigit():
+        raise Refused("The cursor is not one that a list has answered.", code="invalid_request")
+    before = int(cursor) if cursor is not None else None
+    query = RunQuery(who.account_id, frozenset(state or ()), tag, name, before, limit)
+    items, next_seq = queries.listing(context.world, query)
+    return RunPage(items=items, next=str(next_seq) if next_seq is not None else None)
+
+
+@router.get("/{run}")
+def show(run: str, context: Ctx, who: Who) -> RunView:
+    """One run; the id may be shortened while unique, or be ``last`` or ``last-N``."""
+    return queries.show(context.world, queries.resolve(context.world, who.account_id, run))
+
+
+@router.post("/{run}/cancel", status_code=202)
+def cancel(run: str, context: Ctx, who: Who) -> RunView:
+    """Ask a run to stop: it is canceled once its whole process tree is gone."""
+    found = queries.resolve(context.world, who.account_id, run)
+    return queries.show(context.world, control.cancel(context.world, who.account_id, found.id))
+
+
+@router.delete("/{run}", status_code=204)
+def delete(run: str, context: Ctx, who: Who, with_results: bool = False) -> Response:
+    """Remove the record of a final run; what is in the bucket stays, unless asked for."""
+    found = queries.resolve(context.world, who.account_id, run)
+    control.delete(context.world, who.account_id, found.id, with_results=with_results)
+    return Response(status_code=204)
+
+
+@router.get("/{run}/events")
+def events(run: str, context: Ctx, who: Who) -> EventPage:
+    """What happened to a run, in order."""
+    found = queries.resolve(context.world, who.account_id, run)
+    recorded = context.world.store.events(0, 10_000, account_id=who.account_id, run_id=found.id)
+    return EventPage(items=[EventItem(**event_item(each)) for each in recorded])
+
+
+@router.get("/{run}/explain")
+def explain(run: str, context: Ctx, who: Who) -> ExplainView:
+    """Where a run stands, why, and what comes next."""
+    return queries.explain(context.world, queries.resolve(context.world, who.account_id, run))
+
+
+check_router = APIRouter(prefix="/manifests", tags=["manifests"])
+
+
+@check_router.post("/check")
+def check(body: SubmitBody, context: Ctx, who: Who) -> Checked:
+    """Examine a submission without accepting it."""
+    examined = intake.examine(context.world, who, request_of(body))
+    resources = examined.resources
+    return Checked(
+        name=examined.spec.name,
+        command=examined.spec.command,
+        runs=len(examined.parameters),
+        resources=ResourcesView(resources.gpus, resources.cpu_millis / 1000, resources.memory_mib),
+        results=queries.location_view(examined.spec.results),
+        notes=list(examined.notes),
+        checks=[
+            CheckAnswer(what=c.what, verdict=c.checked.verdict.value, message=c.checked.message)
+            for c in examined.checks
+        ],
+    )

@@ -1,0 +1,76 @@
+"""Waking those who wait, from any thread: stations and streams listen to topics, whoever changed something rings."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+DISPATCH: Final = "dispatch"
+STAGE: Final = "stage"
+EVENTS: Final = "events"
+NODES: Final = "nodes"
+
+
+def log_topic(run_id: str) -> str:
+    """The topic of a run's logs."""
+    return f"log/{run_id}"
+
+
+class Ear:
+    """One listener's memory of having been rung for since it last asked."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def ring(self) -> None:
+        """Remember; to be called in the loop's thread."""
+        self._event.set()
+
+    async def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until rung (True) or until the time is over (False); forgets the ring."""
+        try:
+            await asyncio.wait_for(self._event.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        self._event.clear()
+        return True
+
+
+class Bell:
+    """Topics and their listeners. :meth:`ring` works from any thread; listening belongs to the loop's own."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ears: defaultdict[str, set[Ear]] = defaultdict(set)
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Name the loop that listeners live in. Rings before that are nobody's loss: nobody listens yet."""
+        self._loop = loop
+
+    def ring(self, *topics: str) -> None:
+        """Wake every listener of the topics."""
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._ring, topics)
+
+    def _ring(self, topics: tuple[str, ...]) -> None:
+        for topic in topics:
+            for ear in self._ears.get(topic, ()):
+                ear.ring()
+
+    @contextmanager
+    def listen(self, *topics: str) -> Iterator[Ear]:
+        """Listen to topics for as long as the context lasts."""
+        ear = Ear()
+        for topic in topics:
+            self._ears[topic].add(ear)
+        try:
+            yield ear
+        finally:
+            for topic in topics:
+                self._ears[topic].discard(ear)
+                if not self._ears[topic]:
+                    del self._ears[topic]

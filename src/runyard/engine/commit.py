@@ -1,0 +1,56 @@
+"""Deciding and applying: the one place where transitions become durable, billed, ordered and told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from runyard.core.lifecycle import Transition
+from runyard.core.metering import LedgerEntry, settle
+from runyard.core.run import HOLDS_SLOT, Run, StateName
+from runyard.engine.bell import DISPATCH, EVENTS, STAGE, log_topic
+from runyard.engine.orders import direct
+from runyard.engine.world import World
+
+_TRIES = 20
+
+
+def change(world: World, run_id: str, decide: Callable[[Run], Transition | None]) -> Run | None:
+    """Load a run, decide, apply under the guard of its version; again when somebody else was faster.
+
+    Returns the run after the change, None when there was nothing to change (or no such run).
+    """
+    for _ in range(_TRIES):
+        run = world.store.run(run_id)
+        transition = decide(run) if run is not None else None
+        if transition is None:
+            return None
+        if apply(world, (transition,))[0]:
+            return transition.after
+    raise RuntimeError(f"{run_id} changed {_TRIES} times while one change was tried")
+
+
+def apply(world: World, transitions: Sequence[Transition]) -> tuple[bool, ...]:
+    """Apply transitions with their ledger entries in one transaction; then give the orders and ring the bells."""
+    applied = world.store.apply(transitions, ledger_of(world, transitions))
+    done = [transition for transition, yes in zip(transitions, applied, strict=True) if yes]
+    for transition in done:
+        direct(world, transition)
+    world.bell.ring(*_topics(done))
+    return applied
+
+
+def ledger_of(world: World, transitions: Sequence[Transition]) -> list[LedgerEntry]:
+    """The ledger entries of those transitions that released a slot."""
+    return [settle(t.after, t.settled, world.rules.price) for t in transitions if t.settled is not None]
+
+
+def _topics(done: Sequence[Transition]) -> list[str]:
+    topics = {EVENTS} if done else set[str]()
+    for transition in done:
+        topics.add(log_topic(transition.after.id))
+        before, after = transition.before.state_name, transition.after.state_name
+        if (before in HOLDS_SLOT and after not in HOLDS_SLOT) or after is StateName.waiting:
+            topics.add(DISPATCH)
+        if after is StateName.waiting and transition.after.ready_on is None:
+            topics.add(STAGE)
+    return sorted(topics)

@@ -1,0 +1,69 @@
+"""What people do to runs and queues: cancel, delete, move, pause."""
+
+from __future__ import annotations
+
+from runyard.core import lifecycle
+from runyard.core.errors import Conflict, NotFound, Refused
+from runyard.core.run import FINAL, Run, StateName, StopCause
+from runyard.engine.bell import DISPATCH, EVENTS
+from runyard.engine.commit import change
+from runyard.engine.orders import credentials_for, open_credentials
+from runyard.engine.world import World
+
+
+def find(world: World, account_id: str, run_id: str) -> Run:
+    """A run of an account by its complete id. Raises :class:`NotFound` for anybody else's as for nobody's."""
+    run = world.store.run(run_id)
+    if run is None or run.account_id != account_id:
+        raise NotFound(f"There is no training run {run_id}: `runyard list` shows those that there are.")
+    return run
+
+
+def cancel(world: World, account_id: str, run_id: str) -> Run:
+    """Ask a run to stop. A final run stays as it is."""
+    find(world, account_id, run_id)
+    now = world.clock.now_ms()
+    changed = change(world, run_id, lambda run: lifecycle.stop(run, StopCause.cancel, now))
+    return changed or find(world, account_id, run_id)
+
+
+def delete(world: World, account_id: str, run_id: str, *, with_results: bool) -> None:
+    """Remove the record of a final run, and what is in its bucket when asked to. Ledger and events stay."""
+    run = find(world, account_id, run_id)
+    if run.state_name not in FINAL:
+        raise Conflict(f"{run_id} is {run.state_name.value}: cancel it first, and delete it once it has ended.")
+    if with_results:
+        stored = world.specs.get(run.spec_id)
+        location = stored.spec.results
+        world.objects.delete_prefix(location, credentials_for(open_credentials(world, stored), location), f"{run.id}/")
+    if not world.store.delete_run(run_id):
+        raise Conflict(f"{run_id} has changed in the meantime: try again.")
+    world.logs.delete(run_id)
+    world.bell.ring(EVENTS)
+
+
+def move(world: World, account_id: str, run_id: str, position: int) -> Run:
+    """Move a waiting run to a position (from 1) among those of its priority."""
+    run = find(world, account_id, run_id)
+    if position < 1:
+        raise Refused("Positions in the queue count from 1.")
+    if run.state_name is not StateName.waiting or not world.store.set_rank(run_id, position, world.clock.now_ms()):
+        raise Conflict(f"{run_id} is {run.state_name.value}: only waiting runs can be moved.")
+    world.bell.ring(DISPATCH, EVENTS)
+    return find(world, account_id, run_id)
+
+
+def pause(world: World, account_id: str | None, paused: bool) -> None:
+    """Hold or let go an account's queue, or the whole queue (None). What runs goes on."""
+    if not world.store.set_paused(account_id, paused):
+        raise NotFound(f"There is no account {account_id}.")
+    world.bell.ring(DISPATCH, EVENTS)
+
+
+def set_quota(world: World, account_id: str, gpus: int | None) -> None:
+    """Set how many GPUs an account may use at once (None: all). What runs goes on."""
+    if gpus is not None and gpus < 0:
+        raise Refused("A quota is 0 or more GPUs.")
+    if not world.store.set_quota(account_id, gpus):
+        raise NotFound(f"There is no account {account_id}: `runyard accounts list` shows those that there are.")
+    world.bell.ring(DISPATCH)

@@ -1,0 +1,228 @@
+"""Intake: from a manifest's text to accepted runs, all of them or none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+from runyard.core.account import Principal
+from runyard.core.command import identical_runs_refusal
+from runyard.core.errors import NotFound, Refused, StoreUnavailable
+from runyard.core.ids import run_id
+from runyard.core.resources import Fitted, Resources, fit
+from runyard.core.spec import Credentials, Location, RunSpec, Scalar
+from runyard.engine.bell import EVENTS, STAGE
+from runyard.engine.orders import credentials_for, seal_credentials
+from runyard.engine.world import World
+from runyard.manifest import Overrides, Parsed, parse
+from runyard.ports.objects import Checked, Verdict
+from runyard.ports.store import Submission
+
+_ID_BITS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a client asks to have trained. ``digest``: of the request's body, for idempotency."""
+
+    manifest: str
+    definition: str | None = None
+    parameters: Sequence[Mapping[str, Scalar]] = ()
+    append_args: bool = False
+    force: bool = False
+    overrides: Overrides = Overrides()
+    provenance: Mapping[str, object] = field(default_factory=dict[str, object])
+    idempotency_key: str | None = None
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Ids in the order of the parameters; ``replayed``: they were accepted earlier, under the same key."""
+
+    ids: tuple[str, ...]
+    replayed: bool
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreCheck:
+    """What an object store said about one location."""
+
+    what: str
+    location: Location
+    checked: Checked
+
+
+@dataclass(frozen=True, slots=True)
+class Checklist:
+    """A submission examined and not yet accepted."""
+
+    spec: RunSpec
+    secrets: Mapping[str, Credentials] = field(repr=False)
+    resources: Resources
+    parameters: tuple[str, ...]
+    notes: tuple[str, ...]
+    checks: tuple[StoreCheck, ...]
+
+
+def submit(world: World, who: Principal, request: Request) -> Accepted:
+    """Accept a request. Raises an error of :mod:`runyard.core.errors` and leaves nothing behind, or accepts it all."""
+    if request.idempotency_key is not None:
+        earlier = world.store.replay(who.account_id, request.idempotency_key, request.digest)
+        if earlier is not None:
+            return Accepted(earlier, True, ())
+    examined = examine(world, who, request)
+    if not request.force:
+        _insist(examined.checks)
+    submission = Submission(
+        account_id=who.account_id,
+        member_id=who.member_id,
+        spec=examined.spec,
+        resources=examined.resources,
+        ids=tuple(run_id(world.entropy.bits(_ID_BITS)) for _ in examined.parameters),
+        names=(examined.spec.name,) * len(examined.parameters),
+        parameters=examined.parameters,
+        now_ms=world.clock.now_ms(),
+        code_sha256=request.definition,
+        sealed=seal_credentials(world, who.account_id, examined.secrets),
+        append_args=request.append_args,
+        notes=examined.notes,
+        provenance=request.provenance,
+        idempotency_key=request.idempotency_key,
+        request_digest=request.digest,
+    )
+    ids, replayed = world.store.submit(submission)
+    world.bell.ring(STAGE, EVENTS)
+    return Accepted(ids, replayed, examined.notes)
+
+
+def examine(world: World, who: Principal, request: Request) -> Checklist:
+    """Parse, resolve, fit and check a request without accepting it."""
+    parsed = parse(request.manifest, configurations=world.rules.configurations, overrides=request.overrides)
+    _refuse_unsupported(parsed.spec)
+    parsed = resolve_connections(world, who.account_id, parsed)
+    fitted = fit_somewhere(world, parsed.spec)
+    _check_code(world, who.account_id, request, parsed.spec)
+    return Checklist(
+        spec=parsed.spec,
+        secrets=parsed.secrets,
+        resources=fitted.resources,
+        parameters=_parameters(world, parsed.spec, request),
+        notes=fitted.notes,
+        checks=check_stores(world, parsed.spec, parsed.secrets),
+    )
+
+
+def _refuse_unsupported(spec: RunSpec) -> None:
+    options = spec.options
+    asked = {
+        "learners (more than one)": spec.request.learners > 1,
+        "runyard.after": bool(options.after),
+        "runyard.secrets": bool(options.secrets),
+        "runyard.start_from": options.start_from is not None,
+        "runyard.launch: gpu": options.launch != "learner",
+        "runyard.python": options.python is not None,
+        "runyard.network: off": not options.network,
+        "runyard.shm": options.shm_mib is not None,
+        "framework custom (a container image)": spec.framework.name == "custom",
+    }
+    missing = [what for what, yes in asked.items() if yes]
+    if missing:
+        text = f"{', '.join(missing)}: not in this version. Take it out of the manifest to submit the rest."
+        raise Refused(text, code="not_in_this_version")
+
+
+def resolve_connections(world: World, account_id: str, parsed: Parsed) -> Parsed:
+    """Put stored connections in the place of their names."""
+    secrets = dict(parsed.secrets)
+
+    def resolve(location: Location) -> Location:
+        name = location.connection.named
+        if name is None:
+            return location
+        record = world.store.connection(account_id, name)
+        if record is None:
+            raise NotFound(f"There is no connection {name!r}: `runyard connections list` shows those that there are.")
+        if record.sealed is None:
+            return replace(location, connection=record.connection)
+        key = f"connection/{name}"
+        plain = json.loads(world.vault.open(record.sealed, connection_context(account_id, name)))
+        secrets[key] = Credentials(*plain)
+        return replace(location, connection=replace(record.connection, secret=key))
+
+    spec = replace(
+        parsed.spec,
+        data=tuple(resolve(location) for location in parsed.spec.data),
+        results=resolve(parsed.spec.results),
+    )
+    return replace(parsed, spec=spec, secrets=secrets)
+
+
+def connection_context(account_id: str, name: str) -> str:
+    """The context under which a stored connection's credentials are sealed."""
+    return f"connection/{account_id}/{name}"
+
+
+def fit_somewhere(world: World, spec: RunSpec) -> Fitted:
+    """Fit the request to the machine that needs the least scaling. Raises :class:`Refused` when none can take it."""
+    nodes = world.store.nodes()
+    if not nodes:
+        raise Refused("No machine has joined yet: wait a moment and submit again, or look at `runyard status`.")
+    tries = [fit(spec.request.resources, node.total, logical_gpus=node.logical) for node in nodes]
+    fitting = [fitted for fitted in tries if fitted.refusal is None]
+    if not fitting:
+        raise Refused(min(fitted.refusal or "" for fitted in tries))
+    return min(fitting, key=lambda fitted: len(fitted.notes))
+
+
+def _check_code(world: World, account_id: str, request: Request, spec: RunSpec) -> None:
+    definition = None
+    if request.definition is not None:
+        definition = world.store.definition(account_id, request.definition)
+        if definition is None:
+            text = f"The model definition {request.definition[:12]} is not here: upload it first."
+            raise NotFound(text)
+    refusal = identical_runs_refusal(
+        spec.command,
+        tuple(request.parameters[0]) if request.parameters else (),
+        max(1, len(request.parameters)),
+        append_args=request.append_args,
+        mentions_config=definition.mentions_config if definition is not None else None,
+    )
+    if refusal is not None and not request.force:
+        raise Refused(refusal)
+
+
+def _parameters(world: World, spec: RunSpec, request: Request) -> tuple[str, ...]:
+    own = dict(spec.options.hyper_parameters)
+    if len(request.parameters) > world.rules.most_runs:
+        raise Refused(f"{len(request.parameters)} runs are more than the {world.rules.most_runs} of one submission.")
+    return tuple(json.dumps({**own, **each}, ensure_ascii=False) for each in (request.parameters or ({},)))
+
+
+def check_stores(world: World, spec: RunSpec, secrets: Mapping[str, Credentials]) -> tuple[StoreCheck, ...]:
+    """Ask every object store that the manifest names, all at once."""
+    asked = [(f"training data {location.name or index}", location, False) for index, location in enumerate(spec.data)]
+    asked.append(("training results", spec.results, True))
+    with ThreadPoolExecutor(max_workers=min(8, len(asked))) as pool:
+        answers = pool.map(
+            lambda each: world.objects.check(each[1], credentials_for(secrets, each[1]), write=each[2]), asked
+        )
+        return tuple(
+            StoreCheck(what, location, checked) for (what, location, _), checked in zip(asked, answers, strict=True)
+        )
+
+
+def _insist(checks: Sequence[StoreCheck]) -> None:
+    bad = [check for check in checks if check.checked.verdict is not Verdict.ok]
+    if bad:
+        text = "; ".join(f"{check.what}: {check.checked.message}" for check in bad)
+        code = {
+            Verdict.not_found: "store_not_found",
+            Verdict.denied: "store_denied",
+            Verdict.unreachable: "store_unreachable",
+        }.get(bad[0].checked.verdict, "store_unavailable")
+        raise StoreUnavailable(f"{text} (`--force` submits all the same)", code=code)

@@ -1,0 +1,46 @@
+"""Turning the stations: each runs until cancelled, woken by bells; one that fails is told of and turned again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from runyard.engine import dispatch, nodes, stage, supervise
+from runyard.engine.bell import NODES
+from runyard.engine.world import World
+
+_log = logging.getLogger(__name__)
+
+
+async def turn_all(world: World) -> None:
+    """Run every station until cancelled."""
+    world.bell.attach(asyncio.get_running_loop())
+    await asyncio.to_thread(nodes.forget_connections, world)
+    async with asyncio.TaskGroup() as group:
+        for turn in (dispatch.turn, stage.turn, watch_nodes):
+            group.create_task(_keep(turn, world), name=turn.__module__)
+
+
+async def _keep(turn: Callable[[World], Awaitable[None]], world: World) -> None:
+    while True:
+        try:
+            await turn(world)
+        except Exception:
+            _log.exception("a station failed and is turned again")
+            await asyncio.sleep(1)
+
+
+async def watch_nodes(world: World) -> None:
+    """Fence the attempts of nodes that stay away for too long."""
+    with world.bell.listen(NODES) as ear:
+        while True:
+            now = world.clock.now_ms()
+            late, wake_at = await asyncio.to_thread(nodes.overdue, world, now)
+            for node in late:
+                detail = f"{node.name} was last heard of {(now - node.seen_ms) // 1000} seconds before."
+                if await asyncio.to_thread(supervise.node_gone, world, node.id, detail):
+                    _log.warning("fenced the attempts of node %s: %s", node.name, detail)
+                await asyncio.to_thread(world.store.put_node, replace(node, seen_ms=now))
+            await ear.wait(None if wake_at is None else max(0.01, (wake_at - now) / 1000))

@@ -1,0 +1,154 @@
+"""From a run's state to what its node is asked to do: requests built from the record, secrets opened last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from runyard.core.command import fill
+from runyard.core.lifecycle import Command, Transition
+from runyard.core.run import Run, Stopping
+from runyard.core.spec import Credentials, Location, Scalar
+from runyard.engine.world import World
+from runyard.ports.executor import LaunchRequest, StageRequest, StoreRequest
+from runyard.ports.logs import LogKey
+from runyard.ports.store import StoredSpec
+
+_EVIDENCE_LIMIT = 64 * 1024
+
+
+def vault_context(account_id: str) -> str:
+    """The context under which a spec's credentials are sealed."""
+    return f"spec/{account_id}"
+
+
+def seal_credentials(world: World, account_id: str, secrets: Mapping[str, Credentials]) -> bytes | None:
+    """Seal the credentials that were split off a manifest; None when there are none."""
+    if not secrets:
+        return None
+    plain = {key: [value.access_key_id, value.secret_access_key, value.session_token] for key, value in secrets.items()}
+    return world.vault.seal(json.dumps(plain).encode(), vault_context(account_id))
+
+
+def open_credentials(world: World, spec: StoredSpec) -> Mapping[str, Credentials]:
+    """Open what :func:`seal_credentials` sealed."""
+    if spec.sealed is None:
+        return {}
+    plain = json.loads(world.vault.open(spec.sealed, vault_context(spec.account_id)))
+    return {key: Credentials(*value) for key, value in plain.items()}
+
+
+def credentials_for(secrets: Mapping[str, Credentials], location: Location) -> Credentials | None:
+    """The credentials of one location, None for stores without any."""
+    return secrets.get(location.connection.secret) if location.connection.secret is not None else None
+
+
+def parameters_of(run: Run) -> dict[str, Scalar]:
+    """The hyper-parameters of a run."""
+    return json.loads(run.parameters)
+
+
+def command_of(run: Run, spec: StoredSpec) -> str:
+    """The command of a run, its placeholders filled."""
+    return fill(spec.spec.command, parameters_of(run), append_args=spec.append_args)
+
+
+def launch_request(world: World, run: Run, stage: StageRequest) -> LaunchRequest:
+    """What a node needs to start the latest attempt of a run."""
+    spec = world.specs.get(run.spec_id)
+    attempt = run.attempt
+    member = world.store.member(run.member_id)
+    if attempt is None or member is None:
+        raise ValueError(f"{run.id} has no attempt or no member to launch for")
+    secrets = open_credentials(world, spec)
+    options = spec.spec.options
+    return LaunchRequest(
+        node_id=attempt.node_id,
+        run_id=run.id,
+        attempt=attempt.number,
+        name=run.name,
+        command=command_of(run, spec),
+        parameters=run.parameters,
+        env=dict(options.env),
+        secret_env={},
+        member_number=member.number,
+        gpus=run.resources.gpus,
+        slots=attempt.slots,
+        cpu_millis=run.resources.cpu_millis,
+        memory_mib=run.resources.memory_mib,
+        max_runtime_ms=options.max_runtime_ms,
+        grace_ms=options.grace_ms,
+        outputs=options.outputs,
+        stage=stage,
+        results=spec.spec.results,
+        account_id=run.account_id,
+        results_credentials=credentials_for(secrets, spec.spec.results),
+    )
+
+
+def known_stage(run: Run, spec: StoredSpec, node_id: str) -> StageRequest:
+    """The stage of a launch on a node that has the spec ready: nothing is listed again."""
+    return StageRequest(node_id, run.spec_id, run.account_id, spec.code_sha256, (), listed=False)
+
+
+def store_request(world: World, run: Run) -> StoreRequest | None:
+    """What a node needs to store a run's results; None when no node had ever anything to do with it."""
+    spec = world.specs.get(run.spec_id)
+    attempt = run.attempt
+    node_id = attempt.node_id if attempt is not None else run.ready_on or any_node(world)
+    if node_id is None:
+        return None
+    number = attempt.number if attempt is not None else 0
+    evidence = b""
+    if number == 0:
+        evidence = world.logs.read(LogKey(run.id, 0, stream="load-data"), 0, _EVIDENCE_LIMIT)
+    return StoreRequest(
+        node_id=node_id,
+        run_id=run.id,
+        spec_id=run.spec_id,
+        attempt=number,
+        earlier_attempts=tuple(a.number for a in run.attempts[:-1] if a.node_id == node_id),
+        outputs=spec.spec.options.outputs,
+        results=spec.spec.results,
+        account_id=run.account_id,
+        credentials=credentials_for(open_credentials(world, spec), spec.spec.results),
+        evidence=evidence.decode("utf-8", "replace"),
+    )
+
+
+def any_node(world: World) -> str | None:
+    """A connected node, the first by id; None when none is."""
+    return min((node.id for node in world.store.nodes() if node.connected), default=None)
+
+
+def direct(world: World, transition: Transition) -> None:
+    """Give the orders that a transition calls for. Those that a node misses are given again when it connects."""
+    with world.orders:
+        for command in transition.commands:
+            _give(world, command, transition.after)
+
+
+def _give(world: World, command: Command, run: Run) -> None:
+    node_id = run.attempt.node_id if run.attempt is not None else run.ready_on
+    if command is Command.store:
+        request = store_request(world, run)
+        if request is not None:
+            world.executor.store(request)
+    elif node_id is None:
+        return
+    elif command is Command.launch:
+        world.executor.launch(launch_request(world, run, known_stage(run, world.specs.get(run.spec_id), node_id)))
+    elif command is Command.stop:
+        give_stop(world, run)
+    elif command is Command.stop_storing:
+        world.executor.stop_storing(node_id, run.id)
+    elif command is Command.release:
+        world.executor.release(node_id, run.id)
+
+
+def give_stop(world: World, run: Run) -> None:
+    """Ask a run's node to end its program."""
+    state, attempt = run.state, run.attempt
+    if isinstance(state, Stopping) and attempt is not None:
+        grace = world.specs.get(run.spec_id).spec.options.grace_ms
+        world.executor.stop(attempt.node_id, run.id, attempt.number, state.cause, grace)

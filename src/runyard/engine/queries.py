@@ -1,0 +1,350 @@
+"""Queries: ids and filters in, views out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from runyard.core.errors import Conflict, NotFound, Refused
+from runyard.core.ids import RUN_PREFIX
+from runyard.core.lifecycle import sentence_of
+from runyard.core.metering import LedgerEntry, settle
+from runyard.core.reasons import RULES, Reason
+from runyard.core.run import HOLDS_SLOT, Attempt, Ending, Finished, Run, StateName, Stopping, Storing, Waiting
+from runyard.core.scheduling.explain import Standing, estimate_ms, standing
+from runyard.core.scheduling.plan import Plan, make_plan
+from runyard.core.spec import Location
+from runyard.engine.dispatch import snapshot
+from runyard.engine.orders import command_of, parameters_of
+from runyard.engine.views import (
+    AttemptView,
+    ExplainView,
+    LocationView,
+    ProgressView,
+    QueueItemView,
+    QueueView,
+    QuotaView,
+    ResourcesView,
+    RunView,
+    UsageItemView,
+    UsageView,
+    iso,
+    money,
+    seconds,
+)
+from runyard.engine.world import World
+from runyard.ports.store import RunQuery, UsageRow
+
+_AMBIGUOUS_SHOWN = 5
+_SO_FAR = Ending(StateName.completed, Reason.finished)
+
+
+def resolve(world: World, account_id: str, text: str) -> Run:
+    """Find a run by its id, a unique beginning of it (with or without ``training-``), ``last`` or ``last-N``."""
+    if text == "last" or text.startswith("last-"):
+        return _nth_last(world, account_id, text)
+    prefix = text if text.startswith(RUN_PREFIX) else RUN_PREFIX + text
+    ids = world.store.run_ids(account_id, prefix, _AMBIGUOUS_SHOWN + 1) if len(prefix) > len(RUN_PREFIX) else []
+    run = world.store.run(ids[0]) if len(ids) == 1 else None
+    if run is not None:
+        return run
+    if ids:
+        shown = ", ".join(ids[:_AMBIGUOUS_SHOWN])
+        raise Conflict(
+            f"{text} begins several ids ({shown}{', ...' if len(ids) > _AMBIGUOUS_SHOWN else ''}): add to it."
+        )
+    raise NotFound(f"There is no training run {text}: `runyard list` shows those that there are.")
+
+
+def _nth_last(world: World, account_id: str, text: str) -> Run:
+    number = text.removeprefix("last").removeprefix("-") or "0"
+    if not number.isdigit() or int(number) > 100_000:
+        raise NotFound(f"{text} is no selector: write `last`, or `last-3` for the third before the last.")
+    runs = world.store.runs(RunQuery(account_id, limit=int(number) + 1))
+    if len(runs) <= int(number):
+        raise NotFound(f"There is no training run {text}: there are only {len(runs)}.")
+    return runs[int(number)]
+
+
+def current_plan(world: World) -> Plan:
+    """What the scheduler would decide now."""
+    return make_plan(snapshot(world, world.clock.now_ms()))
+
+
+def show(world: World, run: Run) -> RunView:
+    """Everything about one run."""
+    plan = current_plan(world) if isinstance(run.state, Waiting) else None
+    return view(world, run, world.store.ledger(run.id), plan)
+
+
+def view(world: World, run: Run, ledger: Sequence[LedgerEntry], plan: Plan | None) -> RunView:
+    """A run as it is shown; without a ``plan`` a waiting run gets neither position nor estimate."""
+    spec = world.specs.get(run.spec_id)
+    where = _where(world, run, plan)
+    entries = [*ledger, *_running_entry(world, run)]
+    member = world.store.member(run.member_id)
+    progress = world.ready.progress(run.spec_id) if run.ready_on is None else None
+    limit = spec.spec.options.max_runtime_ms
+    framework = spec.spec.framework
+    return RunView(
+        id=run.id,
+        name=run.name,
+        account=run.account_id,
+        member=member.name if member is not None else run.member_id,
+        state=run.state_name.value,
+        readiness=where.readiness,
+        reason=where.reason,
+        sentence=where.sentence,
+        fault=where.fault,
+        position=where.position,
+        estimate=where.estimate,
+        attempts=tuple(_attempt(attempt) for attempt in run.attempts),
+        created_at=iso(run.created_ms),
+        staged_at=iso(run.staged_ms),
+        started_at=iso(run.attempt.started_ms) if run.attempt is not None else None,
+        finished_at=iso(run.finished_ms),
+        stored_at=iso(run.stored_ms),
+        exit_code=where.exit_code,
+        gpu_seconds=seconds(sum(e.gpu_ms for e in entries)),
+        cpu_seconds=seconds(sum(e.cpu_ms for e in entries)),
+        gb_seconds=seconds(sum(e.gb_ms for e in entries)),
+        cost=money(sum(e.cost for e in entries)),
+        results=location_view(spec.spec.results),
+        hyper_parameters=parameters_of(run),
+        command=command_of(run, spec),
+        framework=" ".join(filter(None, (framework.name, framework.version))),
+        resources=ResourcesView(run.resources.gpus, run.resources.cpu_millis / 1000, run.resources.memory_mib),
+        learners=spec.spec.request.learners,
+        priority=run.priority,
+        tags=run.tags,
+        notes=run.notes,
+        definition=spec.code_sha256,
+        description=spec.spec.description,
+        staging=ProgressView(*progress) if progress is not None else None,
+        max_runtime_seconds=seconds(limit) if limit is not None else None,
+        data=tuple(location_view(location) for location in spec.spec.data),
+        provenance=spec.provenance,
+    )
+
+
+def _running_entry(world: World, run: Run) -> list[LedgerEntry]:
+    attempt = run.attempt
+    if run.state_name not in HOLDS_SLOT or attempt is None:
+        return []
+    so_far = replace(attempt, released_ms=world.clock.now_ms(), ending=_SO_FAR)
+    return [settle(run, so_far, world.rules.price)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """Where a run is and why, as far as its state tells."""
+
+    sentence: str | None = None
+    readiness: str | None = None
+    reason: str | None = None
+    fault: str | None = None
+    position: int | None = None
+    ahead: int | None = None
+    estimate: str | None = None
+    exit_code: int | None = None
+
+
+def _where(world: World, run: Run, plan: Plan | None) -> _Where:
+    state = run.state
+    if isinstance(state, Waiting):
+        return _waiting(world, run, state, plan)
+    if isinstance(state, Stopping):
+        return _Where(f"Asked to stop ({state.cause.value}); its grace runs.", reason=state.cause.value)
+    if isinstance(state, Storing):
+        trouble = f" Storing failed {state.tries} times, and is tried again: {state.problem}" if state.problem else ""
+        return _ended(state.ending, f"{sentence_of(state.ending)} Its results are being stored.{trouble}")
+    if isinstance(state, Finished):
+        return _ended(state.ending, f"{sentence_of(state.ending)} {state.note}".strip())
+    if run.state_name is StateName.starting:
+        return _Where("A slot is assigned; the program is being started.", reason="starting")
+    return _Where("The program runs.")
+
+
+def _ended(ending: Ending, text: str) -> _Where:
+    fault = RULES[ending.reason].fault.value
+    return _Where(text, reason=ending.reason.value, fault=fault, exit_code=ending.exit_code)
+
+
+def _waiting(world: World, run: Run, state: Waiting, plan: Plan | None) -> _Where:
+    ahead = world.store.ahead_of(run) if plan is not None else None
+    position = ahead + 1 if ahead is not None else None
+    exit_code = state.previous.exit_code if state.previous is not None else None
+    if run.ready_on is None:
+        where = _staging(world, run)
+    elif plan is None:
+        where = Standing("capacity", "Waits for its turn.")
+    else:
+        where = standing(plan, run.class_id, run.id, ahead=ahead or 0)
+    return _Where(
+        where.sentence,
+        where.readiness,
+        where.readiness,
+        position=position,
+        ahead=ahead,
+        estimate=_estimate(world, run, ahead) if ahead is not None else None,
+        exit_code=exit_code,
+    )
+
+
+def _staging(world: World, run: Run) -> Standing:
+    progress = world.ready.progress(run.spec_id)
+    if progress is None:
+        return Standing("staging", "Its code and data are being made ready.")
+    done, total = progress
+    percent = done * 100 // total if total else 100
+    return Standing("staging", f"Its code and data are being fetched: {percent} % of {total} bytes.")
+
+
+def _estimate(world: World, run: Run, ahead: int) -> str | None:
+    total = sum(node.total.gpus for node in world.store.nodes() if node.connected)
+    account = world.store.account(run.account_id)
+    if account is not None and account.quota_gpus is not None:
+        total = min(total, account.quota_gpus)
+    slots = total // max(1, run.resources.gpus)
+    wait = estimate_ms(
+        ahead=ahead, slots=slots, typical_ms=world.store.typical_duration_ms(run.spec_id, run.account_id)
+    )
+    return iso(world.clock.now_ms() + wait) if wait is not None else None
+
+
+def _attempt(attempt: Attempt) -> AttemptView:
+    ending = attempt.ending
+    return AttemptView(
+        number=attempt.number,
+        node=attempt.node_id,
+        slots=attempt.slots,
+        assigned_at=iso(attempt.assigned_ms),
+        started_at=iso(attempt.started_ms),
+        released_at=iso(attempt.released_ms),
+        reason=ending.reason.value if ending is not None else None,
+        fault=RULES[ending.reason].fault.value if ending is not None else None,
+        sentence=sentence_of(ending) if ending is not None else None,
+        exit_code=ending.exit_code if ending is not None else None,
+        signal=ending.signal if ending is not None else None,
+        tamper_proof=attempt.tamper_proof,
+        peak_memory_mib=attempt.peak_memory_mib,
+    )
+
+
+def location_view(location: Location) -> LocationView:
+    """A location as it is shown."""
+    connection = location.connection
+    return LocationView(
+        location.kind.value, location.bucket, location.prefix, connection.endpoint_url, location.name, connection.path
+    )
+
+
+def listing(world: World, query: RunQuery) -> tuple[list[RunView], int | None]:
+    """A page of runs, newest first, and the cursor of the next page."""
+    runs = world.store.runs(query)
+    ledgers = {run.id: world.store.ledger(run.id) for run in runs if run.attempts}
+    views = [view(world, run, ledgers.get(run.id, ()), None) for run in runs]
+    return views, runs[-1].seq if len(runs) == query.limit else None
+
+
+def explain(world: World, run: Run) -> ExplainView:
+    """Say where a run stands, why, and what comes next."""
+    plan = current_plan(world) if isinstance(run.state, Waiting) else None
+    where = _where(world, run, plan)
+    return ExplainView(
+        id=run.id,
+        state=run.state_name.value,
+        readiness=where.readiness,
+        sentence=where.sentence or "",
+        position=where.position,
+        ahead=where.ahead,
+        estimate=where.estimate,
+        steps=_steps(run),
+    )
+
+
+def _steps(run: Run) -> tuple[str, ...]:
+    steps = [f"accepted {iso(run.created_ms)}"]
+    if run.staged_ms is not None:
+        steps.append(f"code and data ready {iso(run.staged_ms)}")
+    for attempt in run.attempts:
+        steps.append(f"attempt {attempt.number}: slot assigned {iso(attempt.assigned_ms)} on {attempt.node_id}")
+        if attempt.started_ms is not None:
+            steps.append(f"attempt {attempt.number}: program began {iso(attempt.started_ms)}")
+        if attempt.released_ms is not None and attempt.ending is not None:
+            end = sentence_of(attempt.ending)
+            steps.append(f"attempt {attempt.number}: slot released {iso(attempt.released_ms)}. {end}")
+    if run.stored_ms is not None:
+        steps.append(f"results stored {iso(run.stored_ms)}")
+    return tuple(steps)
+
+
+def queue(world: World, account_id: str, limit: int) -> QueueView:
+    """The waiting runs of an account in the order of the queue."""
+    plan = current_plan(world)
+    account = world.store.account(account_id)
+    items: list[QueueItemView] = []
+    for run in world.store.waiting_page(account_id, limit):
+        where = _where(world, run, plan)
+        items.append(
+            QueueItemView(
+                where.position or 0,
+                run.id,
+                run.name,
+                run.account_id,
+                run.priority,
+                where.readiness or "",
+                where.sentence or "",
+            )
+        )
+    return QueueView(
+        paused=world.store.queue_paused(),
+        account_paused=account.paused if account is not None else False,
+        waiting=world.store.counts(account_id).get(StateName.waiting, 0),
+        items=tuple(items),
+    )
+
+
+def quota(world: World, account_id: str) -> QuotaView:
+    """An account's quota and how much of it is in use."""
+    account = world.store.account(account_id)
+    if account is None:
+        raise NotFound(f"There is no account {account_id}: `runyard accounts list` shows those that there are.")
+    used = sum(h.resources.gpus for h in world.store.holdings() if h.account_id == account_id)
+    slots = sum(node.total.gpus for node in world.store.nodes() if node.connected)
+    return QuotaView(account_id, account.quota_gpus, used, slots)
+
+
+def usage(world: World, account_id: str, by: str, since_ms: int | None, until_ms: int | None) -> UsageView:
+    """The bill of an account, grouped. What still runs is not in it: it is billed when its slot is released."""
+    if by not in ("account", "user", "day", "tag"):
+        raise Refused(f"Usage can be shown by account, user, day or tag, not by {by!r}.")
+    rows = world.store.usage(account_id, by, since_ms, until_ms)
+    total = rows if by != "tag" else world.store.usage(account_id, "account", since_ms, until_ms)
+    return UsageView(by, tuple(_usage_item(row) for row in rows), _usage_item(_sum(total)))
+
+
+def _sum(rows: Sequence[UsageRow]) -> UsageRow:
+    return UsageRow(
+        group="total",
+        runs=sum(row.runs for row in rows),
+        attempts=sum(row.attempts for row in rows),
+        gpu_ms=sum(row.gpu_ms for row in rows),
+        cpu_ms=sum(row.cpu_ms for row in rows),
+        gb_ms=sum(row.gb_ms for row in rows),
+        cost=sum(row.cost for row in rows),
+        waste_gpu_ms=sum(row.waste_gpu_ms for row in rows),
+    )
+
+
+def _usage_item(row: UsageRow) -> UsageItemView:
+    return UsageItemView(
+        row.group,
+        row.runs,
+        row.attempts,
+        seconds(row.gpu_ms),
+        seconds(row.cpu_ms),
+        seconds(row.gb_ms),
+        money(row.cost),
+        seconds(row.waste_gpu_ms),
+    )

@@ -1,0 +1,212 @@
+"""What people and programs are shown: plain records with times as ISO 8601 text and money as decimal text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from runyard.core.spec import Scalar
+
+
+def iso(ms: int | None) -> str | None:
+    """Milliseconds since the epoch as ISO 8601 UTC with milliseconds, None for None."""
+    if ms is None:
+        return None
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}Z"
+
+
+def money(micro: int) -> str:
+    """Micro-units of money as decimal text with six digits."""
+    return f"{micro // 1_000_000}.{micro % 1_000_000:06d}"
+
+
+def seconds(ms: int) -> float:
+    """Milliseconds as seconds."""
+    return ms / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptView:
+    """One attempt of a run."""
+
+    number: int
+    node: str
+    slots: tuple[int, ...]
+    assigned_at: str | None
+    started_at: str | None
+    released_at: str | None
+    reason: str | None
+    fault: str | None
+    sentence: str | None
+    exit_code: int | None
+    signal: int | None
+    tamper_proof: bool | None
+    peak_memory_mib: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ResourcesView:
+    """What a run holds while it holds a slot."""
+
+    gpus: int
+    cpus: float
+    memory_mib: int
+
+
+@dataclass(frozen=True, slots=True)
+class LocationView:
+    """Where data or results are. Holds no secret."""
+
+    type: str
+    bucket: str
+    prefix: str
+    endpoint_url: str | None
+    name: str = ""
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressView:
+    """Bytes fetched of bytes to fetch while a run is staged."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A training run."""
+
+    id: str
+    name: str
+    account: str
+    member: str
+    state: str
+    readiness: str | None
+    reason: str | None
+    sentence: str | None
+    fault: str | None
+    position: int | None
+    estimate: str | None
+    attempts: tuple[AttemptView, ...]
+    created_at: str | None
+    staged_at: str | None
+    started_at: str | None
+    finished_at: str | None
+    stored_at: str | None
+    exit_code: int | None
+    gpu_seconds: float
+    cpu_seconds: float
+    gb_seconds: float
+    cost: str
+    results: LocationView
+    hyper_parameters: Mapping[str, Scalar]
+    command: str
+    framework: str
+    resources: ResourcesView
+    learners: int
+    priority: int
+    tags: tuple[str, ...]
+    notes: tuple[str, ...]
+    definition: str | None
+    description: str
+    staging: ProgressView | None
+    max_runtime_seconds: float | None
+    data: tuple[LocationView, ...]
+    provenance: Mapping[str, object] = field(default_factory=dict[str, object])
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainView:
+    """Where a run stands, why, and what comes next."""
+
+    id: str
+    state: str
+    readiness: str | None
+    sentence: str
+    position: int | None
+    ahead: int | None
+    estimate: str | None
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class QueueItemView:
+    """A waiting run in its place."""
+
+    position: int
+    id: str
+    name: str
+    account: str
+    priority: int
+    readiness: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueView:
+    """The queue as an account sees it. ``waiting``: how many runs of the account wait in all."""
+
+    paused: bool
+    account_paused: bool
+    waiting: int
+    items: tuple[QueueItemView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """A machine. ``notes``: what is not isolated on it."""
+
+    id: str
+    name: str
+    connected: bool
+    gpus: tuple[str, ...]
+    logical_gpus: bool
+    cpus: float
+    memory_mib: int
+    version: str
+    seen_at: str | None
+    closed: str | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotsView:
+    """GPU slots of all connected machines."""
+
+    total: int
+    used: int
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaView:
+    """An account's GPU quota (None: all slots) and what it holds of it now."""
+
+    account: str
+    gpus: int | None
+    used_gpus: int
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class UsageItemView:
+    """Sums of one group of ledger entries."""
+
+    group: str
+    runs: int
+    attempts: int
+    gpu_seconds: float
+    cpu_seconds: float
+    gb_seconds: float
+    cost: str
+    waste_gpu_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class UsageView:
+    """The bill, grouped, and its total."""
+
+    by: str
+    items: tuple[UsageItemView, ...]
+    total: UsageItemView

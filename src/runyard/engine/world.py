@@ -1,0 +1,132 @@
+"""What every station is given: the ports, and the rules of the house."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from runyard.core.errors import NotFound
+from runyard.core.lifecycle import RetryPolicy
+from runyard.core.resources import DEFAULT_CONFIGURATIONS, ComputeConfiguration, Price
+from runyard.engine.bell import Bell
+from runyard.ports.clock import Clock, Entropy
+from runyard.ports.executor import Executor
+from runyard.ports.logs import LogStore
+from runyard.ports.objects import ObjectStores
+from runyard.ports.store import Store, StoredSpec
+from runyard.ports.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Settings of the operator that decide about runs. ``most_runs``: in one submission; ``most_waiting``: in all."""
+
+    retry: RetryPolicy = RetryPolicy()
+    price: Price = Price()
+    configurations: Mapping[str, ComputeConfiguration] = field(default_factory=lambda: DEFAULT_CONFIGURATIONS)
+    most_runs: int = 100_000
+    node_lost_after_ms: int = 600_000
+    stage_window: int = 16
+    stage_attempts: int = 5
+    default_results_bucket: str = "results"
+
+
+class SpecShelf:
+    """The last few specs that were read: they never change, and every launch needs one."""
+
+    def __init__(self, store: Store, size: int = 256) -> None:
+        self._store = store
+        self._size = size
+        self._specs: OrderedDict[int, StoredSpec] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, spec_id: int) -> StoredSpec:
+        """Read a spec. Raises :class:`NotFound`."""
+        with self._lock:
+            found = self._specs.get(spec_id)
+            if found is not None:
+                self._specs.move_to_end(spec_id)
+                return found
+        found = self._store.spec(spec_id)
+        if found is None:
+            raise NotFound(f"There is no spec {spec_id}.")
+        with self._lock:
+            self._specs[spec_id] = found
+            while len(self._specs) > self._size:
+                self._specs.popitem(last=False)
+        return found
+
+
+class Readiness:
+    """Which specs each node has ready or is asked for, and how far it is: the server's memory, not its record."""
+
+    def __init__(self) -> None:
+        self._ready: dict[str, set[int]] = {}
+        self._asked: dict[int, str] = {}
+        self._progress: dict[int, tuple[int, int]] = {}
+        self._lock = threading.Lock()
+
+    def connected(self, node_id: str, specs: tuple[int, ...]) -> None:
+        """A node said hello and named what it has; what it was asked for before must be asked again."""
+        with self._lock:
+            self._ready[node_id] = set(specs)
+            self._asked = {spec: node for spec, node in self._asked.items() if node != node_id}
+
+    def ask(self, node_id: str, spec_id: int) -> bool:
+        """Note that a node is being asked for a spec; False when one already is."""
+        with self._lock:
+            if spec_id in self._asked:
+                return False
+            self._asked[spec_id] = node_id
+            return True
+
+    def answered(self, spec_id: int) -> None:
+        """Nobody is asked for the spec any more."""
+        with self._lock:
+            self._asked.pop(spec_id, None)
+            self._progress.pop(spec_id, None)
+
+    def add(self, node_id: str, spec_id: int) -> None:
+        """A node has a spec ready."""
+        with self._lock:
+            self._ready.setdefault(node_id, set()).add(spec_id)
+
+    def discard(self, node_id: str, spec_id: int) -> None:
+        """A node has lost a spec."""
+        with self._lock:
+            self._ready.setdefault(node_id, set()).discard(spec_id)
+
+    def has(self, node_id: str, spec_id: int) -> bool:
+        """Whether a node has a spec ready."""
+        with self._lock:
+            return spec_id in self._ready.get(node_id, ())
+
+    def report(self, spec_id: int, done: int, total: int) -> None:
+        """Bytes fetched of bytes to fetch."""
+        with self._lock:
+            self._progress[spec_id] = (done, total)
+
+    def progress(self, spec_id: int) -> tuple[int, int] | None:
+        """What was last reported, None when nothing was."""
+        with self._lock:
+            return self._progress.get(spec_id)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The ports and the rules. ``orders`` is held while orders are given, so that nodes see them in a sane order."""
+
+    store: Store
+    executor: Executor
+    objects: ObjectStores
+    vault: Vault
+    logs: LogStore
+    clock: Clock
+    entropy: Entropy
+    specs: SpecShelf
+    bell: Bell = field(default_factory=Bell)
+    rules: Rules = Rules()
+    ready: Readiness = field(default_factory=Readiness)
+    orders: threading.RLock = field(default_factory=threading.RLock)

@@ -1,0 +1,156 @@
+"""The server: the one place that puts adapters, engine and API together. ``python -m runyard.server`` runs it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+import runyard
+from runyard import settings as settings_room
+from runyard.adapters.clock import MachineClock, SystemEntropy
+from runyard.adapters.definitions import DefinitionFiles
+from runyard.adapters.node import NodeExecutor
+from runyard.adapters.objects import Stores
+from runyard.adapters.objects.folder import FolderStore
+from runyard.adapters.sql import open_store
+from runyard.adapters.telemetry.files import LogFiles
+from runyard.adapters.vault import FileVault
+from runyard.api.app import create_app
+from runyard.api.context import Context
+from runyard.core.account import Account, Scope
+from runyard.core.lifecycle import RetryPolicy
+from runyard.engine import loops
+from runyard.engine.world import Rules, SpecShelf, World
+from runyard.ports.store import Store, TokenRecord
+from runyard.settings import Settings
+
+ACCOUNT = "default"
+MEMBER = "owner"
+NODE = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """Digests of the tokens that ``runyard up`` has made: of the owner and of this machine's node."""
+
+    owner_digest: str
+    owner_hint: str
+    node_digest: str
+    node_hint: str
+
+
+def build(home: Path, settings: Settings, bootstrap: Bootstrap | None, url: str) -> tuple[FastAPI, Context]:
+    """Put everything together over a folder of the server's own."""
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if settings.ca_file is not None:
+        os.environ["SSL_CERT_FILE"] = settings.ca_file
+    store = open_store(settings.store_url or f"sqlite:///{home / 'runyard.db'}")
+    clock = MachineClock(store.latest_event_ms())
+    embedded = FolderStore(home / "store")
+    executor = NodeExecutor()
+    rules = Rules(
+        retry=RetryPolicy(platform_attempts=settings.platform_attempts),
+        price=settings.price,
+        configurations=settings.configurations,
+        node_lost_after_ms=round(settings.node_lost_after_s * 1000),
+    )
+    world = World(
+        store=store,
+        executor=executor,
+        objects=Stores(embedded, host_paths=settings.host_paths),
+        vault=FileVault(home / "key"),
+        logs=LogFiles(home / "logs"),
+        clock=clock,
+        entropy=SystemEntropy(),
+        specs=SpecShelf(store),
+        rules=rules,
+    )
+    _defaults(store, bootstrap, clock.now_ms())
+    context = Context(
+        world=world,
+        links=executor,
+        definitions=DefinitionFiles(home / "definitions"),
+        embedded=embedded,
+        version=runyard.__version__,
+        url=url,
+        started_ms=clock.now_ms(),
+        definition_limit=settings.upload_limit_mib * 1024 * 1024,
+    )
+    return create_app(context, lifespan=_lifespan), context
+
+
+def _defaults(store: Store, bootstrap: Bootstrap | None, now: int) -> None:
+    store.ensure_account(Account(ACCOUNT, ACCOUNT))
+    store.ensure_member(MEMBER, ACCOUNT, MEMBER)
+    if bootstrap is None:
+        return
+    wanted = (
+        (Scope.admin, bootstrap.owner_digest, bootstrap.owner_hint, None),
+        (Scope.node, bootstrap.node_digest, bootstrap.node_hint, NODE),
+    )
+    known = {token.digest for token in store.tokens(ACCOUNT)}
+    for scope, digest, hint, node_id in wanted:
+        if digest not in known:
+            name = "made by runyard up"
+            store.add_token(
+                TokenRecord(digest[:10], digest, hint, scope, ACCOUNT, MEMBER, name, now, node_id=node_id)
+            )
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    context = app.state.context
+    assert isinstance(context, Context)
+    turning = asyncio.create_task(loops.turn_all(context.world))
+    yield
+    turning.cancel()
+    with suppress(asyncio.CancelledError):
+        await turning
+    context.world.store.close()
+
+
+def _arguments(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m runyard.server", description="The server of Runyard.")
+    parser.add_argument("--home", type=Path, required=True, help="the installation's folder")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8642)
+    parser.add_argument("--fd", type=int, help="a listening socket to inherit, in the place of host and port")
+    for name in ("owner-digest", "owner-hint", "node-digest", "node-hint"):
+        parser.add_argument(f"--{name}", default="")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the server until it is told to stop."""
+    options = _arguments(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    bootstrap = None
+    if options.owner_digest and options.node_digest:
+        bootstrap = Bootstrap(options.owner_digest, options.owner_hint, options.node_digest, options.node_hint)
+    if options.fd is not None:
+        listening = socket.socket(fileno=options.fd)
+    else:
+        listening = socket.create_server((options.host, options.port), backlog=1024)
+    host, port = listening.getsockname()[:2]
+    url = f"http://{host}:{port}"
+    app, _ = build(options.home / "server", settings_room.load(options.home), bootstrap, url)
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, timeout_keep_alive=75, lifespan="on"
+    )
+    uvicorn.Server(config).run(sockets=[listening])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

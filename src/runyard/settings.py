@@ -1,0 +1,107 @@
+"""The operator's settings: ``settings.toml`` in the installation's folder."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from runyard.core.errors import RunyardError
+from runyard.core.resources import DEFAULT_CONFIGURATIONS, ComputeConfiguration, Price, Resources
+
+
+class SettingsError(RunyardError):
+    """A settings file that cannot be used."""
+
+    code = "invalid_settings"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings with their defaults.
+
+    ``host_paths``: folders of the machine that manifests may name (``mount_volume``). Prices are units of money an
+    hour. ``uid_base``: programs run under this plus the member's number, when the node is root. ``ca_file``: further
+    certificate authorities for object stores. ``node_lost_after_s``: how long a machine may be silent before its
+    attempts are given up. ``store_url``: another database, e.g. ``postgresql+psycopg://...``. ``cache_gib``: size of a
+    node's cache. ``upload_limit_mib``: of one model definition.
+    """
+
+    host_paths: tuple[str, ...] = ()
+    price_gpu_hour: float = 0.0
+    price_cpu_hour: float = 0.0
+    price_gb_hour: float = 0.0
+    uid_base: int = 50_000
+    ca_file: str | None = None
+    node_lost_after_s: float = 600.0
+    store_url: str | None = None
+    cache_gib: float = 50.0
+    upload_limit_mib: int = 512
+    platform_attempts: int = 3
+    compute_configurations: tuple[tuple[str, int, float, float], ...] = ()
+
+    @property
+    def price(self) -> Price:
+        """Prices in micro-units."""
+        return Price(*(round(p * 1e6) for p in (self.price_gpu_hour, self.price_cpu_hour, self.price_gb_hour)))
+
+    @property
+    def configurations(self) -> dict[str, ComputeConfiguration]:
+        """The default compute configurations and the operator's own."""
+        own = {
+            name: ComputeConfiguration(name, Resources(gpus, round(cpus * 1000), round(gb * 1024)))
+            for name, gpus, cpus, gb in self.compute_configurations
+        }
+        return dict(DEFAULT_CONFIGURATIONS) | own
+
+
+def load(home: Path) -> Settings:
+    """Read ``settings.toml``; the defaults when there is none. Raises :class:`SettingsError`."""
+    path = home / "settings.toml"
+    try:
+        table = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        return Settings()
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: {error}") from None
+    known = {field.name for field in fields(Settings)}
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(sorted(known))}"
+            raise SettingsError(f"{path}: unknown setting {key}{hint}")
+    return _checked(path, table)
+
+
+def _checked(path: Path, table: dict[str, object]) -> Settings:
+    values: dict[str, object] = {}
+    defaults = Settings()
+    for key, value in table.items():
+        default = getattr(defaults, key)
+        if key == "compute_configurations":
+            values[key] = _configurations(path, value)
+        elif isinstance(default, tuple):
+            if not isinstance(value, list):
+                raise SettingsError(f"{path}: {key} is a list of texts")
+            values[key] = tuple(str(each) for each in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]  # TOML is untyped
+        elif isinstance(default, int | float):
+            if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+                raise SettingsError(f"{path}: {key} is a number, 0 or more")
+            values[key] = type(default)(value)
+        elif not isinstance(value, str):
+            raise SettingsError(f"{path}: {key} is a text")
+        else:
+            values[key] = value
+    return Settings(**values)  # pyright: ignore[reportArgumentType]  # each was checked against its default above
+
+
+def _configurations(path: Path, value: object) -> tuple[tuple[str, int, float, float], ...]:
+    rows: list[tuple[str, int, float, float]] = []
+    try:
+        for name, row in value.items():  # pyright: ignore  # TOML is untyped; what is wrong raises below
+            rows.append((str(name), int(row["gpus"]), float(row["cpus"]), float(row["memory_gb"])))  # pyright: ignore
+    except (AttributeError, KeyError, TypeError, ValueError):
+        text = "[compute_configurations.NAME] has gpus, cpus and memory_gb, each a number"
+        raise SettingsError(f"{path}: {text}") from None
+    return tuple(rows)
