@@ -143,7 +143,7 @@ def _heads(tx: Transaction, class_id: int, now_ms: int, count: int) -> tuple[Hea
     if len(rows) < count:
         rest = count - len(rows)
         rows += tx.rows(
-            f"{_HEADS} AND not_before_ms > 0 AND not_before_ms > :now ORDER BY not_before_ms LIMIT :count",
+            f"{_HEADS} AND not_before_ms > 0 AND not_before_ms > :now ORDER BY not_before_ms, rank LIMIT :count",
             now=now_ms, count=rest, **{"class": class_id},
         )  # fmt: skip
     return tuple(Head(*row) for row in sorted(rows, key=lambda row: row[1]))
