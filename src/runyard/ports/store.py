@@ -145,7 +145,11 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """Sums over ledger entries of one group. ``group`` is an account, user, day (YYYY-MM-DD) or tag."""
+    """Sums over ledger entries of one group. ``group`` is an account, user, day (YYYY-MM-DD) or tag.
+
+    ``runs`` and ``attempts`` count all entries; the amounts and ``cost`` are of those that are billed, and
+    ``waste_gpu_ms`` of the others.
+    """
 
     group: str
     runs: int
@@ -166,21 +170,30 @@ class Store(Protocol):
         ...
 
     def ensure_member(self, member_id: str, account_id: str, name: str) -> Member:
-        """Create the member, with the next free number, unless one of that id is there; returns what is there."""
+        """Create the member, with the next free number, unless one of that id is there; returns what is there.
+
+        Raises ``NotFound`` when there is no such account.
+        """
         ...
 
-    def member(self, member_id: str) -> Member | None: ...
+    def member(self, member_id: str) -> Member | None:
+        """The member of that id."""
+        ...
 
-    def account(self, account_id: str) -> Account | None: ...
+    def account(self, account_id: str) -> Account | None:
+        """The account of that id."""
+        ...
 
-    def accounts(self) -> Sequence[Account]: ...
+    def accounts(self) -> Sequence[Account]:
+        """All accounts, by id."""
+        ...
 
     def set_quota(self, account_id: str, gpus: int | None) -> bool:
         """Set an account's quota; False when there is no such account."""
         ...
 
     def set_paused(self, account_id: str | None, paused: bool) -> bool:
-        """Hold or resume an account's queue, or the whole queue (None)."""
+        """Hold or resume an account's queue, or the whole queue (None); False when there is no such account."""
         ...
 
     def queue_paused(self) -> bool:
@@ -188,31 +201,45 @@ class Store(Protocol):
         ...
 
     def principal(self, digest: str, now_ms: int) -> Principal | None:
-        """Who a token (by its digest) speaks for; None when unknown, expired or revoked."""
+        """Who a token (by its digest) speaks for; None when unknown, expired (from ``expires_ms`` on) or revoked."""
         ...
 
-    def add_token(self, token: TokenRecord) -> None: ...
+    def add_token(self, token: TokenRecord) -> None:
+        """Keep a new token; raises ``Conflict`` when its id or digest is in use."""
+        ...
 
-    def tokens(self, account_id: str) -> Sequence[TokenRecord]: ...
+    def tokens(self, account_id: str) -> Sequence[TokenRecord]:
+        """All tokens of an account, the oldest first, revoked ones too."""
+        ...
 
-    def revoke_token(self, account_id: str, token_id: str, now_ms: int) -> bool: ...
+    def revoke_token(self, account_id: str, token_id: str, now_ms: int) -> bool:
+        """Revoke a token of the account; False when there is none, or it was revoked before."""
+        ...
 
     # connections and model definitions
     def put_connection(self, record: ConnectionRecord) -> None:
         """Create or replace."""
         ...
 
-    def connection(self, account_id: str, name: str) -> ConnectionRecord | None: ...
+    def connection(self, account_id: str, name: str) -> ConnectionRecord | None:
+        """The stored connection of that name."""
+        ...
 
-    def connections(self, account_id: str) -> Sequence[ConnectionRecord]: ...
+    def connections(self, account_id: str) -> Sequence[ConnectionRecord]:
+        """All stored connections of an account, by name."""
+        ...
 
-    def delete_connection(self, account_id: str, name: str) -> bool: ...
+    def delete_connection(self, account_id: str, name: str) -> bool:
+        """Remove a stored connection; False when there is none of that name."""
+        ...
 
     def add_definition(self, definition: Definition) -> None:
         """Record an uploaded model definition; a second time changes nothing but a None ``mentions_config``."""
         ...
 
-    def definition(self, account_id: str, sha256: str) -> Definition | None: ...
+    def definition(self, account_id: str, sha256: str) -> Definition | None:
+        """What the account uploaded under that digest."""
+        ...
 
     def definition_known(self, sha256: str) -> bool:
         """Whether any account has it (for the keeper of the files and for nodes, never told to users)."""
@@ -222,9 +249,10 @@ class Store(Protocol):
     def submit(self, submission: Submission) -> tuple[tuple[str, ...], bool]:
         """Accept all runs of a submission in one transaction. Returns their ids, and whether this was a replay.
 
-        Runs get consecutive ``seq`` and ``rank`` in the given order, an ``accepted`` event each, and a queue class.
-        With a known idempotency key the ids of the first time are returned; raises ``Conflict`` when the digest of
-        the request differs from the first time's.
+        Runs get consecutive ``seq`` and ascending ``rank`` in the given order, an ``accepted`` event each (body:
+        ``member``), a queue class, and the spec's tags, retries and priority. With a known idempotency key the ids
+        of the first time are returned; raises ``Conflict`` when the digest of the request differs from the first
+        time's, or when an id is in use, ``NotFound`` when there is no such account, ``ValueError`` for no runs.
         """
         ...
 
@@ -233,36 +261,45 @@ class Store(Protocol):
         when that one's digest differs."""
         ...
 
-    def run(self, run_id: str) -> Run | None: ...
+    def run(self, run_id: str) -> Run | None:
+        """The run of that id."""
+        ...
 
     def runs(self, query: RunQuery) -> Sequence[Run]:
         """Newest first (descending ``seq``)."""
         ...
 
     def run_ids(self, account_id: str | None, prefix: str, limit: int) -> Sequence[str]:
-        """Ids that begin with ``prefix`` (case matters), at most ``limit``."""
+        """Ids that begin with ``prefix`` (case matters), ascending, at most ``limit``."""
         ...
 
     def counts(self, account_id: str | None) -> Mapping[StateName, int]:
         """How many runs are in each state (states without any may be absent)."""
         ...
 
-    def spec(self, spec_id: int) -> StoredSpec | None: ...
+    def spec(self, spec_id: int) -> StoredSpec | None:
+        """What the runs of one submission share."""
+        ...
 
     def apply(self, transitions: Sequence[Transition], ledger: Sequence[LedgerEntry] = ()) -> tuple[bool, ...]:
         """Apply each transition whose ``before.version`` is still the stored one, all in one transaction.
 
         Writes the run, its latest attempt, the events (with sequence numbers in the given order) and those ledger
-        entries whose (run, attempt) belongs to an applied transition. Tells for each transition whether it applied.
+        entries whose (run, attempt) belongs to an applied transition; an attempt's first entry stands. ``rank`` and
+        ``tags`` stay as they are stored. Tells for each transition whether it applied.
         """
         ...
 
-    def delete_run(self, run_id: str) -> bool:
-        """Remove a final run's row and attempts; its events and ledger entries stay. False when absent or not final."""
+    def delete_run(self, run_id: str, now_ms: int | None = None) -> bool:
+        """Remove a final run's row and attempts, with a ``deleted`` event (at the latest event's time, unless told);
+        its events and ledger entries stay, and sums by tag know it still. False when absent or not final."""
         ...
 
     def set_rank(self, run_id: str, position: int, now_ms: int) -> bool:
-        """Move a waiting run to ``position`` (from 1) among those of its priority, with a ``moved`` event."""
+        """Move a waiting run to ``position`` (from 1; the last, when there are fewer) among the waiting runs of its
+        priority, with a ``moved`` event (body: ``position``) and a new version. It stands directly before the run
+        that stood there, also in the eyes of a run that holds a slot now and waits again later. False when the run
+        is absent or does not wait."""
         ...
 
     # staging
@@ -275,7 +312,8 @@ class Store(Protocol):
         ...
 
     def unstage(self, node_id: str) -> int:
-        """Waiting runs that were ready on the node no longer are (it lost its cache); returns how many."""
+        """Waiting runs that were ready on the node no longer are (it lost its cache), each with a new version and
+        without an event; returns how many."""
         ...
 
     def waiting_of_spec(self, spec_id: int, limit: int) -> Sequence[Run]:
@@ -284,12 +322,13 @@ class Store(Protocol):
 
     # scheduling
     def classes(self, now_ms: int, heads: int) -> Sequence[QueueClass]:
-        """Every class with ready waiting runs, each with its first ``heads`` of them in order of rank. The cost must
-        not grow with the number of waiting runs."""
+        """Every class with ready waiting runs, by id, each with its first ``heads`` of them in order of rank. Those
+        whose back-off is not over at ``now_ms`` are only taken where the others leave places among the ``heads``.
+        The cost must not grow with the number of waiting runs."""
         ...
 
     def holdings(self) -> Sequence[Holding]:
-        """Every attempt that holds room now."""
+        """Every attempt that holds room now, the oldest run first."""
         ...
 
     def ahead_of(self, run: Run) -> int:
@@ -301,7 +340,8 @@ class Store(Protocol):
         ...
 
     def typical_duration_ms(self, spec_id: int, account_id: str) -> int | None:
-        """Median slot time of the last 20 finished attempts of the spec, else of the account; None without any."""
+        """Median slot time of the last 20 released attempts of the spec, else of the account; None without any.
+        Attempts of deleted runs are forgotten."""
         ...
 
     def active_runs(self, node_id: str) -> Sequence[Run]:
@@ -317,7 +357,9 @@ class Store(Protocol):
         """Create or replace."""
         ...
 
-    def nodes(self) -> Sequence[Node]: ...
+    def nodes(self) -> Sequence[Node]:
+        """All nodes, by id."""
+        ...
 
     # events and ledger
     def events(
@@ -340,10 +382,16 @@ class Store(Protocol):
         """Time of the latest event, 0 before the first: the clock of a restarted server starts no earlier."""
         ...
 
-    def ledger(self, run_id: str) -> Sequence[LedgerEntry]: ...
-
-    def usage(self, account_id: str | None, by: str, since_ms: int | None, until_ms: int | None) -> Sequence[UsageRow]:
-        """Sum the ledger by ``account``, ``user``, ``day`` or ``tag`` (an entry counts once for each of its tags)."""
+    def ledger(self, run_id: str) -> Sequence[LedgerEntry]:
+        """The entries of a run, by attempt; those of a deleted run too."""
         ...
 
-    def close(self) -> None: ...
+    def usage(self, account_id: str | None, by: str, since_ms: int | None, until_ms: int | None) -> Sequence[UsageRow]:
+        """Sum the ledger by ``account``, ``user`` (name of the member), ``day`` (UTC) or ``tag`` (an entry counts
+        once for each of its tags), in order of the group. Taken are entries with ``since_ms`` <= ``from_ms`` <
+        ``until_ms``, and an entry's day is that of its ``from_ms``. Raises ``ValueError`` for another ``by``."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections. Nothing else may be called afterwards."""
+        ...
