@@ -11,6 +11,10 @@ from runyard.wire.orders import Item
 MAX_KEY_BYTES = 1024
 """The longest key of S3, in bytes of UTF-8."""
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_SUSPECT = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|[\x00-\x1f\x7f\\]")
+"""An empty segment, '.', '..', a slash at an end, a control character, a backslash."""
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,63}")
 
 
@@ -26,23 +30,28 @@ def check_key(key: str) -> str:
 
 
 def _fault_of(key: str) -> str | None:
+    if not _SUSPECT.search(key) and len(key) <= MAX_KEY_BYTES // 4 and not _SURROGATE.search(key):
+        return None
     if not key:
         return "it is empty"
     if key.startswith("/"):
         return "it starts with a slash; keys are relative"
     if key.endswith("/"):
         return "it ends with a slash, which names a folder, not an object"
-    if any(segment in ("", ".", "..") for segment in key.split("/")):
-        return "a segment is empty, '.' or '..'"
-    if any(ord(letter) < 32 or ord(letter) == 127 for letter in key):
-        return "it holds a control character"
     if "\\" in key:
         return "it holds a backslash; parts are separated by '/'"
-    try:
-        too_long = len(key.encode()) > MAX_KEY_BYTES
-    except UnicodeEncodeError:
+    if _CONTROL.search(key):
+        return "it holds a control character"
+    if _SURROGATE.search(key):
         return "it is not valid Unicode"
-    return f"it is longer than {MAX_KEY_BYTES} bytes" if too_long else None
+    if _SUSPECT.search(key):
+        return "a segment is empty, '.' or '..'"
+    return f"it is longer than {MAX_KEY_BYTES} bytes" if len(key.encode()) > MAX_KEY_BYTES else None
+
+
+def is_key(key: str) -> bool:
+    """Whether :func:`check_key` would take it."""
+    return _fault_of(key) is None
 
 
 def check_bucket(bucket: str) -> str:

@@ -143,8 +143,11 @@ class VolumePlace:
 
     def _open(self, key: str) -> int:
         *folders, name = check_key(key).split("/")
-        with closing(self._folder(folders, key)) as folder, self._naming(key):
-            return open_file(folder, name)
+        try:
+            with closing(self._folder(folders, key)) as folder, self._naming(key):
+                return open_file(folder, name)
+        except StoreError as error:  # a name that leads through a file leads to nothing
+            raise StoreError("not_found", error.message) if error.kind == "invalid" else error from None
 
     def _folder(self, folders: Sequence[str], key: str, *, make: bool = False) -> int:
         with self._naming(key), closing(os.open(self._base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as base:

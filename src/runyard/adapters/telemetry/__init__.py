@@ -1,0 +1,1 @@
+"""The port of logs over files."""
