@@ -38,6 +38,6 @@ def attempt_key(run: str, attempt: int) -> str:
 def split_attempt_key(key: str) -> tuple[str, int]:
     """Undo :func:`attempt_key`. Raises ``ValueError`` for anything else."""
     run, _, number = key.partition("/")
-    if not is_run_id(run) or not number.isdigit():
+    if not is_run_id(run) or not (number.isascii() and number.isdigit()):
         raise ValueError(f"{key!r} is not an attempt key such as training-a1B2c3D4e/1")
     return run, int(number)

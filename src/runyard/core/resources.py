@@ -89,11 +89,7 @@ def fit(request: Resources, machine: Resources, *, logical_gpus: bool) -> Fitted
     (a machine without any), to the share of it that the asked slots are.
     """
     if request.gpus > machine.gpus:
-        return Fitted(
-            request,
-            refusal=f"The run asks for {request.gpus} GPUs and the largest machine has {machine.gpus}: "
-            f"ask for {machine.gpus} or fewer, or add a machine.",
-        )
+        return Fitted(request, refusal=_too_many_gpus(request.gpus, machine.gpus))
     share_of, share = (machine.gpus, request.gpus) if logical_gpus and request.gpus else (1, 1)
     cpus = min(request.cpu_millis, machine.cpu_millis * share // share_of)
     memory = min(request.memory_mib, machine.memory_mib * share // share_of)
@@ -103,3 +99,10 @@ def fit(request: Resources, machine: Resources, *, logical_gpus: bool) -> Fitted
     if memory < request.memory_mib:
         notes.append(f"Memory scaled from {request.memory_mib} to {memory} MiB, what this machine can give.")
     return Fitted(Resources(request.gpus, cpus, memory), tuple(notes))
+
+
+def _too_many_gpus(asked: int, there: int) -> str:
+    run = f"The run asks for {asked} GPU{'' if asked == 1 else 's'}"
+    if there == 0:
+        return f"{run} and no machine has any: ask for none, or add a machine."
+    return f"{run} and the largest machine has {there}: ask for {there} or fewer, or add a machine."

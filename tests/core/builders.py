@@ -1,0 +1,140 @@
+"""Runs, queues and facts for the tests of core: short to write, with every default in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+
+from runyard.core import lifecycle
+from runyard.core.lifecycle import Exit, RetryPolicy, Transition
+from runyard.core.reasons import Reason
+from runyard.core.resources import Resources
+from runyard.core.run import HOLDS_SLOT, TRANSITIONS, Run, Running, StateName, StopCause, Waiting
+
+T0 = 1_700_000_000_000
+"""When the runs of these tests are created, ms."""
+
+POLICY = RetryPolicy(platform_attempts=2, first_backoff_ms=1_000, longest_backoff_ms=300_000)
+
+IDENTITY = tuple(
+    f.name
+    for f in fields(Run)
+    if f.name not in {"state", "version", "attempts", "ready_on", "staged_ms", "finished_ms", "stored_ms"}
+)
+
+
+def new_run(number: int = 1, **changes: object) -> Run:
+    """A run that was just accepted: one GPU, four CPUs, 24 GiB."""
+    run = Run(
+        id=f"training-{number:09d}",
+        seq=number,
+        account_id="acme",
+        member_id="ada",
+        name="mnist",
+        spec_id=1,
+        parameters="{}",
+        class_id=1,
+        resources=Resources(1, 4_000, 24 * 1024),
+        priority=50,
+        rank=number,
+        state=Waiting(),
+        version=1,
+        created_ms=T0,
+    )
+    return replace(run, **changes)  # type: ignore[arg-type]  # keyword arguments are not checked one by one
+
+
+def checked(run: Run, transition: Transition | None) -> Transition:
+    """The transition, after a look at all that must hold of any."""
+    assert transition is not None
+    before, after = transition.before, transition.after
+    assert before is run
+    assert after.version == before.version + 1
+    assert after.state_name in TRANSITIONS[before.state_name], f"{before.state_name} -> {after.state_name}"
+    assert all(getattr(after, name) == getattr(before, name) for name in IDENTITY)
+    assert transition.events
+    assert {(e.run_id, e.account_id) for e in transition.events} == {(run.id, run.account_id)}
+    released = before.state_name in HOLDS_SLOT and after.state_name not in HOLDS_SLOT
+    assert (transition.settled is not None) == released
+    if released:
+        assert transition.settled is after.attempts[-1]
+    for old, kept in zip(before.attempts[:-1], after.attempts, strict=False):
+        assert kept is old
+    return transition
+
+
+def went(run: Run, *facts: Callable[[Run], Transition | None]) -> Run:
+    """The run after facts, none of which may be stale."""
+    for fact in facts:
+        run = checked(run, fact(run)).after
+    return run
+
+
+def number_of(run: Run) -> int:
+    """The number of the latest attempt, 0 before the first."""
+    return len(run.attempts)
+
+
+Fact = Callable[[Run], Transition | None]
+
+
+def assign(now: int = T0 + 1_000) -> Fact:
+    return lambda run: lifecycle.assign(run, "node-1", (0,), now)
+
+
+def begun(at_ms: int = T0 + 2_000, now: int = T0 + 2_000) -> Fact:
+    return lambda run: lifecycle.begun(run, number_of(run), at_ms, now)
+
+
+def exits(code: int | None = 0, now: int = T0 + 9_000, *, policy: RetryPolicy = POLICY, **record: object) -> Fact:
+    """The program of the latest attempt is gone; ``record`` names fields of :class:`Exit`."""
+    fields_of_record: dict[str, object] = {"at_ms": now, "exit_code": code, "signal": None} | record
+    return lambda run: lifecycle.ended(run, number_of(run), Exit(**fields_of_record), policy, now)  # type: ignore[arg-type]  # keyword arguments are not checked one by one
+
+
+def is_lost(reason: Reason = Reason.node_lost, now: int = T0 + 9_000, *, policy: RetryPolicy = POLICY) -> Fact:
+    return lambda run: lifecycle.lost(run, number_of(run), reason, "the evidence", policy, now)
+
+
+def stop(cause: StopCause, now: int = T0 + 5_000) -> Fact:
+    return lambda run: lifecycle.stop(run, cause, now)
+
+
+def staged(now: int = T0 + 500) -> Fact:
+    return lambda run: lifecycle.staged(run, "node-1", now)
+
+
+def staging_fails(reason: Reason = Reason.data_not_found, now: int = T0 + 500) -> Fact:
+    return lambda run: lifecycle.staging_failed(run, reason, "no bucket of that name", now)
+
+
+def stored(now: int = T0 + 10_000) -> Fact:
+    return lambda run: lifecycle.stored(run, now, 3, 4_096)
+
+
+def store_fails(now: int = T0 + 10_000, *, denied: bool = False) -> Fact:
+    return lambda run: lifecycle.store_failed(run, "connection refused", now, denied=denied)
+
+
+def _starting() -> Run:
+    return went(new_run(), staged(), assign())
+
+
+def _running() -> Run:
+    return went(_starting(), begun())
+
+
+def in_every_state() -> Mapping[StateName, Run]:
+    """One run in each state, on the usual way there."""
+    running = _running()
+    assert running.state == Running()
+    return {
+        StateName.waiting: new_run(),
+        StateName.starting: _starting(),
+        StateName.running: running,
+        StateName.stopping: went(running, stop(StopCause.preempt)),
+        StateName.storing: went(running, exits(0)),
+        StateName.completed: went(running, exits(0), stored()),
+        StateName.failed: went(running, exits(1), stored()),
+        StateName.canceled: went(running, stop(StopCause.cancel), exits(143, cause=StopCause.cancel), stored()),
+    }
