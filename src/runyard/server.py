@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,13 +103,11 @@ def _defaults(store: Store, bootstrap: Bootstrap | None, now: int) -> None:
     for scope, digest, hint, node_id in wanted:
         if digest not in known:
             name = "made by runyard up"
-            store.add_token(
-                TokenRecord(digest[:10], digest, hint, scope, ACCOUNT, MEMBER, name, now, node_id=node_id)
-            )
+            store.add_token(TokenRecord(digest[:10], digest, hint, scope, ACCOUNT, MEMBER, name, now, node_id=node_id))
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     context = app.state.context
     assert isinstance(context, Context)
     turning = asyncio.create_task(loops.turn_all(context.world))

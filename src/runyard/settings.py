@@ -6,6 +6,7 @@ import difflib
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import cast
 
 from runyard.core.errors import RunyardError
 from runyard.core.resources import DEFAULT_CONFIGURATIONS, ComputeConfiguration, Price, Resources
@@ -84,7 +85,7 @@ def _checked(path: Path, table: dict[str, object]) -> Settings:
         elif isinstance(default, tuple):
             if not isinstance(value, list):
                 raise SettingsError(f"{path}: {key} is a list of texts")
-            values[key] = tuple(str(each) for each in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]  # TOML is untyped
+            values[key] = tuple(str(each) for each in cast(list[object], value))
         elif isinstance(default, int | float):
             if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
                 raise SettingsError(f"{path}: {key} is a number, 0 or more")
@@ -99,8 +100,8 @@ def _checked(path: Path, table: dict[str, object]) -> Settings:
 def _configurations(path: Path, value: object) -> tuple[tuple[str, int, float, float], ...]:
     rows: list[tuple[str, int, float, float]] = []
     try:
-        for name, row in value.items():  # pyright: ignore  # TOML is untyped; what is wrong raises below
-            rows.append((str(name), int(row["gpus"]), float(row["cpus"]), float(row["memory_gb"])))  # pyright: ignore
+        for name, row in cast(dict[str, dict[str, float]], value).items():
+            rows.append((str(name), int(row["gpus"]), float(row["cpus"]), float(row["memory_gb"])))
     except (AttributeError, KeyError, TypeError, ValueError):
         text = "[compute_configurations.NAME] has gpus, cpus and memory_gb, each a number"
         raise SettingsError(f"{path}: {text}") from None

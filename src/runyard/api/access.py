@@ -124,7 +124,9 @@ def add_connection(body: ConnectionBody, context: Ctx, who: Who) -> ConnectionIt
     sealed = None
     if body.access_key_id is not None or body.secret_access_key is not None:
         if not body.access_key_id or not body.secret_access_key:
-            raise Refused("A connection has both access_key_id and secret_access_key, or neither.", code="invalid_request")
+            raise Refused(
+                "A connection has both access_key_id and secret_access_key, or neither.", code="invalid_request"
+            )
         plain = json.dumps([body.access_key_id, body.secret_access_key, body.session_token])
         sealed = world.vault.seal(plain.encode(), connection_context(who.account_id, body.name))
     record = ConnectionRecord(

@@ -47,5 +47,3 @@ def create_app(context: Context, lifespan: Lifespan | None = None) -> FastAPI:
 async def _health() -> dict[str, str]:
     """The server answers."""
     return {"status": "ok"}
-
-

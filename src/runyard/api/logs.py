@@ -50,9 +50,7 @@ def _since_ms(text: str) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise Refused(
-            f"`since` is seconds ago or an ISO 8601 time, not {text!r}.", code="invalid_request"
-        ) from None
+        raise Refused(f"`since` is seconds ago or an ISO 8601 time, not {text!r}.", code="invalid_request") from None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
@@ -95,9 +93,7 @@ async def logs(
             key, begin = _resumed(found, key, last_event_id)
         if key.attempt == 0 and stream == "training-log":
             key, begin = LogKey(found.id, 1, learner, stream), 0
-        return StreamingResponse(
-            LogEvents(world, key, begin).stream(), media_type="text/event-stream", headers=HEADERS
-        )
+        return StreamingResponse(LogEvents(world, key, begin).stream(), media_type="text/event-stream", headers=HEADERS)
     key = _key(found, attempt, learner, stream)
     begin = await asyncio.to_thread(_begin, world, key, offset, tail, since)
     body = log_bytes(world, key, begin, follow=follow)

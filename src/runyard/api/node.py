@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from runyard.api.context import Context, Ctx, NodeWho
+from runyard.api.context import Context, Ctx, NodeWho, node_of
 from runyard.api.data import ObjectItem, ObjectPage, head_of, object_item, object_page
 from runyard.api.definitions import zip_of
 from runyard.api.files import receive, send
@@ -27,7 +27,7 @@ from runyard.ports.logs import LogKey
 from runyard.ports.store import Node
 from runyard.wire import facts, orders
 
-router = APIRouter(prefix="/node", include_in_schema=False)
+router = APIRouter(prefix="/node", include_in_schema=False, dependencies=[Depends(node_of)])
 _PING_S = 8.0
 _PING = orders.encode(orders.Ping())
 
@@ -159,13 +159,13 @@ def _append(world: World, node_id: str, key: LogKey, offset: int, chunk: bytes) 
 
 
 @router.get("/logs/{run}/{attempt}/{learner}/{stream}/size")
-def log_size(run: str, attempt: int, learner: int, stream: str, context: Ctx, who: NodeWho) -> dict[str, int]:
+def log_size(run: str, attempt: int, learner: int, stream: str, context: Ctx) -> dict[str, int]:
     """How much of a log is here."""
     return {"size": context.world.logs.size(LogKey(run, attempt, learner, stream))}
 
 
 @router.get("/definitions/{sha256}")
-def definition(sha256: str, context: Ctx, who: NodeWho) -> StreamingResponse:
+def definition(sha256: str, context: Ctx) -> StreamingResponse:
     """A model definition's zip."""
     return zip_of(context, sha256)
 
@@ -175,7 +175,6 @@ def objects(
     account: str,
     bucket: str,
     context: Ctx,
-    who: NodeWho,
     prefix: str = "",
     limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
     cursor: str = "",
@@ -185,7 +184,7 @@ def objects(
 
 
 @router.get("/data/{account}/{bucket}/{key:path}")
-def get(account: str, bucket: str, key: str, request: Request, context: Ctx, who: NodeWho) -> Response:
+def get(account: str, bucket: str, key: str, request: Request, context: Ctx) -> Response:
     """An object's bytes."""
     found = context.embedded.open(account, bucket, key)
     if found is None:
@@ -194,19 +193,19 @@ def get(account: str, bucket: str, key: str, request: Request, context: Ctx, who
 
 
 @router.head("/data/{account}/{bucket}/{key:path}")
-def head(account: str, bucket: str, key: str, context: Ctx, who: NodeWho) -> Response:
+def head(account: str, bucket: str, key: str, context: Ctx) -> Response:
     """An object's size and etag."""
     return head_of(context, account, bucket, key)
 
 
 @router.put("/data/{account}/{bucket}/{key:path}", status_code=201)
-async def put(account: str, bucket: str, key: str, request: Request, context: Ctx, who: NodeWho) -> ObjectItem:
+async def put(account: str, bucket: str, key: str, request: Request, context: Ctx) -> ObjectItem:
     """Write an object."""
     return object_item(await receive(request, context.embedded, account, bucket, key))
 
 
 @router.delete("/data/{account}/{bucket}/{key:path}", status_code=204)
-def remove(account: str, bucket: str, key: str, context: Ctx, who: NodeWho) -> Response:
+def remove(account: str, bucket: str, key: str, context: Ctx) -> Response:
     """Delete an object."""
     context.embedded.delete(account, bucket, key)
     return Response(status_code=204)

@@ -125,9 +125,7 @@ def _moment(text: str | None, what: str) -> int | None:
 
 
 @router.get("/usage")
-def usage(
-    context: Ctx, who: Who, by: str = "account", since: str | None = None, until: str | None = None
-) -> UsageView:
+def usage(context: Ctx, who: Who, by: str = "account", since: str | None = None, until: str | None = None) -> UsageView:
     """The account's bill, grouped by account, user, day or tag."""
     return queries.usage(context.world, who.account_id, by, _moment(since, "since"), _moment(until, "until"))
 

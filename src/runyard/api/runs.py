@@ -149,9 +149,7 @@ async def submit(
 ) -> Submitted:
     """Accept all runs, or none with the reason. With an ``Idempotency-Key`` a repeated request makes no second runs."""
     digest = hashlib.sha256(await request.body()).hexdigest()
-    accepted = await asyncio.to_thread(
-        intake.submit, context.world, who, request_of(body, idempotency_key, digest)
-    )
+    accepted = await asyncio.to_thread(intake.submit, context.world, who, request_of(body, idempotency_key, digest))
     return Submitted(ids=list(accepted.ids), replayed=accepted.replayed, notes=list(accepted.notes))
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
 
-from runyard.api.context import Ctx, Who
+from runyard.api.context import Ctx, Who, member_of
 from runyard.core.errors import Refused
 from runyard.engine.views import NodeView, SlotsView, iso
 from runyard.manifest import generate, schema
@@ -66,8 +66,8 @@ def status(context: Ctx, who: Who) -> Status:
     )
 
 
-@router.get("/manifests/template", response_class=PlainTextResponse)
-def template(who: Who, kind: str = "training-runs") -> str:
+@router.get("/manifests/template", response_class=PlainTextResponse, dependencies=[Depends(member_of)])
+def template(kind: str = "training-runs") -> str:
     """A commented manifest to start from."""
     try:
         return generate(kind)
@@ -75,7 +75,7 @@ def template(who: Who, kind: str = "training-runs") -> str:
         raise Refused(str(error), code="invalid_request") from None
 
 
-@router.get("/manifests/schema")
-def manifest_schema(who: Who) -> dict[str, object]:
+@router.get("/manifests/schema", dependencies=[Depends(member_of)])
+def manifest_schema() -> dict[str, object]:
     """JSON Schema of the ``runyard:`` keys."""
     return dict(schema())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
@@ -62,7 +62,7 @@ class Bell:
                 ear.ring()
 
     @contextmanager
-    def listen(self, *topics: str) -> Iterator[Ear]:
+    def listen(self, *topics: str) -> Generator[Ear]:
         """Listen to topics for as long as the context lasts."""
         ear = Ear()
         for topic in topics:

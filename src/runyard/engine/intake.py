@@ -32,7 +32,7 @@ class Request:
     parameters: Sequence[Mapping[str, Scalar]] = ()
     append_args: bool = False
     force: bool = False
-    overrides: Overrides = Overrides()
+    overrides: Overrides = field(default_factory=Overrides)
     provenance: Mapping[str, object] = field(default_factory=dict[str, object])
     idempotency_key: str | None = None
     digest: str = ""
@@ -207,13 +207,15 @@ def check_stores(world: World, spec: RunSpec, secrets: Mapping[str, Credentials]
     """Ask every object store that the manifest names, all at once."""
     asked = [(f"training data {location.name or index}", location, False) for index, location in enumerate(spec.data)]
     asked.append(("training results", spec.results, True))
+
+    def ask(each: tuple[str, Location, bool]) -> StoreCheck:
+        what, location, write = each
+        return StoreCheck(
+            what, location, world.objects.check(location, credentials_for(secrets, location), write=write)
+        )
+
     with ThreadPoolExecutor(max_workers=min(8, len(asked))) as pool:
-        answers = pool.map(
-            lambda each: world.objects.check(each[1], credentials_for(secrets, each[1]), write=each[2]), asked
-        )
-        return tuple(
-            StoreCheck(what, location, checked) for (what, location, _), checked in zip(asked, answers, strict=True)
-        )
+        return tuple(pool.map(ask, asked))
 
 
 def _insist(checks: Sequence[StoreCheck]) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from runyard.core import lifecycle
 from runyard.core.reasons import Reason
 from runyard.core.run import Run, Running, Starting, Stopping, Storing
+from runyard.engine import supervise
 from runyard.engine.bell import DISPATCH, NODES, STAGE
-from runyard.engine.commit import change
 from runyard.engine.orders import give_stop, known_stage, launch_request, store_request
 from runyard.engine.world import World
 from runyard.ports.store import Node
@@ -22,14 +21,16 @@ def hello(world: World, node: Node, held: Sequence[tuple[str, int]], staged: Seq
     world.store.put_node(node)
     world.ready.connected(node.id, tuple(staged))
     known = set(held)
-    now = world.clock.now_ms()
     for run in world.store.active_runs(node.id):
-        attempt = run.attempt
-        began = isinstance(run.state, Running | Stopping) and attempt is not None and attempt.started_ms is not None
-        if began and attempt is not None and (run.id, attempt.number) not in known:
-            policy, number = world.rules.retry, attempt.number
-            change(world, run.id, lambda r, n=number: lifecycle.lost(r, n, Reason.node_lost, _ABSENT, policy, now))
+        if _began(run) and (run.id, len(run.attempts)) not in known:
+            supervise.lost(world, node.id, run.id, len(run.attempts), Reason.node_lost, _ABSENT)
     world.bell.ring(DISPATCH, STAGE, NODES)
+
+
+def _began(run: Run) -> bool:
+    attempt = run.attempt
+    running = isinstance(run.state, Running | Stopping)
+    return running and attempt is not None and attempt.started_ms is not None
 
 
 def connected(world: World, node_id: str) -> None:

@@ -44,7 +44,9 @@ def resolve(world: World, account_id: str, text: str) -> Run:
     if text == "last" or text.startswith("last-"):
         return _nth_last(world, account_id, text)
     prefix = text if text.startswith(RUN_PREFIX) else RUN_PREFIX + text
-    ids = world.store.run_ids(account_id, prefix, _AMBIGUOUS_SHOWN + 1) if len(prefix) > len(RUN_PREFIX) else []
+    ids: Sequence[str] = ()
+    if len(prefix) > len(RUN_PREFIX):
+        ids = world.store.run_ids(account_id, prefix, _AMBIGUOUS_SHOWN + 1)
     run = world.store.run(ids[0]) if len(ids) == 1 else None
     if run is not None:
         return run

@@ -21,10 +21,10 @@ from runyard.ports.vault import Vault
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Settings of the operator that decide about runs. ``most_runs``: in one submission; ``most_waiting``: in all."""
+    """Settings of the operator that decide about runs. ``most_runs``: in one submission."""
 
-    retry: RetryPolicy = RetryPolicy()
-    price: Price = Price()
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    price: Price = field(default_factory=Price)
     configurations: Mapping[str, ComputeConfiguration] = field(default_factory=lambda: DEFAULT_CONFIGURATIONS)
     most_runs: int = 100_000
     node_lost_after_ms: int = 600_000
@@ -127,6 +127,6 @@ class World:
     entropy: Entropy
     specs: SpecShelf
     bell: Bell = field(default_factory=Bell)
-    rules: Rules = Rules()
+    rules: Rules = field(default_factory=Rules)
     ready: Readiness = field(default_factory=Readiness)
     orders: threading.RLock = field(default_factory=threading.RLock)

@@ -1,0 +1,7 @@
+"""One machine's installation: start it, keep it alive, stop it, examine it."""
+
+from runyard.up.doctor import doctor
+from runyard.up.down import down
+from runyard.up.start import up
+
+__all__ = ["doctor", "down", "up"]

@@ -1,0 +1,168 @@
+"""``runyard doctor``: what is missing or wrong on this machine, and what is not isolated on it."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from runyard.cli.options import DoctorOptions
+from runyard.shim.cgroups import hierarchies
+from runyard.up import record
+from runyard.up.say import answer
+
+_SERVER_PACKAGES = ("fastapi", "uvicorn", "sqlalchemy", "alembic", "obstore", "msgspec", "yaml", "cryptography")
+_LOW_BYTES = 5 * 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. ``level``: ok, note (works, with less), or bad (must be mended)."""
+
+    what: str
+    level: str
+    text: str
+
+
+def doctor(options: DoctorOptions) -> int:
+    """Print the findings; returns 0 when nothing is bad, 1 otherwise."""
+    found = examine(Path(options.home).expanduser().absolute())
+    if options.json:
+        answer(json.dumps({"findings": [asdict(each) for each in found]}, indent=2))
+    else:
+        signs = {"ok": "ok  ", "note": "note", "bad": "BAD "}
+        for each in found:
+            answer(f"{signs[each.level]}  {each.what}: {each.text}")
+    return 1 if any(each.level == "bad" for each in found) else 0
+
+
+def examine(home: Path) -> list[Finding]:
+    """Look at the machine and the installation in ``home``."""
+    found = [_python(), _system()]
+    if not sys.platform.startswith("linux"):
+        return found
+    checks: tuple[Callable[[], Iterable[Finding]], ...] = (
+        _packages,
+        lambda: _home(home),
+        _cgroups,
+        _users,
+        _gpus,
+        lambda: _installation(home),
+        _isolation,
+    )
+    for check in checks:
+        found.extend(check())
+    return found
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    level = "ok" if sys.version_info >= (3, 11) else "bad"
+    return Finding("Python", level, f"{version} at {sys.executable}" + ("" if level == "ok" else "; 3.11 is needed"))
+
+
+def _system() -> Finding:
+    if sys.platform.startswith("linux"):
+        return Finding("system", "ok", f"Linux {platform.release()}")
+    return Finding("system", "note", f"{platform.system()}: the client works here; server and node need Linux")
+
+
+def _packages() -> Iterable[Finding]:
+    missing = [name for name in _SERVER_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        yield Finding("packages", "bad", f"{', '.join(missing)} missing: pip install 'runyard[server]'")
+    else:
+        yield Finding("packages", "ok", "all that server and node need")
+    torch = importlib.util.find_spec("torch") is not None
+    yield Finding("PyTorch", "ok" if torch else "note", "in this interpreter" if torch else "not in this interpreter")
+
+
+def _home(home: Path) -> Iterable[Finding]:
+    existing = next(path for path in (home, *home.parents) if path.exists())
+    if not os.access(existing, os.W_OK):
+        yield Finding("home", "bad", f"{existing} cannot be written: set RUNYARD_HOME to a folder of yours")
+        return
+    free = shutil.disk_usage(existing).free
+    level = "ok" if free > _LOW_BYTES else "note"
+    yield Finding("disk", level, f"{free / 1024**3:.1f} GiB free at {existing}")
+    for name in ("token", "node/token", "server/key"):
+        path = home / name
+        if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+            yield Finding("secrets", "bad", f"{path} can be read by others: chmod 600 {path}")
+
+
+def _cgroups() -> Iterable[Finding]:
+    controllers = sorted({name for each in hierarchies() for name in each.controllers})
+    needed = [name for name in ("memory", "cpu", "pids") if name not in controllers]
+    if os.geteuid() != 0 and not any(os.access(base, os.W_OK) for each in hierarchies() for base in each.bases):
+        yield Finding("cgroups", "note", "not ours to write: memory and CPU limits of runs are not enforced")
+    elif needed:
+        yield Finding("cgroups", "note", f"{', '.join(needed)} missing: these limits of runs are not enforced")
+    else:
+        yield Finding("cgroups", "ok", f"limits by {', '.join(controllers)}")
+
+
+def _users() -> Iterable[Finding]:
+    if os.geteuid() != 0:
+        text = "not root: programs run as this user, and could change their own exit record"
+        yield Finding("user ids", "note", text)
+        return
+    prefix = Path(sys.base_prefix).resolve()
+    closed = [str(path) for path in (prefix, *prefix.parents) if not path.stat().st_mode & stat.S_IXOTH]
+    if not closed:
+        yield Finding("user ids", "ok", "root: each member's programs run under a user id of their own")
+    elif _may_unshare():
+        text = (
+            f"root; the interpreter lies below {closed[-1]}, closed to other users: runs see just what they need of it"
+        )
+        yield Finding("user ids", "ok", text)
+    else:
+        text = f"the interpreter lies below {closed[-1]}, closed to other users, and mount namespaces are not allowed"
+        yield Finding("user ids", "bad", f"{text}: chmod o+x the folder, or install Python elsewhere")
+
+
+def _may_unshare() -> bool:
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if ctypes.CDLL(None).unshare(0x00020000) == 0 else 1)  # CLONE_NEWNS, unshare(2)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def _gpus() -> Iterable[Finding]:
+    try:
+        import pynvml  # noqa: PLC0415 - an optional package, looked for by this very check  # pyright: ignore[reportMissingTypeStubs] - it has none
+    except ImportError:
+        yield Finding("GPUs", "note", "nvidia-ml-py is not installed: GPUs are not looked for")
+        return
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        yield Finding("GPUs", "note", "no NVIDIA driver: GPU slots are logical ones, one a core")
+        return
+    count = int(pynvml.nvmlDeviceGetCount())
+    pynvml.nvmlShutdown()
+    yield Finding("GPUs", "ok" if count else "note", f"{count} found by the NVIDIA driver")
+
+
+def _installation(home: Path) -> Iterable[Finding]:
+    running = record.read(home)
+    if running is None:
+        yield Finding("installation", "note", f"not running in {home}: `runyard up` starts it")
+    else:
+        yield Finding("installation", "ok", f"running at {running.url} (home {home})")
+
+
+def _isolation() -> Iterable[Finding]:
+    yield Finding("not isolated", "note", "the network: programs reach what this machine reaches")
+    yield Finding("not isolated", "note", "runs of one member share a user id: they could signal each other")
+    yield Finding(
+        "not isolated", "note", "GPU devices are handed out by CUDA_VISIBLE_DEVICES, which a program can ignore"
+    )

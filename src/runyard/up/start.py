@@ -1,0 +1,159 @@
+"""``runyard up``: server and node on this machine, in the foreground or detached."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from runyard import settings
+from runyard.cli.options import UpOptions
+from runyard.core.errors import RunyardError
+from runyard.up import record, tokens
+from runyard.up.say import answer, say
+from runyard.up.supervise import Child, Supervisor, python
+
+_READY_S = 60.0
+
+
+def up(options: UpOptions) -> int:
+    """Start the installation. Returns the exit code: 0 when it runs (detached) or has been stopped, 4 when refused."""
+    home = Path(options.home).expanduser().absolute()
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    running = record.read(home)
+    if running is not None:
+        say(f"Runyard runs already at {running.url} (home {home}): `runyard down` stops it.")
+        return 0
+    try:
+        settings.load(home)
+        listening = listen(options.host, options.port)
+    except RunyardError as error:
+        say(error.message)
+        return 4
+    if options.detach:
+        return _detach(home, options, listening)
+    return foreground(home, options, listening)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket: kept open over restarts of the server, so that no request is ever refused meanwhile."""
+    try:
+        return socket.create_server((host, port), backlog=1024)
+    except OSError as error:
+        text = f"Cannot listen on {host} port {port} ({error.strerror}): choose another with --port, or 0 for any."
+        raise RunyardError(text) from None
+
+
+def url_of(listening: socket.socket) -> str:
+    """The address of a listening socket."""
+    host, port = listening.getsockname()[:2]
+    return f"http://{host}:{port}"
+
+
+def _children(home: Path, options: UpOptions, listening: socket.socket) -> list[Child]:
+    logs = home / "log"
+    logs.mkdir(exist_ok=True, mode=0o700)
+    (home / "node").mkdir(exist_ok=True, mode=0o700)
+    owner, node = tokens.ensure(home / "token"), tokens.ensure(home / "node" / "token")
+    server_argv = [*python(), "-m", "runyard.server", "--home", str(home), "--fd", str(listening.fileno()),
+                   "--owner-digest", owner.digest, "--owner-hint", owner.hint,
+                   "--node-digest", node.digest, "--node-hint", node.hint]  # fmt: skip
+    return [
+        Child("server", server_argv, logs / "server.log", (listening.fileno(),)),
+        Child("node", _node_argv(home, options, url_of(listening)), logs / "node.log"),
+    ]
+
+
+def _node_argv(home: Path, options: UpOptions, url: str) -> list[str]:
+    chosen = settings.load(home)
+    argv = [*python(), "-m", "runyard.node", "--home", str(home / "node"), "--server", url]
+    argv += ["--name", socket.gethostname(), "--token-file", str(home / "node" / "token")]
+    argv += ["--gpus", options.gpus, "--slots-per-gpu", str(options.slots_per_gpu), "--uid-base", str(chosen.uid_base)]
+    if options.fake_gpus is not None:
+        argv += ["--fake-gpus", str(options.fake_gpus)]
+    for path in chosen.host_paths:
+        argv += ["--host-path", path]
+    return argv
+
+
+def foreground(home: Path, options: UpOptions, listening: socket.socket) -> int:
+    """Supervise server and node until told to stop."""
+    held = record.lock(home)
+    if held is None:
+        say(f"Another `runyard up` is just starting in {home}: wait for it.")
+        return 4
+    url = url_of(listening)
+    record.write(home, url)
+    children = _children(home, options, listening)
+    supervisor = Supervisor(children)
+    say(f"Runyard at {url} (home {home}); Ctrl-C stops it, programs go on.")
+    try:
+        supervisor.run()
+    finally:
+        (home / "up.json").unlink(missing_ok=True)
+        os.close(held)
+    return 0
+
+
+def _detach(home: Path, options: UpOptions, listening: socket.socket) -> int:
+    fd = listening.fileno()
+    argv = [*python(), "-m", "runyard.up.detached", "--home", str(home), "--fd", str(fd)]
+    argv += ["--gpus", options.gpus, "--slots-per-gpu", str(options.slots_per_gpu)]
+    if options.fake_gpus is not None:
+        argv += ["--fake-gpus", str(options.fake_gpus)]
+    logs = home / "log"
+    logs.mkdir(exist_ok=True, mode=0o700)
+    with (logs / "up.log").open("ab") as log:
+        process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(fd,), start_new_session=True
+        )
+    url = url_of(listening)
+    listening.close()
+    token = home / "token"
+    problem = wait_ready(url, token, process)
+    if problem is not None:
+        say(f"{problem} See {logs}/server.log and {logs}/node.log.")
+        process.terminate()
+        return 4
+    answer(url)
+    say(f"Runyard is up (home {home}, token in {token}). `runyard down` stops it.")
+    return 0
+
+
+def wait_ready(url: str, token: Path, process: subprocess.Popen[bytes]) -> str | None:
+    """Wait until the server answers and its node has joined; returns what went wrong, None when nothing did."""
+    deadline = time.monotonic() + _READY_S
+    for pause in _pauses(deadline):
+        if process.poll() is not None:
+            return f"Runyard ended at once (status {process.returncode})."
+        if token.exists() and _node_joined(url, token.read_text().strip()):
+            return None
+        time.sleep(pause)
+    return f"Runyard was not ready within {_READY_S:g} seconds."
+
+
+def _pauses(deadline: float) -> Iterator[float]:
+    pause = 0.02
+    while time.monotonic() < deadline:
+        yield pause
+        pause = min(0.25, pause * 1.3)
+
+
+def _node_joined(url: str, token: str) -> bool:
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=5)
+    with contextlib.closing(connection):
+        try:
+            connection.request("GET", "/api/v1/status", headers={"Authorization": f"Bearer {token}"})
+            answer = connection.getresponse()
+            body = answer.read()
+        except (OSError, http.client.HTTPException):
+            return False
+    return answer.status == 200 and any(node["connected"] for node in json.loads(body)["nodes"])
