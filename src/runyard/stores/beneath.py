@@ -113,5 +113,5 @@ def _file(folder: int, name: str) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def etag_of(status: os.stat_result) -> str:
-    """An etag of a file as HTTP writes it: it changes with the modification time (nanoseconds) or the size."""
-    return f'"{status.st_mtime_ns:x}-{status.st_size:x}"'
+    """An etag of a file, without quotes: it changes with the modification time (nanoseconds) or the size."""
+    return f"{status.st_mtime_ns:x}-{status.st_size:x}"

@@ -19,6 +19,8 @@ _TIMEOUT_S = 30.0
 _SIP = 1 << 20
 _NEVER_RIGHT = (400, 405, 409, 411, 413, 414, 422)
 """Statuses with which the server says that the request itself is at fault; its sentence is passed on."""
+FULL = "store_full"
+"""Code of a problem that will pass once somebody has made room."""
 
 
 class Answer:
@@ -157,9 +159,11 @@ def _refusal(response: http.client.HTTPResponse, asked: Asked) -> StoreError:
     """The error for a refusal, with the server's own sentence where the request is at fault."""
     try:
         problem = cast("dict[str, object]", json.loads(response.read(65536)))
-        detail = str(problem.get("detail", ""))[:400]
+        detail, code = str(problem.get("detail", ""))[:400], problem.get("code")
     except (OSError, http.client.HTTPException, ValueError, AttributeError):
-        detail = ""
+        detail, code = "", None
+    if code == FULL:
+        return StoreError("unreachable", detail)
     if response.status in _NEVER_RIGHT:
         return StoreError("invalid", detail or f"The server refused {asked.key!r} (status {response.status}).")
     if response.status == 401:

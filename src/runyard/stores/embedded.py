@@ -172,7 +172,7 @@ class _Part:
 
         Raises ``unreachable`` when it broke off: call again.
         """
-        headers = {"If-Match": self._etag} if self._etag else {}
+        headers = {"If-Match": self._etag if self._etag.startswith('"') else f'"{self._etag}"'} if self._etag else {}
         whole = (self._at, self._end) == (0, self._size)
         if not whole:
             headers["Range"] = f"bytes={self._at}-{self._end - 1}"

@@ -125,6 +125,17 @@ class S3Place:
         with self.asking(full):
             return obstore.get(self._reader, full, options=options)
 
+    def stream(self, key: str) -> tuple[int, Iterator[bytes]]:
+        """Size of an object and its bytes in pieces of about 1 MiB, to be passed on."""
+        full = self._full(key)
+        answer = self.get(full, {})
+        return answer.meta["size"], self.sips(answer, full)
+
+    def sips(self, answer: GetResult, full: str) -> Iterator[bytes]:
+        """The bytes of an answer in pieces of about 1 MiB."""
+        with self.asking(full):
+            yield from answer.stream(min_chunk_size=_SIP)
+
     def get_bytes(self, key: str, *, limit: int = 16 << 20) -> bytes:
         """See :class:`runyard.stores.PlaceStore`."""
         full = self._full(key)
@@ -203,17 +214,13 @@ class _Fetch:
             raise of_status(412, "", self._place.asked(self._full))
         self._etag = self._etag or answer.meta["e_tag"] or ""
         at = start
-        for sip in self._sips(answer):
+        for sip in self._place.sips(answer, self._full):
             write_all(fd, sip, at)
             at += len(sip)
             if self._on_bytes:
                 self._on_bytes(len(sip))
         if at != end:
             raise unreachable("connection closed", self._place.asked(self._full))
-
-    def _sips(self, answer: GetResult) -> Iterator[bytes]:
-        with self._place.asking(self._full):
-            yield from answer.stream(min_chunk_size=_SIP)
 
 
 class _Static:

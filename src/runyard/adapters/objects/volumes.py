@@ -1,0 +1,57 @@
+"""The port of object stores over folders of a machine, which the server itself does not see."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
+
+from runyard.adapters.objects.verdicts import OK
+from runyard.core.errors import StoreUnavailable
+from runyard.core.spec import Credentials, Location
+from runyard.ports.objects import Checked, Listing, Verdict
+
+
+class VolumeObjects:
+    """An :class:`runyard.ports.objects.ObjectStores` for locations of kind ``volume``.
+
+    Only the path is judged, by its text; the node looks again, with symbolic links followed.
+    """
+
+    def __init__(self, host_paths: Sequence[str]) -> None:
+        self._roots = tuple(os.path.normpath(path) for path in host_paths)
+
+    def check(self, location: Location, credentials: Credentials | None, *, write: bool) -> Checked:  # noqa: ARG002 # the port's
+        """See :class:`runyard.ports.objects.ObjectStores`."""
+        path = location.connection.path or ""
+        parts = [path, location.bucket.strip("/"), location.prefix.strip("/")]
+        if not os.path.isabs(path) or "\0" in "".join(parts):
+            return Checked(Verdict.denied, f"A host path must be absolute, and {path[:120]!r} is not.")
+        folder = os.path.normpath("/".join(part for part in parts if part))
+        if any(folder == root or folder.startswith(root.rstrip("/") + "/") for root in self._roots):
+            return OK
+        allowed = f"allowed are {', '.join(self._roots)}" if self._roots else "none is allowed here"
+        return Checked(
+            Verdict.denied,
+            f"The host path {folder} may not be used: {allowed}. The operator sets host_paths in settings.toml.",
+        )
+
+    def list(self, location: Location, credentials: Credentials | None) -> Listing:
+        """Nothing: the node reads a host path in place."""
+        return Listing(self.check(location, credentials, write=False))
+
+    def read(self, location: Location, credentials: Credentials | None, key: str) -> tuple[int, Iterator[bytes]] | None:  # noqa: ARG002 # the port's
+        """The server has no way to a machine's folder."""
+        _elsewhere(location)
+
+    def delete_prefix(self, location: Location, credentials: Credentials | None, prefix: str) -> int:  # noqa: ARG002 # the port's
+        """The server has no way to a machine's folder."""
+        _elsewhere(location)
+
+
+def _elsewhere(location: Location) -> NoReturn:
+    folder = os.path.join(location.connection.path or "", location.bucket)
+    raise StoreUnavailable(
+        f"The folder {folder} is on the machine that ran the program, out of the server's reach: look there.",
+        code="store_unreachable",
+    )
