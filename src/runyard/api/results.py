@@ -46,7 +46,7 @@ def results(run: str, context: Ctx, who: Who) -> ResultList:
     """The objects that a run has stored."""
     found = queries.resolve(context.world, who.account_id, run)
     location, credentials = _below(context, found)
-    listing = context.world.objects.list(location, credentials)
+    listing = context.world.objects.list(location, credentials, account_id=who.account_id)
     if listing.checked.verdict not in (Verdict.ok, Verdict.not_found):
         raise StoreUnavailable(listing.checked.message, code=f"store_{listing.checked.verdict.value}")
     items = [ResultItem(key=entry.key, size=entry.size) for entry in listing.entries]
@@ -58,7 +58,7 @@ def result(run: str, key: str, context: Ctx, who: Who) -> StreamingResponse:
     """One stored object's bytes, passed through."""
     found = queries.resolve(context.world, who.account_id, run)
     location, credentials = _below(context, found)
-    opened = context.world.objects.read(location, credentials, key)
+    opened = context.world.objects.read(location, credentials, key, account_id=who.account_id)
     if opened is None:
         raise NotFound(f"{found.id} has stored no {key}.")
     size, chunks = opened

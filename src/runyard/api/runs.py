@@ -15,7 +15,7 @@ from runyard.core.run import StateName
 from runyard.core.spec import Scalar
 from runyard.engine import control, intake, queries
 from runyard.engine.views import ExplainView, LocationView, ResourcesView, RunView, iso
-from runyard.manifest import Overrides, durations
+from runyard.manifest import Overrides, parse_duration
 from runyard.ports.store import Recorded, RunQuery
 
 router = APIRouter(prefix="/training-runs", tags=["training runs"])
@@ -117,7 +117,7 @@ def request_of(body: SubmitBody, key: str | None = None, digest: str = "") -> in
         name=over.name,
         tags=over.tags,
         priority=over.priority,
-        max_runtime_ms=durations.parse(over.max_runtime) if over.max_runtime is not None else None,
+        max_runtime_ms=parse_duration(over.max_runtime) if over.max_runtime is not None else None,
         gpus=over.gpus,
         framework=over.framework,
         env=tuple(over.env.items()),

@@ -35,7 +35,8 @@ def delete(world: World, account_id: str, run_id: str, *, with_results: bool) ->
     if with_results:
         stored = world.specs.get(run.spec_id)
         location = stored.spec.results
-        world.objects.delete_prefix(location, credentials_for(open_credentials(world, stored), location), f"{run.id}/")
+        credentials = credentials_for(open_credentials(world, stored), location)
+        world.objects.delete_prefix(location, credentials, f"{run.id}/", account_id=account_id)
     if not world.store.delete_run(run_id):
         raise Conflict(f"{run_id} has changed in the meantime: try again.")
     world.logs.delete(run_id)

@@ -112,7 +112,7 @@ def examine(world: World, who: Principal, request: Request) -> Checklist:
         resources=fitted.resources,
         parameters=_parameters(world, parsed.spec, request),
         notes=fitted.notes,
-        checks=check_stores(world, parsed.spec, parsed.secrets),
+        checks=check_stores(world, who.account_id, parsed.spec, parsed.secrets),
     )
 
 
@@ -203,16 +203,18 @@ def _parameters(world: World, spec: RunSpec, request: Request) -> tuple[str, ...
     return tuple(json.dumps({**own, **each}, ensure_ascii=False) for each in (request.parameters or ({},)))
 
 
-def check_stores(world: World, spec: RunSpec, secrets: Mapping[str, Credentials]) -> tuple[StoreCheck, ...]:
+def check_stores(
+    world: World, account_id: str, spec: RunSpec, secrets: Mapping[str, Credentials]
+) -> tuple[StoreCheck, ...]:
     """Ask every object store that the manifest names, all at once."""
     asked = [(f"training data {location.name or index}", location, False) for index, location in enumerate(spec.data)]
     asked.append(("training results", spec.results, True))
 
     def ask(each: tuple[str, Location, bool]) -> StoreCheck:
         what, location, write = each
-        return StoreCheck(
-            what, location, world.objects.check(location, credentials_for(secrets, location), write=write)
-        )
+        credentials = credentials_for(secrets, location)
+        checked = world.objects.check(location, credentials, write=write, account_id=account_id)
+        return StoreCheck(what, location, checked)
 
     with ThreadPoolExecutor(max_workers=min(8, len(asked))) as pool:
         return tuple(pool.map(ask, asked))

@@ -98,7 +98,7 @@ def _plan(world: World, spec_id: int) -> tuple[tuple[DataPart, ...], tuple[Locat
         if location.kind is StoreKind.volume:
             parts.append(DataPart(location, (), credentials))
             continue
-        listing = world.objects.list(location, credentials)
+        listing = world.objects.list(location, credentials, account_id=spec.account_id)
         if listing.checked.verdict is Verdict.ok and not listing.entries:
             message = f"There is no object in {_place(location)}: push the data first, or correct the name."
             return (), (location, Checked(Verdict.not_found, message))

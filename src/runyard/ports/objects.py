@@ -45,22 +45,27 @@ class Listing:
 
 
 class ObjectStores(Protocol):
-    """Any object store that a manifest can name. Every call may block on the network."""
+    """Any object store that a manifest can name. Every call may block on the network.
 
-    def check(self, location: Location, credentials: Credentials | None, *, write: bool) -> Checked:
+    ``account_id`` says whose buckets of the embedded store are meant.
+    """
+
+    def check(self, location: Location, credentials: Credentials | None, *, write: bool, account_id: str) -> Checked:
         """Ask whether the bucket is there and the credentials let us read (or ``write``) it. Leaves nothing behind."""
         ...
 
-    def list(self, location: Location, credentials: Credentials | None) -> Listing:
+    def list(self, location: Location, credentials: Credentials | None, *, account_id: str) -> Listing:
         """List a location."""
         ...
 
     def read(
-        self, location: Location, credentials: Credentials | None, key: str
+        self, location: Location, credentials: Credentials | None, key: str, *, account_id: str
     ) -> tuple[int, Iterator[bytes]] | None:
         """Size and bytes of one object, to be passed on; None when there is none."""
         ...
 
-    def delete_prefix(self, location: Location, credentials: Credentials | None, prefix: str) -> int:
+    def delete_prefix(
+        self, location: Location, credentials: Credentials | None, prefix: str, *, account_id: str
+    ) -> int:
         """Delete every object below ``prefix`` (ends with ``/``); returns how many there were."""
         ...
