@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from runyard.client.errors import (
         AccessDenied,
         Broken,
+        ClientError,
         Conflict,
         ManifestRefused,
         Misuse,
@@ -70,6 +71,7 @@ __all__ = [
     "Check",
     "Checked",
     "Client",
+    "ClientError",
     "Conflict",
     "Connection",
     "Event",
@@ -117,8 +119,8 @@ _HOMES = {
     ),
     "runyard.client.client": "Client",
     "runyard.client.errors": (
-        "AccessDenied Broken Conflict ManifestRefused Misuse NotFound NotInThisVersion NotSignedIn PackingError "
-        "ProblemReport Refused TimedOut TransferFailed Unreachable"
+        "AccessDenied Broken ClientError Conflict ManifestRefused Misuse NotFound NotInThisVersion NotSignedIn "
+        "PackingError ProblemReport Refused TimedOut TransferFailed Unreachable"
     ),
     "runyard.client.records": (
         "Attempt Check Checked Event Explanation LogChunk ResultObject Results Run StateChange Submitted"

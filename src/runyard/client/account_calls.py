@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import time
+from email.utils import parsedate_to_datetime
+
 from runyard.client.account_records import Account, Connection, NewToken, Queue, Quota, Status, Token, Usage
 from runyard.client.calls import Calls
 from runyard.client.decode import children, text, truth
@@ -18,6 +22,14 @@ class AccountCalls(Calls):
     def healthy(self) -> bool:
         """Whether the service answers; needs no token. Raises :class:`Unreachable` when nothing does."""
         return self._transport.call(Request("GET", "//healthz")).status == 200
+
+    def clock_difference(self) -> float:
+        """By how many seconds the service's clock is ahead of ours, to a second; infinite when it does not tell."""
+        told = self._transport.call(Request("GET", "//healthz")).headers.get("date", "")
+        try:
+            return parsedate_to_datetime(told).timestamp() - time.time()
+        except (TypeError, ValueError):
+            return math.inf
 
     def queue(self) -> Queue:
         """Who waits, in the order in which runs will start."""

@@ -22,7 +22,7 @@ class Client(RunCalls, DataCalls, AccountCalls):
     what ``runyard up`` left in its home. Safe to use from several threads. Errors: :mod:`runyard.client.errors`.
 
     >>> client = Client()
-    >>> for run in client.runs(state=["running"]): print(run.id, run.name)
+    >>> for run in client.runs(states=["running"]): print(run.id, run.name)
     """
 
     def __init__(
@@ -75,9 +75,9 @@ class Client(RunCalls, DataCalls, AccountCalls):
         path = path_of("training-runs", run_id, "logs")
         return log_events(self._transport, path, run_id, {**query, "offset": offset or None}, self._patience)
 
-    def events(self, after: int = 0, *, deadline: float | None = None) -> Iterator[Event | Reconnected]:
-        """The account's events with a sequence number above ``after``, for ever, as they happen; a
-        :class:`Reconnected` tells where the connection was lost in between (nothing is missed).
+    def events(self, after: int | None = None, *, deadline: float | None = None) -> Iterator[Event | Reconnected]:
+        """The account's events with a sequence number above ``after`` (from now on, without one), for ever, as they
+        happen; a :class:`Reconnected` tells where the connection was lost in between (nothing is missed).
 
         ``deadline``: a time of ``time.monotonic`` after which :class:`TimedOut` is raised.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from io import BytesIO
@@ -63,3 +64,8 @@ class DataCalls(Calls):
 
 def _object_path(bucket: str, key: str) -> str:
     return path_of("data", bucket) + "/" + quote(key)
+
+
+def bucket_name(text: str) -> str:
+    """A name that a bucket can have, made of any text, e.g. a folder's name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip(".-")[:63] or "data"

@@ -3,19 +3,20 @@
 ::
 
     RunyardError                 (runyard.core.errors) a sentence in ``message``, a stable word in ``code``
-    ├── Unreachable              nothing answered at the address, or no address is known
-    ├── NotSignedIn              no token, or one that the service does not know
-    ├── Refused                  the service said no; ``problem`` is its whole answer
-    │   ├── ManifestRefused      the manifest; ``problem.problems`` has every line and path
-    │   ├── NotFound             no such thing, or not yours to see
-    │   ├── Conflict             it clashes with what is there
-    │   ├── AccessDenied         the token does not reach so far
-    │   ├── NotInThisVersion     the service does not know how yet
-    │   └── Broken               the service failed at it (5xx)
-    ├── PackingError             the folder or zip cannot be sent
-    ├── Misuse                   an argument makes no sense; nothing was sent
-    ├── TransferFailed           a file did not arrive whole
-    └── TimedOut                 what was waited for did not happen in time
+    └── ClientError              all that this room raises
+        ├── Unreachable          nothing answered at the address, or no address is known
+        ├── NotSignedIn          no token, or one that the service does not know
+        ├── Refused              the service said no; ``problem`` is its whole answer
+        │   ├── ManifestRefused  the manifest; ``problem.problems`` has every line and path
+        │   ├── NotFound         no such thing, or not yours to see
+        │   ├── Conflict         it clashes with what is there
+        │   ├── AccessDenied     the token does not reach so far
+        │   ├── NotInThisVersion the service does not know how yet
+        │   └── Broken           the service failed at it (5xx)
+        ├── PackingError         the folder or zip cannot be sent
+        ├── Misuse               an argument makes no sense; nothing was sent
+        ├── TransferFailed       a file did not arrive whole
+        └── TimedOut             what was waited for did not happen in time
 """
 
 from __future__ import annotations
@@ -27,37 +28,43 @@ from typing import cast
 from runyard.core.errors import Problem, RunyardError
 
 
-class Unreachable(RunyardError):
+class ClientError(RunyardError):
+    """All that this room raises."""
+
+    code = "client_error"
+
+
+class Unreachable(ClientError):
     """Nothing answered at the address, or no address is known."""
 
     code = "unreachable"
 
 
-class NotSignedIn(RunyardError):
+class NotSignedIn(ClientError):
     """There is no token, or the service does not know it."""
 
     code = "not_signed_in"
 
 
-class PackingError(RunyardError):
+class PackingError(ClientError):
     """The folder or zip cannot be sent as a model definition."""
 
     code = "packing"
 
 
-class Misuse(RunyardError):
+class Misuse(ClientError):
     """An argument makes no sense; nothing was sent."""
 
     code = "misuse"
 
 
-class TransferFailed(RunyardError):
+class TransferFailed(ClientError):
     """A file did not arrive whole."""
 
     code = "transfer_failed"
 
 
-class TimedOut(RunyardError):
+class TimedOut(ClientError):
     """What was waited for did not happen in time."""
 
     code = "timed_out"
@@ -78,7 +85,7 @@ class ProblemReport:
     raw: Mapping[str, object] = field(default_factory=dict[str, object], repr=False)
 
 
-class Refused(RunyardError):
+class Refused(ClientError):
     """The service said no. ``problem`` is its whole answer."""
 
     def __init__(self, problem: ProblemReport) -> None:
@@ -145,7 +152,7 @@ def _said(report: ProblemReport) -> str:
     return report.detail if report.raw else ""
 
 
-def refusal(report: ProblemReport) -> RunyardError:
+def refusal(report: ProblemReport) -> ClientError:
     """The exception that an answer with status >= 400 stands for."""
     if report.status == 401:
         return NotSignedIn(_said(report) or "The service does not know this token: set RUNYARD_TOKEN to one it does.")

@@ -41,7 +41,10 @@ def _changes(model: Path, names: frozenset[str]) -> dict[str, object]:
     changed = sorted(name for name in listed.split("\0") if name in names)
     if not changed:
         return {"git_dirty": False}
-    diff = _git(model, "diff", "HEAD", "--relative", "--no-color", "--no-ext-diff", "--no-textconv", "--", *changed[:1000]) or ""
+    diff = (
+        _git(model, "diff", "HEAD", "--relative", "--no-color", "--no-ext-diff", "--no-textconv", "--", *changed[:1000])
+        or ""
+    )
     if len(diff) > DIFF_LIMIT:
         diff = diff[:DIFF_LIMIT] + "\n(cut here)\n"
     return {"git_dirty": True, "git_diff": diff}

@@ -233,7 +233,8 @@ class Check:
 class Checked:
     """What would become of a submission: how many runs, of what size, and what was looked at."""
 
-    spec: Json
+    name: str
+    command: str
     runs: int
     resources: Json
     notes: tuple[str, ...]
@@ -247,7 +248,13 @@ class Checked:
             Check(text(each, "what"), text(each, "verdict"), text(each, "message")) for each in children(raw, "checks")
         )
         return Checked(
-            child(raw, "spec"), integer(raw, "runs"), child(raw, "resources"), texts(raw, "notes"), checks, raw
+            text(raw, "name"),
+            text(raw, "command"),
+            integer(raw, "runs"),
+            child(raw, "resources"),
+            texts(raw, "notes"),
+            checks,
+            raw,
         )
 
 

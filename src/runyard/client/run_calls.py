@@ -98,13 +98,13 @@ class RunCalls(Calls):
     def runs(
         self,
         *,
-        state: Sequence[str] = (),
+        states: Sequence[str] = (),
         tag: str | None = None,
         name: str | None = None,
         limit: int | None = None,
     ) -> Iterator[Run]:
         """Runs, newest first, fetched page by page as they are asked for."""
-        query = {"state": list(state), "tag": tag, "name": name}
+        query = {"state": list(states), "tag": tag, "name": name}
         return (Run.of(each) for each in self._pages(RUNS, query, limit))
 
     def run(self, run: str | Run) -> Run:

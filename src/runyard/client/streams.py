@@ -98,7 +98,7 @@ def _document(event: SentEvent) -> Json:
 
 
 def account_events(
-    transport: Transport, after: int, patience: Patience, deadline: float | None = None
+    transport: Transport, after: int | None, patience: Patience, deadline: float | None = None
 ) -> Iterator[Event | Reconnected]:
     """The account's events with a sequence number above ``after``, as they happen, each once."""
     for sent in sent_events(transport, "/events", {"after": after}, patience, deadline):
@@ -108,7 +108,7 @@ def account_events(
         raw = dict(_document(sent))
         raw.setdefault("kind", sent.name)
         event = Event.of(raw)
-        if event.seq > after:
+        if after is None or event.seq > after:
             after = event.seq
             yield event
 

@@ -9,17 +9,20 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from runyard.client.calls import Progress
 from runyard.client.client import Client
-from runyard.client.errors import Broken, Misuse, TransferFailed, Unreachable
+from runyard.client.errors import Broken, Misuse, NotFound, TransferFailed, Unreachable
 from runyard.client.transport import Stream
 
 WORKERS: Final = 8
 TRIES: Final = 4
+CLOCKS_AGREE: Final = 2.0
+"""Seconds by which two machines' clocks may differ and still be compared (an answer's date has whole seconds)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,9 @@ def _name(key: str, prefix: str) -> str:
 def safe_target(folder: Path, key: str) -> Path:
     """Where an object goes below ``folder``. Raises :class:`TransferFailed` for a key that leads out of it."""
     parts = key.split("/")
-    if any(part in ("", ".", "..") or "\\" in part or "\0" in part or ":" in part[1:2] for part in parts):
+    if any(
+        part in ("", ".", "..") or "\\" in part or "\0" in part or (os.name == "nt" and ":" in part) for part in parts
+    ):
         raise TransferFailed(f"The object {key!r} has no name that a file can have here: fetch it by other means.")
     return folder.joinpath(*parts)
 
@@ -146,35 +151,68 @@ def _fetch(fetch: Fetch, meter: _Meter) -> None:
         part.unlink(missing_ok=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What a push sent, and how many files were there unchanged."""
+
+    sent: tuple[Push, ...]
+    unchanged: int
+
+
 def push(
-    client: Client, source: Path, bucket: str, prefix: str = "", *, progress: Progress | None = None
-) -> tuple[Push, ...]:
-    """Send a file, or all files of a folder, to a bucket of the embedded store; what was sent.
+    client: Client,
+    source: Path,
+    bucket: str,
+    prefix: str = "",
+    *,
+    unchanged_too: bool = False,
+    progress: Progress | None = None,
+) -> Pushed:
+    """Send a file, or all files of a folder, to a bucket of the embedded store.
 
-    Raises :class:`Misuse` when there is nothing to send.
+    A file is left out when the store has it with the same size and from a time after its last change (of content or
+    place), unless ``unchanged_too``. Raises :class:`Misuse` when there are no files.
     """
-    pushes = tuple(_to_push(source, prefix.strip("/")))
-    if not pushes:
+    files = tuple(_to_push(source, prefix.strip("/")))
+    if not files:
         raise Misuse(f"There are no files at {source}: check the path.")
+    pushes = files if unchanged_too else tuple(_changed(client, files, bucket, prefix))
     meter = _Meter(sum(each.size for each in pushes), progress)
+    _in_parallel([lambda each=each: _send(client, bucket, each, meter) for each in pushes], meter)
+    return Pushed(pushes, len(files) - len(pushes))
 
-    def send(each: Push) -> None:
-        done = 0
 
-        def told(now: int, _: int) -> None:
-            nonlocal done
-            # A retry begins again from 0, which takes back what the first try had added.
-            meter.add(now - done)
-            done = now
+def _changed(client: Client, files: Sequence[Push], bucket: str, prefix: str) -> Iterator[Push]:
+    try:
+        stored = {each.key: each for each in client.objects(bucket, prefix.strip("/"))}
+    except NotFound:
+        stored = {}
+    # Times of two machines are compared: where their clocks differ, nothing is taken for unchanged.
+    comparable = bool(stored) and abs(client.clock_difference()) <= CLOCKS_AGREE
+    for each in files:
+        found = stored.get(each.key)
+        if not (comparable and found and found.size == each.size and _older(each.source, found.modified_at)):
+            yield each
 
-        stored = client.put_object(bucket, each.key, each.source, progress=told)
-        if stored.size != each.size:
-            raise TransferFailed(
-                f"{each.source} was stored with {stored.size} bytes instead of {each.size}: try again."
-            )
 
-    _in_parallel([lambda each=each: send(each) for each in pushes], meter)
-    return pushes
+def _older(path: Path, stored_at: datetime | None) -> bool:
+    status = path.stat()
+    changed = max(status.st_mtime, status.st_ctime)
+    return stored_at is not None and changed + 2 * CLOCKS_AGREE < stored_at.timestamp()
+
+
+def _send(client: Client, bucket: str, each: Push, meter: _Meter) -> None:
+    done = 0
+
+    def told(now: int, _: int) -> None:
+        nonlocal done
+        # A retry begins again from 0, which takes back what the first try had added.
+        meter.add(now - done)
+        done = now
+
+    stored = client.put_object(bucket, each.key, each.source, progress=told)
+    if stored.size != each.size:
+        raise TransferFailed(f"{each.source} was stored with {stored.size} bytes instead of {each.size}: try again.")
 
 
 def _to_push(source: Path, prefix: str) -> Iterator[Push]:

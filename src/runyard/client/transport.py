@@ -20,7 +20,7 @@ from urllib.parse import quote, urlencode
 
 from runyard import __version__
 from runyard.client.address import Address
-from runyard.client.errors import RunyardError, Unreachable, read_report, refusal
+from runyard.client.errors import ClientError, Unreachable, read_report, refusal
 
 API = "/api/v1"
 IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
@@ -245,7 +245,7 @@ class Transport:
         context = cast("ssl.SSLContext", self._tls)
         return HTTPSConnection(address.host, address.port, timeout=self.limits.connect, context=context)
 
-    def _explained(self, error: Exception) -> RunyardError:
+    def _explained(self, error: Exception) -> ClientError:
         url = self.address.url
         if isinstance(error, ConnectionRefusedError):
             return Unreachable(f"Nothing answers at {url}: start it with `runyard up`, or correct RUNYARD_URL.")

@@ -30,7 +30,7 @@ class Watchable(Protocol):
         """All that happened to a run."""
         ...
 
-    def events(self, after: int, *, deadline: float | None = None) -> Iterator[Event | Reconnected]:
+    def events(self, after: int | None = None, *, deadline: float | None = None) -> Iterator[Event | Reconnected]:
         """The account's events."""
         ...
 

@@ -1,0 +1,1 @@
+"""The command line: ``runyard`` and, in the words of the older service, ``ml``."""

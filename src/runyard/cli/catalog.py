@@ -1,0 +1,75 @@
+"""Every command: where it is defined, under which heading and with which words help shows it.
+
+Help is printed from this table alone, so that it loads no command.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A command: the module below ``runyard.cli``, the name in it, and one line of help."""
+
+    module: str
+    attribute: str
+    help: str
+
+
+SECTIONS: Final[dict[str, dict[str, Entry]]] = {
+    "This machine": {
+        "up": Entry("embedded", "up", "Start the service on this machine."),
+        "down": Entry("embedded", "down", "Stop it; running programs go on unless told otherwise."),
+        "status": Entry("about", "status", "Show the service, its machines and what they do."),
+        "doctor": Entry("embedded", "doctor", "Look for what is wrong with this machine or installation."),
+        "version": Entry("about", "version", "Print the version."),
+        "completion": Entry("about", "completion", "Print the completion script of a shell."),
+    },
+    "Training runs": {
+        "train": Entry("train", "train", "Submit training runs: one, or a sweep."),
+        "wait": Entry("waiting", "wait", "Wait until runs are final."),
+        "list": Entry("listing", "list_command", "List training runs."),
+        "show": Entry("showing", "show", "Show all that is known of a run."),
+        "logs": Entry("logs", "logs", "Print a run's log, or follow it."),
+        "monitor": Entry("logs", "monitor", "Follow a run (`logs --follow` in the older service's words)."),
+        "events": Entry("telling", "events", "Print what happened to a run, and when."),
+        "explain": Entry("telling", "explain", "Say why a run is where it is."),
+        "cancel": Entry("changing", "cancel", "Stop runs."),
+        "delete": Entry("changing", "delete", "Remove the records of final runs."),
+        "download": Entry("downloading", "download", "Fetch what runs have stored."),
+        "generate-manifest": Entry("manifests", "generate_manifest", "Print a manifest to start from."),
+    },
+    "Queue, quota, bill": {
+        "queue": Entry("queueing", "queue", "Show, hold, let go or reorder the queue."),
+        "quota": Entry("quotas", "quota", "Show or set how many GPUs an account may hold."),
+        "usage": Entry("usage", "usage", "Show what was held and what it costs."),
+    },
+    "Data and access": {
+        "data": Entry("data", "data", "Put data into the embedded store and get them back."),
+        "connections": Entry("connections", "connections", "Keep connections to object stores."),
+        "tokens": Entry("tokens", "tokens", "Make and revoke tokens."),
+        "accounts": Entry("accounts", "accounts", "List accounts."),
+    },
+}
+COMMANDS: Final = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
+
+LATER: Final = (
+    "run", "metrics", "frameworks", "secrets", "top", "compare", "tensorboard", "import", "rerun", "store", "deploy",
+    "score", "experiments", "shell", "backup", "restore", "login", "service",
+)  # fmt: skip
+"""Commands that are promised and not there yet."""
+
+RUN_NOUNS: Final = frozenset({"training-run", "training-runs"})
+LATER_NOUNS: Final = frozenset(
+    {
+        f"{noun}{ending}"
+        for noun in (
+            "training-definition", "experiment", "experiment-run", "model", "deployment", "framework", "secret",
+            "metric",
+        )
+        for ending in ("", "s")
+    }
+)  # fmt: skip
+"""Nouns that the grammar knows and this version does not."""

@@ -1,0 +1,124 @@
+"""Staying with runs until they are final: one with its log, several with a line for each change."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from runyard.cli.failures import INTERRUPTED
+from runyard.cli.progress import Line
+from runyard.cli.session import Session
+from runyard.cli.table import table
+from runyard.cli.times import duration, money, span
+from runyard.client.records import Event, LogChunk, Run
+from runyard.client.waiting import verdict
+
+ORDER: Final = ("waiting", "starting", "running", "stopping", "storing", "completed", "failed", "canceled")
+
+
+def follow_one(session: Session, run_id: str, *, timeout: float | None = None, learner: int = 1) -> int:
+    """Print a run's log as it grows and then how it ended; the exit code that tells it. Ctrl-C only detaches."""
+    begun = time.monotonic()
+    try:
+        _announce(session, session.client.run(run_id))
+        for item in session.client.follow(run_id, learner=learner):
+            if isinstance(item, LogChunk):
+                write_log(session, item.text)
+            else:
+                session.say(f"{run_id}: {session.state(item.state)}" + (f" ({item.reason})" if item.reason else ""))
+        left = None if timeout is None else max(0.0, timeout - (time.monotonic() - begun))
+        run = session.client.wait(run_id, left)[0]
+    except KeyboardInterrupt:
+        return detached(session, [run_id])
+    session.say(ending(session, run))
+    return verdict([run])
+
+
+def _announce(session: Session, run: Run) -> None:
+    if run.state == "waiting" and run.sentence:
+        session.say(f"{run.id}: {session.state(run.state)}: {run.sentence}")
+
+
+def write_log(session: Session, text: str) -> None:
+    """A piece of a log, as it is; it goes to stderr where stdout is for one JSON document."""
+    sink = (sys.stderr if session.json else sys.stdout).buffer
+    sink.write(text.encode("utf-8", "replace"))
+    sink.flush()
+
+
+def ending(session: Session, run: Run) -> str:
+    """How a run ended, in one or two sentences, and what to do next."""
+    took = f" after {duration(run)}" if run.started_at else ""
+    paid = f", cost {money(run.cost)}" if money(run.cost) else ""
+    text = f"{run.id}: {session.state(run.state)}{took}{paid}."
+    if run.state == "completed":
+        return text
+    return f"{text} {run.sentence}".rstrip() + f"\n  more: {session.program} show {run.id}"
+
+
+def detached(session: Session, ids: Sequence[str]) -> int:
+    """Say that the runs go on, how to come back and how to cancel; the exit code of Ctrl-C."""
+    named = " ".join(ids[:3]) + (" ..." if len(ids) > 3 else "")
+    back = f"logs --follow {named}" if len(ids) == 1 else f"wait {named}"
+    it, goes = ("The run", "goes") if len(ids) == 1 else (f"The {len(ids)} runs", "go")
+    session.say(f"\nDetached. {it} {goes} on.")
+    session.say(f"  come back: {session.program} {back}\n  cancel:    {session.program} cancel {named}")
+    return INTERRUPTED
+
+
+class _Board:
+    """What is told while several runs are waited for."""
+
+    def __init__(self, session: Session, line: Line) -> None:
+        self._session = session
+        self._line = line
+        self._states: dict[str, str] = {}
+        self._begun = time.monotonic()
+
+    def hear(self, run: Run, event: Event | None) -> None:
+        """A run as it is at first, or one of its events."""
+        state = run.state if event is None else event.state
+        if state is not None and self._states.get(run.id) != state:
+            if event is not None:
+                self._line.clear()
+                self._session.say(f"{run.id}: {self._session.state(state)}{_why(event)}")
+            self._states[run.id] = state
+        counts = Counter(self._states.values())
+        shown = ", ".join(f"{counts[state]} {self._session.state(state)}" for state in ORDER if counts[state])
+        self._line.show(f"{shown}  ({span(time.monotonic() - self._begun)})", at_once=event is not None)
+
+
+def _why(event: Event) -> str:
+    node, reason = event.raw.get("node"), event.raw.get("reason")
+    if event.kind == "assigned" and node:
+        return f" on {node}"
+    return f" ({reason})" if reason and reason not in ("finished", "canceled") else ""
+
+
+def wait_for_all(session: Session, ids: Sequence[str], timeout: float | None = None) -> tuple[list[Run], int] | int:
+    """Wait for runs and tell their changes: the runs and the exit code, or the code of Ctrl-C alone."""
+    try:
+        with Line() as line:
+            runs = session.client.wait(list(ids), timeout, on_change=_Board(session, line).hear)
+    except KeyboardInterrupt:
+        return detached(session, ids)
+    return runs, verdict(runs)
+
+
+def outcome_table(session: Session, runs: Sequence[Run]) -> str:
+    """How runs ended, one a line."""
+    rows = [(run.id, run.name, session.state(run.state), duration(run), money(run.cost), _remark(run)) for run in runs]
+    return table(("ID", "NAME", "STATE", "TIME", "COST", "WHY"), rows, flexible=5)
+
+
+def _remark(run: Run) -> str:
+    return "" if run.state == "completed" else run.sentence or run.reason or ""
+
+
+def outcome(run: Run) -> dict[str, object]:
+    """How a run ended, for ``--json``."""
+    keys = ("id", "name", "state", "reason", "fault", "sentence", "exit_code", "cost", "finished_at", "stored_at")
+    return {key: run.raw.get(key) for key in keys}

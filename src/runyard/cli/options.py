@@ -1,0 +1,35 @@
+"""What ``up``, ``down`` and ``doctor`` ask of the embedded installation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    """Start server and node. ``gpus``: all, none, or numbers such as ``0,2``; ``fake_gpus``: so many logical slots
+    instead, None for real ones; ``detach``: return once it answers."""
+
+    home: str
+    host: str
+    port: int
+    gpus: str
+    slots_per_gpu: int
+    fake_gpus: int | None
+    detach: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DownOptions:
+    """Stop server and node; running programs go on unless ``cancel_runs``."""
+
+    home: str
+    cancel_runs: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorOptions:
+    """Look at the machine and the installation; ``json``: print one JSON document instead of prose."""
+
+    home: str
+    json: bool

@@ -1,0 +1,60 @@
+"""Which runs are meant: words of the command line to ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from runyard.cli.catalog import LATER_NOUNS, RUN_NOUNS
+from runyard.cli.session import Function, NotYet, Session
+from runyard.client.errors import Misuse
+from runyard.core.errors import RunyardError
+
+
+def without_noun(verb: str, words: Sequence[str]) -> tuple[str, ...]:
+    """The words behind the noun, if there is one. Raises :class:`NotYet` for a noun of a later version."""
+    if words and words[0] in LATER_NOUNS:
+        raise NotYet(f"{verb} {words[0]}")
+    return tuple(words[1:] if words and words[0] in RUN_NOUNS else words)
+
+
+def many(session: Session, verb: str, words: Sequence[str]) -> tuple[str, ...]:
+    """The ids of all runs that the words name, each once. Raises :class:`Misuse` when they name none."""
+    selectors = without_noun(verb, words)
+    if not selectors:
+        raise Misuse(f"`{verb}` needs a run: give an id, the beginning of one, `last`, `last-3` or `tag:NAME`.")
+    return tuple(dict.fromkeys(run for each in selectors for run in session.client.resolve(each)))
+
+
+def one(session: Session, verb: str, words: Sequence[str]) -> str:
+    """The id of the one run that the words name."""
+    ids = many(session, verb, words)
+    if len(ids) != 1:
+        raise Misuse(f"`{verb}` takes one run and {len(ids)} are named: give an id.")
+    return ids[0]
+
+
+def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001  # click's
+    from runyard.client.client import Client  # noqa: PLC0415  # for start-up: only completion comes here
+    from runyard.client.transport import Limits  # noqa: PLC0415  # as above
+
+    try:
+        with Client(limits=Limits(connect=0.5, read=1, tries=1)) as client:
+            runs = list(client.runs(limit=50))
+    except RunyardError:
+        return []
+    found = [("last", "the newest run"), *((run.id, f"{run.state}  {run.name}") for run in runs)]
+    return [CompletionItem(value, help=text) for value, text in found if value.startswith(incomplete)]
+
+
+def selectors(metavar: str = "[training-runs] ID...") -> Callable[[Function], Function]:
+    """The argument ``words``: a noun, perhaps, and selectors of runs."""
+
+    def decorate(function: Function) -> Function:
+        argument: Any = click.argument("words", nargs=-1, metavar=metavar, shell_complete=_complete)
+        return argument(function)
+
+    return decorate
