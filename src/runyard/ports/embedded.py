@@ -34,7 +34,7 @@ class ObjectWriter(Protocol):
 
 
 class EmbeddedStore(Protocol):
-    """Buckets of accounts. Hostile names raise ``runyard.core.errors.StoreUnavailable`` with code ``invalid_request``."""
+    """Buckets of accounts. Hostile names raise ``core.errors.StoreUnavailable`` with code ``invalid_request``."""
 
     def buckets(self, account: str) -> Sequence[str]:
         """Names of the account's buckets, sorted."""
