@@ -1,4 +1,6 @@
-"""The port of object stores over the embedded store, for one account."""
+"""The port of object stores over the embedded store."""
+
+# ruff: noqa: ARG002 # the port gives each kind of store what any of them needs
 
 from __future__ import annotations
 
@@ -19,37 +21,40 @@ class EmbeddedObjects:
     """An :class:`runyard.ports.objects.ObjectStores` for locations of kind ``local``. Credentials are not looked at:
     an account reaches its own buckets and no others."""
 
-    def __init__(self, store: EmbeddedStore, account_id: str) -> None:
+    def __init__(self, store: EmbeddedStore) -> None:
         self._store = store
-        self._account_id = account_id
 
-    def check(self, location: Location, credentials: Credentials | None, *, write: bool) -> Checked:  # noqa: ARG002 # the port's
+    def check(self, location: Location, credentials: Credentials | None, *, write: bool, account_id: str) -> Checked:
         """See :class:`runyard.ports.objects.ObjectStores`. A bucket that is written is made when it is not there."""
         try:
-            found = self._store.list(self._account_id, location.bucket, limit=1)
+            found = self._store.list(account_id, location.bucket, limit=1)
         except StoreUnavailable as error:
             return Checked(Verdict.denied, error.message)
         return OK if write or found is not None else _no_bucket(location)
 
-    def list(self, location: Location, credentials: Credentials | None) -> Listing:  # noqa: ARG002 # the port's
+    def list(self, location: Location, credentials: Credentials | None, *, account_id: str) -> Listing:
         """See :class:`runyard.ports.objects.ObjectStores`."""
         below = join(location.prefix, "")
         try:
-            found = self._store.list(self._account_id, location.bucket, prefix=below)
+            found = self._store.list(account_id, location.bucket, prefix=below)
         except StoreUnavailable as error:
             return Listing(Checked(Verdict.denied, error.message))
         if found is None:
             return Listing(_no_bucket(location))
         return Listing(OK, [ObjectEntry(each.key.removeprefix(below), each.size, each.etag) for each in found])
 
-    def read(self, location: Location, credentials: Credentials | None, key: str) -> tuple[int, Iterator[bytes]] | None:  # noqa: ARG002 # the port's
+    def read(
+        self, location: Location, credentials: Credentials | None, key: str, *, account_id: str
+    ) -> tuple[int, Iterator[bytes]] | None:
         """See :class:`runyard.ports.objects.ObjectStores`."""
-        found = self._store.open(self._account_id, location.bucket, join(location.prefix, key))
+        found = self._store.open(account_id, location.bucket, join(location.prefix, key))
         return (found[1].size, _pieces(found[0])) if found is not None else None
 
-    def delete_prefix(self, location: Location, credentials: Credentials | None, prefix: str) -> int:  # noqa: ARG002 # the port's
+    def delete_prefix(
+        self, location: Location, credentials: Credentials | None, prefix: str, *, account_id: str
+    ) -> int:
         """See :class:`runyard.ports.objects.ObjectStores`."""
-        return self._store.delete_prefix(self._account_id, location.bucket, join(location.prefix, prefix))
+        return self._store.delete_prefix(account_id, location.bucket, join(location.prefix, prefix))
 
 
 def _no_bucket(location: Location) -> Checked:

@@ -12,22 +12,22 @@ from runyard.core.spec import Credentials, Location, StoreKind
 from runyard.ports.embedded import EmbeddedStore
 from runyard.ports.objects import Checked, Listing, ObjectStores
 
-DEFAULT_ACCOUNT = "default"
-
 
 class Stores:
     """An :class:`runyard.ports.objects.ObjectStores` that asks the one for the location's kind.
 
     ``host_paths``: folders below which volumes may lie. ``ca_bundle``: PEM file of authorities to trust beside the
-    system's own. ``account_id`` of a call says whose embedded buckets are meant.
+    system's own.
     """
 
     def __init__(
         self, embedded: EmbeddedStore, *, host_paths: Sequence[str] = (), ca_bundle: Path | None = None
     ) -> None:
-        self._embedded = embedded
-        self._s3 = S3Objects(ca_bundle)
-        self._volumes = VolumeObjects(host_paths)
+        self._kinds: dict[StoreKind, ObjectStores] = {
+            StoreKind.s3: S3Objects(ca_bundle),
+            StoreKind.local: EmbeddedObjects(embedded),
+            StoreKind.volume: VolumeObjects(host_paths),
+        }
 
     def check(
         self,
@@ -35,32 +35,26 @@ class Stores:
         credentials: Credentials | None,
         *,
         write: bool,
-        account_id: str = DEFAULT_ACCOUNT,
+        account_id: str,
     ) -> Checked:
         """See :class:`runyard.ports.objects.ObjectStores`."""
-        return self._of(location, account_id).check(location, credentials, write=write)
+        return self._of(location).check(location, credentials, write=write, account_id=account_id)
 
-    def list(
-        self, location: Location, credentials: Credentials | None, *, account_id: str = DEFAULT_ACCOUNT
-    ) -> Listing:
+    def list(self, location: Location, credentials: Credentials | None, *, account_id: str) -> Listing:
         """See :class:`runyard.ports.objects.ObjectStores`."""
-        return self._of(location, account_id).list(location, credentials)
+        return self._of(location).list(location, credentials, account_id=account_id)
 
     def read(
-        self, location: Location, credentials: Credentials | None, key: str, *, account_id: str = DEFAULT_ACCOUNT
+        self, location: Location, credentials: Credentials | None, key: str, *, account_id: str
     ) -> tuple[int, Iterator[bytes]] | None:
         """See :class:`runyard.ports.objects.ObjectStores`."""
-        return self._of(location, account_id).read(location, credentials, key)
+        return self._of(location).read(location, credentials, key, account_id=account_id)
 
     def delete_prefix(
-        self, location: Location, credentials: Credentials | None, prefix: str, *, account_id: str = DEFAULT_ACCOUNT
+        self, location: Location, credentials: Credentials | None, prefix: str, *, account_id: str
     ) -> int:
         """See :class:`runyard.ports.objects.ObjectStores`."""
-        return self._of(location, account_id).delete_prefix(location, credentials, prefix)
+        return self._of(location).delete_prefix(location, credentials, prefix, account_id=account_id)
 
-    def _of(self, location: Location, account_id: str) -> ObjectStores:
-        if location.kind is StoreKind.s3:
-            return self._s3
-        if location.kind is StoreKind.volume:
-            return self._volumes
-        return EmbeddedObjects(self._embedded, account_id)
+    def _of(self, location: Location) -> ObjectStores:
+        return self._kinds[location.kind]

@@ -1,5 +1,7 @@
 """The port of object stores over S3."""
 
+# ruff: noqa: ARG002 # the port gives each kind of store what any of them needs
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -30,7 +32,7 @@ class S3Objects:
     def __init__(self, ca_bundle: Path | None = None) -> None:
         self._ca_bundle = ca_bundle
 
-    def check(self, location: Location, credentials: Credentials | None, *, write: bool) -> Checked:
+    def check(self, location: Location, credentials: Credentials | None, *, write: bool, account_id: str) -> Checked:
         """See :class:`runyard.ports.objects.ObjectStores`. Takes at most 5 seconds.
 
         To read: the bucket is listed and its first object asked for. To write: an empty object under a reserved name
@@ -48,7 +50,7 @@ class S3Objects:
         where = place.endpoint_url or "the default S3 end-point"
         return within(_CHECK_S, ask, f"The store at {where} did not answer within {_CHECK_S:g} seconds.")
 
-    def list(self, location: Location, credentials: Credentials | None) -> Listing:
+    def list(self, location: Location, credentials: Credentials | None, *, account_id: str) -> Listing:
         """See :class:`runyard.ports.objects.ObjectStores`."""
         odd: list[str] = []
         try:
@@ -58,7 +60,9 @@ class S3Objects:
             return Listing(checked(error))
         return Listing(Checked(Verdict.ok, left_out(odd)), [entry(item) for item in items])
 
-    def read(self, location: Location, credentials: Credentials | None, key: str) -> tuple[int, Iterator[bytes]] | None:
+    def read(
+        self, location: Location, credentials: Credentials | None, key: str, *, account_id: str
+    ) -> tuple[int, Iterator[bytes]] | None:
         """See :class:`runyard.ports.objects.ObjectStores`."""
         try:
             return S3Place(place_of(location, credentials), self._ca_bundle).stream(key)
@@ -67,7 +71,9 @@ class S3Objects:
                 return None
             raise unavailable(error) from None
 
-    def delete_prefix(self, location: Location, credentials: Credentials | None, prefix: str) -> int:
+    def delete_prefix(
+        self, location: Location, credentials: Credentials | None, prefix: str, *, account_id: str
+    ) -> int:
         """See :class:`runyard.ports.objects.ObjectStores`. A bucket that is not there holds nothing."""
         place = replace(place_of(location, credentials), prefix="")
         try:

@@ -1,5 +1,7 @@
 """The port of object stores over folders of a machine, which the server itself does not see."""
 
+# ruff: noqa: ARG002 # the port gives each kind of store what any of them needs
+
 from __future__ import annotations
 
 import os
@@ -21,7 +23,7 @@ class VolumeObjects:
     def __init__(self, host_paths: Sequence[str]) -> None:
         self._roots = tuple(os.path.normpath(path) for path in host_paths)
 
-    def check(self, location: Location, credentials: Credentials | None, *, write: bool) -> Checked:  # noqa: ARG002 # the port's
+    def check(self, location: Location, credentials: Credentials | None, *, write: bool, account_id: str) -> Checked:
         """See :class:`runyard.ports.objects.ObjectStores`."""
         path = location.connection.path or ""
         parts = [path, location.bucket.strip("/"), location.prefix.strip("/")]
@@ -36,15 +38,19 @@ class VolumeObjects:
             f"The host path {folder} may not be used: {allowed}. The operator sets host_paths in settings.toml.",
         )
 
-    def list(self, location: Location, credentials: Credentials | None) -> Listing:
+    def list(self, location: Location, credentials: Credentials | None, *, account_id: str) -> Listing:
         """Nothing: the node reads a host path in place."""
-        return Listing(self.check(location, credentials, write=False))
+        return Listing(self.check(location, credentials, write=False, account_id=account_id))
 
-    def read(self, location: Location, credentials: Credentials | None, key: str) -> tuple[int, Iterator[bytes]] | None:  # noqa: ARG002 # the port's
+    def read(
+        self, location: Location, credentials: Credentials | None, key: str, *, account_id: str
+    ) -> tuple[int, Iterator[bytes]] | None:
         """The server has no way to a machine's folder."""
         _elsewhere(location)
 
-    def delete_prefix(self, location: Location, credentials: Credentials | None, prefix: str) -> int:  # noqa: ARG002 # the port's
+    def delete_prefix(
+        self, location: Location, credentials: Credentials | None, prefix: str, *, account_id: str
+    ) -> int:
         """The server has no way to a machine's folder."""
         _elsewhere(location)
 
