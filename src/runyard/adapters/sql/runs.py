@@ -36,9 +36,7 @@ class RunTables:
 
     def runs(self, query: RunQuery) -> Sequence[Run]:
         with self._db.read() as tx:
-            found: list[tuple[int, str]] = []
-            for page in _pages(tx, query):
-                found += tx.connection.execute(page).tuples()
+            found = [(seq, run_id) for page in _pages(tx, query) for seq, run_id in tx.connection.execute(page)]
             newest = sorted(found, reverse=True)[: query.limit]
             return fetch_runs(tx, [run_id for _seq, run_id in newest])
 
@@ -57,7 +55,7 @@ class RunTables:
         if account_id is not None:
             query = query.where(state_counts.c.account_id == account_id)
         with self._db.read() as tx:
-            rows = tx.connection.execute(query).tuples().all()
+            rows = tx.connection.execute(query).all()
         return {StateName(state): int(count) for state, count in rows if count}
 
     def spec(self, spec_id: int) -> StoredSpec | None:

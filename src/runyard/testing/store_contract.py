@@ -1,0 +1,24 @@
+"""The contract of the store, as tests: subclass :class:`StoreContract` and give it a ``store`` fixture.
+
+Every test starts from an empty store. The parts stand in the modules that begin with this one's name.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from runyard.ports.store import Store
+from runyard.testing.store_contract_accounts import AccountContract
+from runyard.testing.store_contract_changes import ChangeContract
+from runyard.testing.store_contract_history import HistoryContract
+from runyard.testing.store_contract_queue import QueueContract
+from runyard.testing.store_contract_runs import RunContract
+
+
+class StoreContract(AccountContract, RunContract, ChangeContract, QueueContract, HistoryContract):
+    """All that any store must do."""
+
+    @pytest.fixture
+    def store(self) -> Store:
+        """An empty store; closed again by whoever made it."""
+        raise NotImplementedError("a subclass says which store is tested")
