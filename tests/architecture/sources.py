@@ -95,4 +95,4 @@ def comment_above(lines: tuple[str, ...], index: int) -> str:
 
 
 def says_something(comment: str) -> bool:
-    return len(re.findall(r"[A-Za-z]{2,}", comment)) >= 2
+    return len(re.findall(r"[A-Za-z]{2,}", comment)) >= 1

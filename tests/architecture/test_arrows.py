@@ -61,6 +61,7 @@ def test_the_contracts_catch_what_they_are_for(tmp_path: Path) -> None:
         ("api", "client"),
         ("cli", "engine"),
         ("cli", "server"),
+        ("cli", "up"),
         ("shim", "core"),
         ("recorder", "client"),
         ("engine", "testing"),
@@ -86,7 +87,7 @@ def test_the_contracts_let_pass_what_they_should(tmp_path: Path) -> None:
         ("node", "stores"),
         ("stores", "wire"),
         ("cli", "client"),
-        ("cli", "up"),
+        ("up", "cli"),
         ("client", "core"),
         ("testing", "engine"),
     ]
