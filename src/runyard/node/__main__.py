@@ -1,0 +1,7 @@
+"""``python -m runyard.node``."""
+
+import sys
+
+from runyard.node.main import main
+
+sys.exit(main())

@@ -1,0 +1,124 @@
+"""The node put together: its parts, what it says of itself, and which part each order is for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from runyard import __version__
+from runyard.node.became import boot_id, look, what_became
+from runyard.node.cache import Cache
+from runyard.node.data import DataFetcher
+from runyard.node.endings import Endings
+from runyard.node.environment import find_interpreter
+from runyard.node.finishing import Finishing
+from runyard.node.home import Home
+from runyard.node.inventory import Inventory
+from runyard.node.lanes import Lanes, Later
+from runyard.node.launching import Hands, Launching
+from runyard.node.link import Address, Link
+from runyard.node.prepare import Ground, read_order
+from runyard.node.ready import Specs
+from runyard.node.report import Report
+from runyard.node.ship import Shipping
+from runyard.node.stage import Staging, Tools
+from runyard.node.store import StoreAccess, Storing
+from runyard.node.watch import Listener, Watch
+from runyard.stores.place import EmbeddedAccess
+from runyard.wire import facts, orders
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the operator says. ``patience_s``: how long a data store that cannot be reached is tried;
+    ``sync_every_s``: between two looks at the checkpoints of running programs."""
+
+    uid_base: int
+    host_paths: tuple[Path, ...]
+    cache_limit: int
+    patience_s: float
+    sync_every_s: float
+
+
+class Agent:
+    """One node on one machine."""
+
+    def __init__(self, home: Home, address: Address, inventory: Inventory, settings: Settings) -> None:
+        self._home = home
+        self._address = address
+        self._inventory = inventory
+        self._sync_every_s = settings.sync_every_s
+        self.link = Link(address)
+        self.report = Report(self.link)
+        self.shipping = Shipping(self.link)
+        embedded = EmbeddedAccess(address.url, address.token or "")
+        cache, specs = Cache(home, settings.cache_limit), Specs(home)
+        data = DataFetcher(cache, embedded, settings.host_paths, settings.patience_s)
+        self.staging = Staging(Tools(self.link, cache, specs, data, self.report))
+        uid_base = settings.uid_base if os.geteuid() == 0 else None
+        ground = Ground(home, cache, specs, inventory, find_interpreter(home.root), uid_base, dict(os.environ))
+        storing = Storing(home, specs, StoreAccess(embedded, settings.host_paths))
+        self.watch, lanes, later = Watch(), Lanes(), Later()
+        self.endings = Endings(ground, self.report, self.shipping, self.watch, lanes, later)
+        hands = Hands(ground, self.staging, storing, self.shipping, self.watch, self.endings, lanes, later)
+        self.launching = Launching(hands)
+        self.finishing = Finishing(hands, self.launching, self.report, settings.sync_every_s)
+
+    def start(self) -> None:
+        """Find again what lives from before, and begin to listen."""
+        self.staging.in_use = self._specs_in_use
+        self.staging.evicted = self.link.hang_up
+        self.watch.start(Listener(self.endings.tell_began, self.endings.settle, self.endings.gone))
+        for folder in self._home.all_attempts():
+            self.endings.recover(folder)
+        self.finishing.sync_for_ever()
+
+    def hello(self) -> facts.Hello:
+        """What this node says of itself at every connect."""
+        held = (
+            facts.Held(folder.run, folder.number, what_became(look(folder)).value)
+            for folder in self._home.all_attempts()
+        )
+        return facts.Hello(
+            name=self._address.name,
+            boot_id=boot_id(),
+            version=__version__,
+            gpus=self._inventory.gpus,
+            logical=self._inventory.logical,
+            cpu_millis=self._inventory.cpu_millis,
+            memory_mib=self._inventory.memory_mib,
+            held=tuple(held),
+            staged=self.staging.ready(),
+            notes=self._inventory.notes,
+        )
+
+    def connected(self) -> None:
+        """The server has heard the hello: it gets every fact again."""
+        self.report.renew(self.endings.facts())
+        self.shipping.renew()
+
+    def obey(self, order: orders.Order) -> None:
+        """Hand an order to the part that it is for. Returns at once."""
+        match order:
+            case orders.Stage():
+                self.staging.request(order)
+            case orders.Launch():
+                self.launching.launch(order)
+            case orders.Stop():
+                self.launching.stop(order)
+            case orders.Store():
+                self.finishing.store(order)
+            case orders.StopStoring():
+                self.finishing.stop_storing(order.run)
+            case orders.Release():
+                self.finishing.release(order.run)
+            case orders.Resync():
+                self.finishing.keep_only(order.runs)
+            case orders.Ping():
+                pass
+
+    def _specs_in_use(self) -> Collection[int]:
+        orders_kept = (read_order(self._home.attempt(run, number)) for run, number in self.watch.watched())
+        return {kept.spec for kept in orders_kept if kept is not None}

@@ -1,0 +1,144 @@
+"""What became of an attempt, told from its folder alone: so that a node that was killed derives every fact again."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from dataclasses import dataclass
+from enum import Enum
+
+from runyard.core.reasons import Reason
+from runyard.node.home import AttemptFolder, Record, read_record, write_whole
+from runyard.shim.lean import encode
+from runyard.wire.facts import Began, Exited, Lost
+
+
+class Became(Enum):
+    """The four things that can have become of an attempt with a folder."""
+
+    prepared = "prepared"
+    running = "running"
+    exited = "exited"
+    lost = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What is seen in an attempt's folder. ``alive``: a shim holds its lock."""
+
+    alive: bool
+    started: Record | None
+    exit: Record | None
+
+
+def look(folder: AttemptFolder) -> Trace:
+    """Read an attempt's folder. The lock is asked first: a shim that lets go of it has written its record before."""
+    alive = is_held(folder.lock)
+    return Trace(alive, read_record(folder.started), read_record(folder.exit))
+
+
+def is_held(lock: str) -> bool:
+    """Whether somebody holds a lock file."""
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def what_became(trace: Trace) -> Became:
+    """Judge a trace. Without a start record nothing of the user's has run, so that starting is still safe."""
+    if trace.exit is not None:
+        return Became.exited
+    if trace.alive:
+        return Became.running
+    return Became.prepared if trace.started is None else Became.lost
+
+
+def boot_id() -> str:
+    """The id of this start of the machine."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970, UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def began(folder: AttemptFolder, started: Record) -> Began:
+    """The fact in a start record."""
+    return Began(folder.run, folder.number, int(started["started_at_ms"]))
+
+
+def lost(folder: AttemptFolder, started: Record, boot: str) -> Lost:
+    """The fact of a start record without an end, nothing of the program being alive."""
+    if started.get("boot_id") != boot:
+        return Lost(folder.run, folder.number, Reason.machine_restarted, "The machine restarted while the program ran.")
+    detail = "The process that watches the program ended without a record."
+    errors = _tail(folder.shim_errors)
+    return Lost(folder.run, folder.number, Reason.shim_lost, f"{detail} It said: {errors}" if errors else detail)
+
+
+def exited(folder: AttemptFolder, record: Record) -> Exited:
+    """The fact in an exit record. The log's size is that of the file, which has the closing lines by now."""
+    failed = record.get("launch_failed")
+    peak = record.get("memory_peak_bytes")
+    return Exited(
+        run=folder.run,
+        attempt=folder.number,
+        at_ms=int(record.get("ended_at_ms") or now_ms()),
+        exit_code=record.get("exit_code"),
+        signal=record.get("signal"),
+        cause=record.get("cause"),
+        oom_kills=int(record.get("oom_kills") or 0),
+        launch_error=None if failed is None else str(failed.get("message") or "The program could not be started."),
+        log_bytes=size_of(folder.log("training-log")),
+        tamper_proof=bool(record.get("tamper_proof")),
+        peak_memory_mib=None if peak is None else -(-int(peak) // (1 << 20)),
+    )
+
+
+def end_without_program(folder: AttemptFolder, *, cause: str | None = None, error: str | None = None) -> Record:
+    """Write the exit record of an attempt whose program never began, and return it; one that is there stands.
+
+    ``cause``: it was stopped before; ``error``: it could not be started, in a sentence.
+    """
+    record = read_record(folder.exit)
+    if record is not None:
+        return record
+    record = {
+        "attempt": f"{folder.run}/{folder.number}",
+        "exit_code": None,
+        "signal": None,
+        "cause": cause,
+        "launch_failed": None if error is None else {"stage": "node", "errno": None, "message": error},
+        "ended_at_ms": now_ms(),
+        "log_bytes": size_of(folder.log("training-log")),
+        "tamper_proof": os.geteuid() == 0,
+    }
+    write_whole(folder.exit, encode(record).encode() + b"\n", lasting=True)
+    return record
+
+
+def size_of(path: str) -> int:
+    """Bytes of a file, 0 when there is none."""
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _tail(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()[-500:].strip()
+    except FileNotFoundError:
+        return ""

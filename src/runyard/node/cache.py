@@ -1,0 +1,130 @@
+"""Unpacked code and fetched data, kept between runs: whole entries only, the least recently used go first."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Collection, Generator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from runyard.node.home import Home
+
+DEFAULT_LIMIT = 100 << 30
+
+
+class Cache:
+    """Entries are folders ``code/KEY`` and ``data/KEY``, each with its size beside it (``KEY.size``), whose time of
+    change is that of the last use. An entry appears whole, by a rename."""
+
+    def __init__(self, home: Home, limit: int = DEFAULT_LIMIT) -> None:
+        self._home = home
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._making: dict[str, tuple[threading.Lock, int]] = {}
+        remove_tree(home.temporary)
+        os.mkdir(home.temporary, 0o700)
+
+    def path(self, kind: str, key: str) -> str:
+        """Where an entry is, or would be. ``kind``: ``code`` or ``data``."""
+        return f"{self._home.root}/cache/{kind}/{key}"
+
+    def has(self, kind: str, key: str) -> bool:
+        """Whether an entry is there; it counts as used now."""
+        path = self.path(kind, key)
+        if not os.path.isdir(path):
+            return False
+        try:
+            os.utime(path + ".size")
+        except FileNotFoundError:
+            return False
+        return True
+
+    @contextmanager
+    def making(self, kind: str, key: str) -> Generator[None]:
+        """Hold an entry while it is made: who else wants it waits, and then finds it."""
+        name = f"{kind}/{key}"
+        with self._lock:
+            lock, count = self._making.get(name, (threading.Lock(), 0))
+            self._making[name] = (lock, count + 1)
+        try:
+            with lock:
+                yield
+        finally:
+            with self._lock:
+                lock, count = self._making.pop(name)
+                if count > 1:
+                    self._making[name] = (lock, count - 1)
+
+    def temporary(self) -> str:
+        """A new folder to make an entry in. Who does not :meth:`keep` it removes it."""
+        return tempfile.mkdtemp(dir=self._home.temporary)
+
+    def keep(self, temporary: str, kind: str, key: str, size: int, mode: int = 0o755) -> str:
+        """Make a whole folder an entry of this mode and return its path."""
+        path = self.path(kind, key)
+        with open(path + ".size", "w", encoding="ascii") as file:
+            file.write(str(size))
+        os.chmod(temporary, 0o755)
+        os.rename(temporary, path)
+        os.chmod(path, mode)
+        return path
+
+    def trim(self, pinned: Collection[str]) -> list[str]:
+        """Remove the least recently used entries while all together are over the limit.
+
+        ``pinned``: paths that stay. Returns the paths that went.
+        """
+        with self._lock:
+            entries = sorted(self._entries())
+            total = sum(size for _, size, _ in entries)
+            gone: list[str] = []
+            for _, size, path in entries:
+                if total <= self._limit:
+                    break
+                if path in pinned or os.path.relpath(path, self._home.root + "/cache") in self._making:
+                    continue
+                self._remove(path)
+                gone.append(path)
+                total -= size
+        return gone
+
+    def _entries(self) -> Iterator[tuple[float, int, str]]:
+        for folder in (self._home.code, self._home.data):
+            for entry in os.scandir(folder):
+                if entry.name.endswith(".size"):
+                    with open(entry.path, encoding="ascii") as file:
+                        size = int(file.read() or 0)
+                    yield entry.stat().st_mtime, size, entry.path.removesuffix(".size")
+
+    def _remove(self, path: str) -> None:
+        os.unlink(path + ".size")
+        aside = tempfile.mkdtemp(dir=self._home.temporary)
+        try:
+            os.chmod(path, 0o700)
+            os.rename(path, aside + "/entry")
+        except FileNotFoundError:
+            pass  # its folder was never kept, or somebody removed it
+        remove_tree(aside)
+
+
+def remove_tree(path: str) -> None:
+    """Remove a folder with all that is in it, folders that their owner closed included. Not there: nothing to do."""
+    shutil.rmtree(path, onerror=_open_and_again)
+
+
+def _open_and_again(function: Callable[..., Any], path: str, info: tuple[type, BaseException, Any]) -> None:
+    error = info[1]
+    if isinstance(error, FileNotFoundError):
+        return
+    if not isinstance(error, PermissionError):
+        raise error
+    os.chmod(os.path.dirname(path), 0o700)
+    if not os.path.islink(path):
+        os.chmod(path, 0o700)
+    if function in (os.unlink, os.rmdir):
+        function(path)
+    elif os.path.isdir(path):
+        shutil.rmtree(path, onerror=_open_and_again)

@@ -1,0 +1,157 @@
+"""What a program sees: its variables, its ``config.json``, its command line. Nothing of the node's own gets through
+but a short list, so that no token or key of ours or of another account can."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import runyard
+from runyard.node.home import AttemptFolder, make_folder, write_whole
+from runyard.node.inventory import Inventory
+from runyard.node.ready import Ready
+from runyard.node.views import variable_name
+from runyard.wire.orders import Launch
+
+PASSED_ON = (
+    "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES",
+    "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR",
+)  # fmt: skip
+"""What of the node's own environment a program gets: where libraries and certificates lie, and the time zone."""
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+LEARNER = 1
+"""The only learner, for now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """The node's own Python, which programs find as ``python`` and ``python3``. ``folder`` comes first in ``PATH``;
+    ``visible`` are the folders that it needs."""
+
+    folder: str
+    visible: tuple[str, ...]
+
+
+def find_interpreter(root: str) -> Interpreter:
+    """The interpreter that runs this node. Where its folder has no ``python``, a folder below ``root`` gets one that
+    calls it: a link would make a virtual environment forget its packages."""
+    folder = os.path.dirname(sys.executable)
+    prefixes = {os.path.realpath(path) for path in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
+    own_package = os.path.dirname(os.path.abspath(runyard.__file__))  # the program may `import runyard`
+    visible = sorted(
+        prefixes | {sys.prefix, sys.base_prefix, os.path.dirname(os.path.realpath(sys.executable)), own_package}
+    )
+    if all(os.path.exists(f"{folder}/{name}") for name in ("python", "python3")):
+        return Interpreter(folder, tuple(visible))
+    own = root + "/bin"
+    make_folder(own, 0o755)
+    for name in ("python", "python3"):
+        write_whole(f"{own}/{name}", f'#!/bin/sh\nexec {sys.executable} "$@"\n'.encode())
+        os.chmod(f"{own}/{name}", 0o755)
+    return Interpreter(own, (*visible, own))
+
+
+def command_line(command: str) -> list[str]:
+    """How a command is run: by bash, and a part that fails fails it all. Raises ``OSError`` where there is no bash."""
+    bash = shutil.which("bash", path=SYSTEM_PATH)
+    if bash is None:
+        raise OSError(2, "this machine has no bash, which runs the commands")
+    return [bash, "-o", "pipefail", "-e", "-c", command]
+
+
+def environment(
+    order: Launch,
+    folder: AttemptFolder,
+    checkpoints: str,
+    ready: Ready,
+    inventory: Inventory,
+    interpreter: Interpreter,
+    port: int,
+    own: Mapping[str, str],
+) -> dict[str, str]:
+    """All variables of a program. ``own``: the node's environment; ``port``: free, for ``MASTER_PORT``.
+
+    The user's variables may change the defaults, but not what tells the program where it is.
+    """
+    defaults = {name: own[name] for name in PASSED_ON if name in own}
+    defaults |= {
+        "PATH": f"{interpreter.folder}:{SYSTEM_PATH}",
+        "LANG": "C.UTF-8",
+        "HOME": folder.own + "/home",
+        "TMPDIR": folder.own + "/tmp",
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": str(max(1, order.cpu_millis // 1000)),
+    }
+    wanted = {**defaults, **order.env, **order.secret_env}
+    wanted["PYTHONPATH"] = ":".join(filter(None, [folder.work, wanted.get("PYTHONPATH", "")]))
+    return wanted | _places(folder, checkpoints, ready) | _identity(order, port) | _devices(order, inventory)
+
+
+def _places(folder: AttemptFolder, checkpoints: str, ready: Ready) -> dict[str, str]:
+    places = {
+        "DATA_DIR": ready.data_dir or folder.own + "/no-data",
+        "RESULT_DIR": folder.result,
+        "CHECKPOINT_DIR": checkpoints,
+        "MODEL_DIR": folder.work,
+        "LOG_DIR": folder.logs,
+        "JOB_STATE_DIR": folder.state,
+    }
+    if len(ready.references) > 1:
+        for reference in ready.references:
+            places.setdefault(variable_name(reference.name), reference.path)
+    return places
+
+
+def _identity(order: Launch, port: int) -> dict[str, str]:
+    return {
+        "TRAINING_ID": order.run,
+        "TRAINING_JOB": order.name,
+        "TRAINING_COMMAND": order.command,
+        "LEARNER_ID": str(LEARNER),
+        "NUM_LEARNERS": "1",
+        "LEARNER_NAME_PREFIX": "learner",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": "1",
+    }
+
+
+def _devices(order: Launch, inventory: Inventory) -> dict[str, str]:
+    devices = inventory.visible_devices(order.slots)
+    return {
+        "GPU_COUNT": str(len(devices.split(",")) if devices else len(order.slots)),
+        "CUDA_VISIBLE_DEVICES": devices,
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+    }
+
+
+def merged_config(parameters: str, existing: bytes | None) -> bytes | None:
+    """The text of ``config.json``: the hyper-parameters over what the code's own file says, if that is an object.
+
+    None when there are no hyper-parameters: the code's own file stays as it is.
+    """
+    over: dict[str, Any] = json.loads(parameters)
+    if not over:
+        return None
+    base: object = None
+    if existing is not None:
+        try:
+            base = json.loads(existing)
+        except ValueError:
+            base = None
+    merged: dict[str, Any] = {**base, **over} if isinstance(base, dict) else over
+    return (json.dumps(merged, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def visible_paths(folder: AttemptFolder, checkpoints: str, ready: Ready, interpreter: Interpreter) -> Sequence[str]:
+    """What a program must be able to reach, wherever it lies."""
+    data = [reference.path for reference in ready.references]
+    merged = [ready.data_dir] if ready.data_dir else []
+    return list(dict.fromkeys([folder.own, checkpoints, *data, *merged, *interpreter.visible]))

@@ -1,0 +1,176 @@
+"""After the program: store orders, tried again for as long as it takes, checkpoints in between, and the release."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from runyard.core.run import StopCause
+from runyard.node.became import Became, look, what_became
+from runyard.node.cache import remove_tree
+from runyard.node.checkpoints import CheckpointStore
+from runyard.node.home import AttemptFolder, say
+from runyard.node.lanes import Crew
+from runyard.node.launching import Hands, Launching
+from runyard.node.link import Backoff
+from runyard.node.prepare import Stopped, read_order
+from runyard.node.report import Report
+from runyard.node.sweep import Tree
+from runyard.stores.errors import StoreError
+from runyard.wire.facts import Stored, StoreFailed
+from runyard.wire.orders import Store
+
+FIRST_RETRY_S, LAST_RETRY_S = 0.5, 60.0
+SYNC_EVERY_S = 60.0
+AGAIN_S = 0.05
+
+
+class _Storing:
+    """A store order that stands: its latest form, and its pauses."""
+
+    def __init__(self, order: Store) -> None:
+        self.order = order
+        self.backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
+
+
+class Finishing:
+    """Runs whose program has ended, and runs that are to go."""
+
+    def __init__(self, hands: Hands, launching: Launching, report: Report, sync_every_s: float = SYNC_EVERY_S) -> None:
+        self._hands = hands
+        self._launching = launching
+        self._report = report
+        self._sync_every_s = sync_every_s
+        self._crew = Crew("store", 2)
+        self._removing = Crew("release", 2)
+        self._lock = threading.Lock()
+        self._storing: dict[str, _Storing] = {}
+        self._stored: dict[str, Stored] = {}
+        self._releasing: set[str] = set()
+
+    # ------------------------------------------------------------------------------------------------------- storing
+
+    def store(self, order: Store) -> None:
+        """Store a run, or go on with other credentials where it is being stored."""
+        with self._lock:
+            stored = self._stored.get(order.run)
+            storing = _Storing(order)
+            if stored is None:
+                self._storing[order.run] = storing
+        if stored is not None:
+            self._report.tell(stored)
+        else:
+            self._hands.lanes.put(order.run, self._crew, lambda: self._try(storing))
+
+    def stop_storing(self, run: str) -> None:
+        """Give up; what is in the bucket stays."""
+        with self._lock:
+            self._storing.pop(run, None)
+
+    def _stands(self, storing: _Storing) -> bool:
+        with self._lock:
+            return self._storing.get(storing.order.run) is storing
+
+    def _try(self, storing: _Storing) -> None:
+        if not self._stands(storing):
+            return
+        run = storing.order.run
+        try:
+            stored = self._hands.storing.store(storing.order, lambda: not self._stands(storing))
+        except Stopped:
+            return
+        except (StoreError, OSError) as error:
+            self._failed(storing, error)
+            return
+        with self._lock:
+            if self._storing.pop(run, None) is not None:
+                self._stored[run] = stored
+        self._report.tell(stored)
+
+    def _failed(self, storing: _Storing, error: StoreError | OSError) -> None:
+        if not self._stands(storing):
+            return
+        run = storing.order.run
+        denied = isinstance(error, StoreError) and error.definite and error.kind != "changed"
+        words = error.message if isinstance(error, StoreError) else f"A file could not be read: {error.strerror}."
+        self._report.tell(StoreFailed(run, words, denied))
+        self._hands.later.put(
+            storing.backoff.pause_s(),
+            lambda: self._hands.lanes.put(run, self._crew, lambda: self._try(storing)),
+        )
+
+    # --------------------------------------------------------------------------------------------------- checkpoints
+
+    def sync_for_ever(self) -> None:
+        """From now on bring the checkpoints of running programs to their buckets, every so often."""
+        for run, number in self._hands.watch.watched():
+            folder = self._hands.ground.home.attempt(run, number)
+            self._hands.lanes.put(("sync", run), self._hands.storing.sync_crew, lambda f=folder: self._sync(f))
+        self._hands.later.put(self._sync_every_s, self.sync_for_ever)
+
+    def _sync(self, folder: AttemptFolder) -> None:
+        place, kept = self._launching.results(folder.run), read_order(folder)
+        if place is None or kept is None:
+            return
+        watch = self._hands.watch
+        try:
+            store = self._hands.storing.access.open(place)
+            with Tree(self._hands.ground.home.run(folder.run), "checkpoints", kept.uid) as tree:
+                CheckpointStore(store, folder.run).sync(
+                    self._hands.storing.crew,
+                    tree,
+                    running=True,
+                    stopped=lambda: not watch.is_watched(folder.run, folder.number),
+                )
+            store.close()
+        except (StoreError, OSError) as error:
+            say(f"The checkpoints of {folder.run} are not in its bucket yet: {error}")
+
+    # ------------------------------------------------------------------------------------------------------- release
+
+    def keep_only(self, runs: Sequence[str]) -> None:
+        """Release every run but these."""
+        wanted = set(runs)
+        with self._lock:
+            orphans = [run for run in self._storing if run not in wanted]
+        for run in {*self._hands.ground.home.run_ids(), *orphans} - wanted:
+            self.release(run)
+
+    def release(self, run: str) -> None:
+        """End what lives of a run, ship the rest of its logs, and remove its folders."""
+        with self._lock:
+            self._storing.pop(run, None)
+            self._stored.pop(run, None)
+            if run in self._releasing:
+                return
+            self._releasing.add(run)
+        self._launching.refuse(run)
+        self._hands.lanes.put(run, self._removing, lambda: self._release(run))
+
+    def _release(self, run: str) -> None:
+        hands = self._hands
+        folders = hands.ground.home.attempts(run)
+        alive = [folder for folder in folders if what_became(look(folder)) is Became.running]
+        for folder in alive:
+            if not hands.watch.stop(run, folder.number, StopCause.fenced, 0):
+                hands.endings.settle(folder)
+        if alive:
+            hands.later.put(AGAIN_S, lambda: hands.lanes.put(run, self._removing, lambda: self._release(run)))
+            return
+        for folder in folders:
+            hands.endings.bring_to_end(folder)
+        hands.shipping.when_done(run, lambda: hands.lanes.put(run, self._removing, lambda: self._remove(run)))
+
+    def _remove(self, run: str) -> None:
+        try:
+            remove_tree(self._hands.ground.home.run(run))
+        except OSError as error:
+            say(f"The folder of {run} cannot be removed yet: {error}")
+            self._hands.later.put(
+                LAST_RETRY_S, lambda: self._hands.lanes.put(run, self._removing, lambda: self._remove(run))
+            )
+            return
+        self._hands.shipping.forget(run)
+        self._launching.forget(run)
+        with self._lock:
+            self._releasing.discard(run)

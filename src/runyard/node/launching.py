@@ -1,0 +1,191 @@
+"""Launch and stop orders: an attempt is started once, however often it is ordered, and a stop overtakes its start."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+
+from runyard.core.run import StopCause
+from runyard.node.became import Became, look, what_became
+from runyard.node.checkpoints import CheckpointStore
+from runyard.node.endings import Endings
+from runyard.node.home import AttemptFolder
+from runyard.node.lanes import Crew, Lanes, Later
+from runyard.node.parallel import Patience
+from runyard.node.prepare import Ground, Stopped, prepare
+from runyard.node.ready import Ready
+from runyard.node.shims import start_shim
+from runyard.node.ship import Shipping
+from runyard.node.stage import Outcome, Staging, disk_sentence
+from runyard.node.store import Storing
+from runyard.node.watch import Key, Watch
+from runyard.stores.errors import StoreError
+from runyard.wire.orders import Launch, Place, Stop
+
+AGAIN_S = 0.05
+RESTORE_PATIENCE_S = 30.0
+NOT_READY = "This machine has the code and data of the run no longer, though it had said so."
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What launching works with."""
+
+    ground: Ground
+    staging: Staging
+    storing: Storing
+    shipping: Shipping
+    watch: Watch
+    endings: Endings
+    lanes: Lanes
+    later: Later
+
+
+class Launching:
+    """Attempts on their way to a shim, and stops on their way to them."""
+
+    def __init__(self, hands: Hands) -> None:
+        self._hands = hands
+        self._crew = Crew("launch", 4)
+        self._lock = threading.Lock()
+        self._stops: dict[Key, Stop] = {}
+        self._results: dict[str, Place] = {}
+        self._refused: set[str] = set()
+
+    # -------------------------------------------------------------------------------------------------- from outside
+
+    def launch(self, order: Launch) -> None:
+        """Start an attempt, or listen to it where it runs already."""
+        with self._lock:
+            if order.run in self._refused:
+                return
+            self._results[order.run] = order.results
+        self._hands.lanes.put(order.run, self._crew, lambda: self._launch(order))
+
+    def stop(self, order: Stop) -> None:
+        """End an attempt, or see to it that it never begins."""
+        with self._lock:
+            self._stops[order.run, order.attempt] = order
+        if not self._hands.watch.stop(order.run, order.attempt, order.cause, order.grace_ms):
+            self._hands.lanes.put(order.run, self._crew, lambda: self._stop(order))
+
+    def refuse(self, run: str) -> None:
+        """Start nothing more of a run: it is being released."""
+        with self._lock:
+            self._refused.add(run)
+
+    def forget(self, run: str) -> None:
+        """The run's folders are gone."""
+        with self._lock:
+            self._refused.discard(run)
+            self._results.pop(run, None)
+            self._stops = {key: order for key, order in self._stops.items() if key[0] != run}
+
+    def results(self, run: str) -> Place | None:
+        """Where a run's results go, its secret included, if a launch order of it came since this node started."""
+        with self._lock:
+            return self._results.get(run)
+
+    # ------------------------------------------------------------------------------------------------- one at a time
+
+    def _launch(self, order: Launch) -> None:
+        hands, folder = self._hands, self._hands.ground.home.attempt(order.run, order.attempt)
+        if what_became(look(folder)) is not Became.prepared:
+            hands.endings.settle(folder)
+            hands.endings.tell_began(folder)
+        elif self._is_stopped(order):
+            self._end_stopped(folder)
+        elif self._end_older(order):
+            hands.later.put(AGAIN_S, lambda: self.launch(order))
+        elif (ready := hands.staging.find(order.stage)) is not None:
+            self._start(order, folder, ready)
+        elif order.stage.listed:
+            hands.staging.request(order.stage, lambda outcome: self._staged(order, outcome))
+        else:
+            hands.endings.end_early(folder, error=NOT_READY)
+
+    def _staged(self, order: Launch, outcome: Outcome) -> None:
+        if isinstance(outcome, Ready):
+            self.launch(order)
+            return
+        folder = self._hands.ground.home.attempt(order.run, order.attempt)
+        self._hands.lanes.put(
+            order.run, self._crew, lambda: self._hands.endings.end_early(folder, error=outcome.detail)
+        )
+
+    def _start(self, order: Launch, folder: AttemptFolder, ready: Ready) -> None:
+        hands = self._hands
+        try:
+            self._restore(order)
+            shim_order = prepare(hands.ground, order, ready, lambda: self._is_stopped(order))
+            hands.staging.mark_used(ready)
+            if self._is_stopped(order):
+                raise Stopped
+            child = start_shim(folder, shim_order)
+            hands.watch.connect(folder, child)
+            hands.shipping.open(folder, fresh=True)
+        except Stopped:
+            self._end_stopped(folder)
+        except StoreError as error:
+            hands.endings.end_early(folder, error=f"The run's checkpoints could not be fetched back: {error.message}")
+        except OSError as error:
+            hands.endings.end_early(folder, error=disk_sentence(error))
+        else:
+            stop = self._stop_of(folder)
+            if stop is not None:
+                hands.watch.stop(stop.run, stop.attempt, stop.cause, stop.grace_ms)
+
+    def _restore(self, order: Launch) -> None:
+        """Fetch the checkpoints of an earlier attempt that another machine (or another disk) had."""
+        hands = self._hands
+        target = hands.ground.home.checkpoints(order.run)
+        if order.attempt == 1 or os.path.isdir(target):
+            return
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        patience = Patience(RESTORE_PATIENCE_S)
+        while True:
+            try:
+                store = hands.storing.access.open(order.results)
+                try:
+                    checkpoints = CheckpointStore(store, order.run)
+                    checkpoints.restore(hands.storing.crew, hands.ground.cache, target, hands.ground.uid(order))
+                finally:
+                    store.close()
+                return
+            except StoreError as error:
+                if error.definite or not patience.is_left():
+                    raise
+
+    def _end_older(self, order: Launch) -> bool:
+        """End earlier attempts that the server has given up and that still live here; says whether there were any."""
+        found = False
+        for folder in self._hands.ground.home.attempts(order.run):
+            if folder.number < order.attempt and what_became(look(folder)) is Became.running:
+                self._hands.watch.stop(folder.run, folder.number, StopCause.fenced, 0)
+                found = True
+        return found
+
+    def _stop(self, order: Stop) -> None:
+        hands, folder = self._hands, self._hands.ground.home.attempt(order.run, order.attempt)
+        if hands.watch.stop(order.run, order.attempt, order.cause, order.grace_ms):
+            return
+        became = what_became(look(folder))
+        if became is Became.prepared:
+            self._end_stopped(folder)
+            return
+        hands.endings.settle(folder)
+        if became is Became.running:
+            hands.later.put(AGAIN_S, lambda: self.stop(order))
+
+    def _end_stopped(self, folder: AttemptFolder) -> None:
+        stop = self._stop_of(folder)
+        self._hands.endings.end_early(folder, cause=stop.cause if stop is not None else StopCause.fenced)
+
+    def _is_stopped(self, order: Launch) -> bool:
+        with self._lock:
+            return (order.run, order.attempt) in self._stops or order.run in self._refused
+
+    def _stop_of(self, folder: AttemptFolder) -> Stop | None:
+        with self._lock:
+            return self._stops.get((folder.run, folder.number))

@@ -1,0 +1,163 @@
+"""The way to the server: requests on kept-alive connections, one a thread, and the stream of orders."""
+
+from __future__ import annotations
+
+import http.client
+import random
+import socket
+import threading
+import urllib.parse
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+TIMEOUT_S = 30.0
+"""Pings come every ten seconds: a server that says nothing for this long is gone."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
+BASE = "/api/v1/node"
+
+
+class Unreachable(Exception):
+    """The server did not answer: it restarts, or the network is down. Try again."""
+
+
+class Refused(Exception):
+    """The server answered, and it was not a yes."""
+
+    def __init__(self, status: int, path: str) -> None:
+        super().__init__(f"The server answered {status} to {path}.")
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the server is and how a node gets in. Its repr does not show the token."""
+
+    url: str
+    name: str
+    token: str | None = field(default=None, repr=False)
+
+    def headers(self) -> dict[str, str]:
+        """What every request carries."""
+        headers = {"Runyard-Node": self.name, "Accept-Encoding": "identity"}
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        return headers
+
+
+class Backoff:
+    """Pauses that double, with jitter, until something went well."""
+
+    def __init__(self, first_s: float = FIRST_PAUSE_S, longest_s: float = LONGEST_PAUSE_S) -> None:
+        self._first_s = first_s
+        self._longest_s = longest_s
+        self._next_s = first_s
+
+    def pause_s(self) -> float:
+        """How long to wait now: between half of the step and all of it."""
+        step, self._next_s = self._next_s, min(self._longest_s, self._next_s * 2)
+        return step * random.uniform(0.5, 1.0)
+
+    def reset(self) -> None:
+        """It went well."""
+        self._next_s = self._first_s
+
+
+class Link:
+    """Requests to the server. Each thread keeps a connection of its own."""
+
+    def __init__(self, address: Address, timeout_s: float = TIMEOUT_S) -> None:
+        self._address = address
+        self._timeout_s = timeout_s
+        self._url = urllib.parse.urlsplit(address.url)
+        self._base = self._url.path.rstrip("/") + BASE
+        self._kept = threading.local()
+        self._streaming: http.client.HTTPConnection | None = None
+
+    def ask(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> bytes:
+        """One request and the body of its answer. Raises :class:`Unreachable` or :class:`Refused`.
+
+        A kept connection that the server has closed meanwhile is opened anew, once: every request may come twice.
+        """
+        for kept in (True, False):
+            connection = self._connection(fresh=not kept)
+            try:
+                return _exchange(connection, method, self._base + path, body, self._headers(kind if body else None))
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
+                if not kept or isinstance(error, (ConnectionRefusedError, TimeoutError)):
+                    raise Unreachable(f"{method} {path}: {error}") from None
+        raise AssertionError("unreachable")
+
+    def fetch(self, path: str) -> Iterator[bytes]:
+        """The body of a GET in pieces. Raises as :meth:`ask` does, before the first piece or between two."""
+        connection = self._open()
+        try:
+            connection.request("GET", self._base + path, headers=self._headers(None))
+            response = connection.getresponse()
+            if response.status >= 300:
+                raise Refused(response.status, path)
+            length = response.length
+            while chunk := response.read(1 << 18):
+                length = None if length is None else length - len(chunk)
+                yield chunk
+            if length:
+                raise Unreachable(f"GET {path}: the answer broke off")
+        except (OSError, http.client.HTTPException) as error:
+            raise Unreachable(f"GET {path}: {error}") from None
+        finally:
+            connection.close()
+
+    def lines(self, path: str) -> Iterator[bytes]:
+        """The lines of an endless answer. Ends when the server ends it; raises as :meth:`ask` does."""
+        connection = self._streaming = self._open()
+        try:
+            connection.request("GET", self._base + path, headers=self._headers(None))
+            response = connection.getresponse()
+            if response.status >= 300:
+                raise Refused(response.status, path)
+            begun = b""
+            while chunk := response.read1(1 << 16):
+                *whole, begun = (begun + chunk).split(b"\n")
+                yield from whole
+        except (OSError, http.client.HTTPException) as error:
+            raise Unreachable(f"GET {path}: {error}") from None
+        finally:
+            connection.close()
+
+    def hang_up(self) -> None:
+        """End the stream of lines, from any thread: it begins again."""
+        streaming = self._streaming
+        if streaming is not None and streaming.sock is not None:
+            try:
+                streaming.sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # it ended by itself
+
+    def _headers(self, kind: str | None) -> dict[str, str]:
+        headers = self._address.headers()
+        if kind:
+            headers["Content-Type"] = kind
+        return headers
+
+    def _connection(self, *, fresh: bool) -> http.client.HTTPConnection:
+        connection: http.client.HTTPConnection | None = getattr(self._kept, "connection", None)
+        if connection is None or fresh:
+            connection = self._kept.connection = self._open()
+        return connection
+
+    def _open(self) -> http.client.HTTPConnection:
+        host, port = self._url.hostname or "127.0.0.1", self._url.port
+        if self._url.scheme == "https":
+            return http.client.HTTPSConnection(host, port, timeout=self._timeout_s)
+        return http.client.HTTPConnection(host, port, timeout=self._timeout_s)
+
+
+def _exchange(
+    connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None, headers: dict[str, str]
+) -> bytes:
+    connection.request(method, path, body=body, headers=headers)
+    response = connection.getresponse()
+    answer = response.read()
+    if response.status >= 300:
+        raise Refused(response.status, path)
+    return answer

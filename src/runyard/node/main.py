@@ -1,0 +1,121 @@
+"""The node's entry: its command line, its connection to the server, and its end."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from runyard.node.agent import Agent, Settings
+from runyard.node.cache import DEFAULT_LIMIT
+from runyard.node.finishing import SYNC_EVERY_S
+from runyard.node.home import open_home, say
+from runyard.node.inventory import take_inventory
+from runyard.node.lanes import do_safely
+from runyard.node.link import Address, Backoff, Refused, Unreachable
+from runyard.wire import facts, orders
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a node until it is told to end by SIGTERM or SIGINT; programs go on without it. Returns the exit code."""
+    told = parser().parse_args(arguments)
+    os.umask(0o077)
+    try:
+        inventory = take_inventory(gpus=told.gpus, fake_gpus=told.fake_gpus, slots_per_gpu=told.slots_per_gpu)
+        home = open_home(told.home)
+        address = Address(told.server.rstrip("/"), told.name, read_token(told.token_file))
+    except BlockingIOError:
+        say(f"Another node runs in {told.home}: end it first, or give this one a --home of its own.")
+        return 1
+    except (OSError, ValueError) as error:
+        say(f"The node cannot start: {error}")
+        return 1
+    host_paths = tuple(Path(path) for path in told.host_path)
+    settings = Settings(told.uid_base, host_paths, told.cache_limit << 20, told.patience, told.sync_every)
+    agent = Agent(home, address, inventory, settings)
+    ended = threading.Event()
+
+    def end(_number: int, _frame: object) -> None:
+        ended.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    agent.start()
+    threading.Thread(target=agent.report.send_for_ever, name="report", daemon=True).start()
+    threading.Thread(target=lambda: stay_connected(agent), name="orders", daemon=True).start()
+    ended.wait()
+    say("The node ends; programs go on, and the next node in this folder finds them.")
+    os._exit(0)  # threads in the middle of a transfer are left behind: what they make is whole or not there
+
+
+def stay_connected(agent: Agent) -> None:
+    """The life of the connection: hello, orders, and again."""
+    backoff = Backoff()
+    while True:
+        try:
+            agent.link.ask("POST", "/hello", facts.encode(agent.hello()))
+            agent.connected()
+            for line in agent.link.lines("/orders"):
+                backoff.reset()
+                do_safely(lambda line=line: obey_line(agent, line))
+        except Unreachable:
+            pass  # it restarts, most likely
+        except Refused as error:
+            say(f"{error} Is the token right?" if error.status in (401, 403) else str(error))
+        agent.report.pause()
+        time.sleep(backoff.pause_s())
+
+
+def obey_line(agent: Agent, line: bytes) -> None:
+    """One line of the stream. One that is no order is told to the operator and skipped."""
+    if not line.strip():
+        return
+    try:
+        order = orders.decode(line)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        say(f"The server sent an order that this node does not understand ({error}): are their versions the same?")
+        return
+    agent.obey(order)
+
+
+def read_token(path: str | None) -> str | None:
+    """The token in a file; None without one. Raises ``ValueError`` for an empty file."""
+    if path is None:
+        return None
+    token = Path(path).read_text(encoding="utf-8").strip()
+    if not token:
+        raise ValueError(f"the token file {path} is empty")
+    return token
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="python -m runyard.node", description="A node of Runyard: runs programs here.")
+    made.add_argument("--home", required=True, help="folder of the node's own")
+    made.add_argument("--server", required=True, metavar="URL")
+    made.add_argument("--name", default=socket.gethostname(), help="name of this node, the same over its restarts")
+    made.add_argument("--token-file", metavar="FILE", help="file with a token of scope `node`")
+    made.add_argument("--gpus", default="all", metavar="all|none|0,2", help="GPUs that runs may have")
+    made.add_argument("--fake-gpus", type=int, default=0, metavar="N", help="pretend that there are N GPUs")
+    made.add_argument("--slots-per-gpu", type=positive, default=1, metavar="K")
+    made.add_argument("--uid-base", type=int, default=50_000, help="user ids of programs start here")
+    made.add_argument("--host-path", action="append", default=[], metavar="DIR", help="folder that runs may name")
+    made.add_argument("--cache-limit", type=positive, default=DEFAULT_LIMIT >> 20, metavar="MIB")
+    made.add_argument("--patience", type=float, default=30.0, metavar="S", help="for a data store that is not reached")
+    made.add_argument("--sync-every", type=float, default=SYNC_EVERY_S, metavar="S", help="between checkpoint syncs")
+    return made
+
+
+def positive(text: str) -> int:
+    """A number from 1 on."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number

@@ -1,0 +1,222 @@
+"""The folder of an attempt, made ready for its shim: a private copy of the code, the program's own folders."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from runyard.node.cache import Cache, remove_tree
+from runyard.node.environment import Interpreter, command_line, environment, merged_config, visible_paths
+from runyard.node.home import PASSABLE, AttemptFolder, Home, make_folder, write_whole
+from runyard.node.inventory import Inventory
+from runyard.node.ready import Ready, Specs
+from runyard.wire.orders import Launch
+
+FICLONE = 0x40049409
+"""``_IOW(0x94, 9, int)`` of linux/fs.h: share a file's blocks, where the file system can."""
+MOST_PROCESSES = 4096
+OWN_FOLDERS = (
+    "work",
+    "result",
+    "result/model",
+    "logs",
+    "state",
+    "state/logs",
+    "state/logs/tb",
+    "home",
+    "tmp",
+    "no-data",
+)
+
+
+class Stopped(Exception):
+    """The attempt is not wanted any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What every launch on this node stands on. ``uid_base`` plus the member's number is a program's user id, None
+    where the node is not root. ``own``: the node's environment."""
+
+    home: Home
+    cache: Cache
+    specs: Specs
+    inventory: Inventory
+    interpreter: Interpreter
+    uid_base: int | None
+    own: dict[str, str]
+
+    def uid(self, order: Launch) -> int | None:
+        """The user id of an order's program; None: the node's."""
+        return None if self.uid_base is None else self.uid_base + order.member
+
+    def group(self, folder: AttemptFolder) -> str:
+        """The name of an attempt's control group."""
+        return f"{self.home.group}/{folder.run}-{folder.number}"
+
+
+def prepare(ground: Ground, order: Launch, ready: Ready, stopped: Callable[[], bool]) -> dict[str, object]:
+    """Make the folder of an attempt, whatever an earlier try left in it, and return the order for its shim.
+
+    Nothing secret is written. Raises :class:`Stopped`, or ``OSError``.
+    """
+    home, uid = ground.home, ground.uid(order)
+    folder = home.attempt(order.run, order.attempt)
+    for path in (home.run(order.run), os.path.dirname(folder.path), folder.path):
+        make_folder(path, PASSABLE)
+    remove_tree(folder.own)
+    _write_order(folder, order, uid)
+    _copy_evidence(ground.specs, folder, ready.spec)
+    with open(folder.log("training-log"), "wb"):
+        pass  # there from the first, to be watched
+    for path in (folder.own, *(f"{folder.own}/{name}" for name in OWN_FOLDERS)):
+        os.mkdir(path, 0o700)
+    if ready.code is not None:
+        copy_tree(ground.cache.path("code", ready.code), folder.work, uid, stopped)
+    _configure(folder, order.parameters, uid)
+    checkpoints = home.checkpoints(order.run)
+    make_folder(checkpoints, 0o700)
+    if uid is not None:
+        for path in (checkpoints, folder.own, *(f"{folder.own}/{name}" for name in OWN_FOLDERS)):
+            os.chown(path, uid, uid)
+    with open(folder.prepared, "wb"):
+        pass  # what changes after this is the program's doing
+    variables = environment(
+        order, folder, checkpoints, ready, ground.inventory, ground.interpreter, free_port(), ground.own
+    )
+    return {
+        "attempt": f"{order.run}/{order.attempt}",
+        "argv": command_line(order.command),
+        "env": variables,
+        "cwd": folder.work,
+        "log": folder.log("training-log"),
+        "uid": uid,
+        "gid": uid,
+        "cgroup": {
+            "name": ground.group(folder),
+            "memory_bytes": order.memory_mib << 20,
+            "cpu_millis": order.cpu_millis,
+            "pids": MOST_PROCESSES,
+        },
+        "max_runtime_s": None if order.max_runtime_ms is None else order.max_runtime_ms / 1000,
+        "grace_s": order.grace_ms / 1000,
+        "visible": visible_paths(folder, checkpoints, ready, ground.interpreter),
+    }
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What stays of a launch order on the disk."""
+
+    run: str
+    attempt: int
+    name: str
+    command: str
+    spec: int
+    parameters: str
+    env: dict[str, str]
+    secret_names: tuple[str, ...]
+    slots: tuple[int, ...]
+    cpu_millis: int
+    memory_mib: int
+    outputs: tuple[str, ...]
+    uid: int | None
+
+
+def read_order(folder: AttemptFolder) -> Kept | None:
+    """What was kept of an attempt's order; None when it was never prepared."""
+    try:
+        with open(folder.order, "rb") as file:
+            return msgspec.json.decode(file.read(), type=Kept)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
+def _write_order(folder: AttemptFolder, order: Launch, uid: int | None) -> None:
+    kept = Kept(
+        order.run,
+        order.attempt,
+        order.name,
+        order.command,
+        order.stage.spec,
+        order.parameters,
+        order.env,
+        tuple(sorted(order.secret_env)),
+        order.slots,
+        order.cpu_millis,
+        order.memory_mib,
+        order.outputs,
+        uid,
+    )
+    write_whole(folder.order, msgspec.json.encode(kept))
+
+
+def _copy_evidence(specs: Specs, folder: AttemptFolder, spec: int) -> None:
+    for stream in ("load-data", "load-model"):
+        try:
+            with open(specs.evidence(spec, stream), "rb") as source:
+                write_whole(folder.log(stream), source.read())
+        except FileNotFoundError:
+            pass  # it was made ready by a node that kept none
+
+
+def _configure(folder: AttemptFolder, parameters: str, uid: int | None) -> None:
+    path = folder.work + "/config.json"
+    try:
+        with open(path, "rb") as file:
+            existing = file.read()
+    except (FileNotFoundError, IsADirectoryError):
+        existing = None
+    text = merged_config(parameters, existing)
+    if text is not None:
+        write_whole(path, text)
+        os.chmod(path, 0o644)
+        if uid is not None:
+            os.chown(path, uid, uid)
+
+
+def copy_tree(source: str, target: str, uid: int | None, stopped: Callable[[], bool] = lambda: False) -> None:
+    """Copy what is in a folder of plain files and folders into another, blocks shared where the file system can.
+
+    Modes and times of change stay; the owner becomes ``uid``. Raises :class:`Stopped` between two files.
+    """
+    for entry in os.scandir(source):
+        if stopped():
+            raise Stopped
+        path = f"{target}/{entry.name}"
+        facts = entry.stat(follow_symlinks=False)
+        if entry.is_dir(follow_symlinks=False):
+            os.mkdir(path)
+            copy_tree(entry.path, path, uid, stopped)
+        else:
+            _copy_file(entry.path, path, facts.st_size)
+        os.chmod(path, facts.st_mode & 0o777)
+        if uid is not None:
+            os.chown(path, uid, uid)
+        os.utime(path, ns=(facts.st_mtime_ns, facts.st_mtime_ns))
+
+
+def _copy_file(source: str, target: str, size: int) -> None:
+    with open(source, "rb") as read, open(target, "xb") as written:
+        try:
+            fcntl.ioctl(written.fileno(), FICLONE, read.fileno())
+            return
+        except OSError:
+            pass  # this file system cannot
+        done = 0
+        while done < size:
+            count = os.sendfile(written.fileno(), read.fileno(), done, size - done)
+            if count == 0:
+                break
+            done += count
+
+
+def free_port() -> int:
+    """A TCP port on loopback that is free now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,129 @@
+"""Shims: started in a session of their own, reached by their control socket, cleared up after when they died."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+
+import runyard.shim
+from runyard.node.environment import SYSTEM_PATH
+from runyard.node.home import AttemptFolder, Record
+from runyard.shim.cgroups import kill_cgroup
+from runyard.shim.lean import encode
+from runyard.shim.processes import signal_all
+
+SHIM = os.path.join(os.path.dirname(os.path.abspath(runyard.shim.__file__)), "shim.py")
+BACKLOG = 16
+
+
+def start_shim(folder: AttemptFolder, order: Mapping[str, object]) -> subprocess.Popen[bytes]:
+    """Start the shim of a prepared attempt and hand it its order, which holds secrets, by descriptor.
+
+    Raises ``BlockingIOError`` when a shim has the folder already, ``OSError`` when none can be started.
+    """
+    opened: list[int] = []
+    try:
+        lock = os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        opened.append(lock)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held by the shim as soon as it has inherited it
+        listening = _listen(folder)
+        opened.append(listening)
+        orders = os.memfd_create("order", os.MFD_CLOEXEC)
+        opened.append(orders)
+        os.write(orders, encode(dict(order)).encode())
+        os.lseek(orders, 0, os.SEEK_SET)
+        errors = os.open(folder.shim_errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        opened.append(errors)
+        named = {"--dir": folder.path, "--lock-fd": lock, "--listen-fd": listening, "--order-fd": orders}
+        arguments = [str(word) for pair in named.items() for word in pair]
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", "-B", SHIM, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            cwd="/",
+            env={"PATH": SYSTEM_PATH, "LANG": "C.UTF-8"},
+            pass_fds=(lock, listening, orders),
+            start_new_session=True,
+        )
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+
+
+def _listen(folder: AttemptFolder) -> int:
+    """A listening socket at the folder's path, which may be longer than a socket's address (unix(7)) can be."""
+    try:
+        os.unlink(folder.socket)
+    except FileNotFoundError:
+        pass  # the first try
+    place = os.open(folder.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listening.bind(f"/proc/self/fd/{place}/control.sock")
+            os.chmod(folder.socket, 0o600)
+            listening.listen(BACKLOG)
+        except OSError:
+            listening.close()
+            raise
+        return listening.detach()
+    finally:
+        os.close(place)
+
+
+def connect(folder: AttemptFolder) -> socket.socket:
+    """A connection to an attempt's shim, not blocking. Raises ``OSError`` when nobody listens."""
+    place = os.open(folder.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.connect(f"/proc/self/fd/{place}/control.sock")
+        except OSError:
+            connection.close()
+            raise
+        connection.setblocking(False)
+        return connection
+    finally:
+        os.close(place)
+
+
+def end_what_is_left(folder: AttemptFolder, group: str, started: Record, within_s: float = 10.0) -> set[int]:
+    """End every process of an attempt whose shim is gone; returns those that hang in the kernel (none, but rarely).
+
+    By its control group; where it had none, by the variable that all of its processes inherit.
+    """
+    group_record: Record = started.get("cgroup") or {}
+    recorded: list[str] = group_record.get("folders") or []
+    left = kill_cgroup(group, recorded, within_s)
+    if recorded:
+        return left
+    deadline, pause = time.monotonic() + within_s, 0.002
+    while alive := signal_all(lambda: marked(folder.run), (signal.SIGKILL,)):
+        if time.monotonic() > deadline:
+            return alive
+        time.sleep(pause)
+        pause = min(0.1, pause * 2)
+    return set()
+
+
+def marked(run: str) -> list[int]:
+    """The living processes whose environment names a run."""
+    mark = f"TRAINING_ID={run}".encode()
+    found: list[int] = []
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != os.getpid():
+            try:
+                with open(f"/proc/{name}/environ", "rb") as file:
+                    variables = file.read().split(b"\0")
+            except OSError:
+                continue  # it ended, or it is not ours to see
+            if mark in variables:
+                found.append(int(name))
+    return found

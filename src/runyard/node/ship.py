@@ -1,0 +1,231 @@
+"""Log bytes to the server, as they come: ranges of files, from the offset that the server says it has."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from runyard.node.home import STREAM_FILES, AttemptFolder, say
+from runyard.node.inotify import Inotify
+from runyard.node.lanes import do_safely
+from runyard.node.link import Backoff, Link, Refused, Unreachable
+
+CHUNK = 1 << 20
+COALESCE_S = 0.05
+"""The server's index of times is as fine as this: more requests a second would tell nobody more."""
+GONE = (404, 410)
+
+Then = Callable[[], None]
+
+
+class _Size(msgspec.Struct):
+    size: int
+
+
+@dataclass(slots=True, eq=False)
+class Stream:
+    """One file on its way. ``acked``: what the server has, None when it has yet to be asked; ``final``: the size at
+    which it is complete, None while it may grow."""
+
+    folder: AttemptFolder
+    name: str
+    acked: int | None
+    final: int | None = None
+    dirty: bool = True
+    watch: int | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it goes."""
+        return f"/logs/{self.folder.run}/{self.folder.number}/1/{self.name}"
+
+    @property
+    def done(self) -> bool:
+        """Whether the server has all of it."""
+        return self.final is not None and self.acked is not None and self.acked >= self.final
+
+
+class Shipping:
+    """All streams of all attempts here, and the thread that sends them."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._inotify = Inotify()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._lock = threading.Lock()
+        self._streams: dict[tuple[str, int, str], Stream] = {}
+        self._waiters: list[tuple[str, Then]] = []
+        threading.Thread(target=self._work, name="ship", daemon=True).start()
+
+    def open(self, folder: AttemptFolder, *, fresh: bool = False) -> None:
+        """Ship an attempt's logs from now on. ``fresh``: the server cannot have any of them yet."""
+        with self._lock:
+            for name in STREAM_FILES:
+                key = (folder.run, folder.number, name)
+                if key not in self._streams and os.path.exists(folder.log(name)):
+                    stream = self._streams[key] = Stream(folder, name, 0 if fresh else None)
+                    if name == "training-log":
+                        stream.watch = self._inotify.add(folder.log(name))
+        self._ring()
+
+    def finish(self, folder: AttemptFolder) -> None:
+        """An attempt's logs grow no more: ship them to their end."""
+        self.open(folder)
+        with self._lock:
+            for stream in self._of(folder.run):
+                if stream.folder.number == folder.number:
+                    stream.final = _size(folder.log(stream.name))
+                    stream.dirty = True
+                    self._unwatch(stream)
+        self._ring()
+
+    def renew(self) -> None:
+        """The server may have forgotten the last of what it had: ask it about every stream."""
+        with self._lock:
+            for stream in self._streams.values():
+                stream.acked = None
+                stream.dirty = True
+        self._ring()
+
+    def when_done(self, run: str, then: Then) -> None:
+        """Call ``then`` once the server has all logs of a run (or the run is gone there), from the shipping thread."""
+        with self._lock:
+            self._waiters.append((run, then))
+        self._ring()
+
+    def forget(self, run: str) -> None:
+        """Ship nothing more of a run."""
+        with self._lock:
+            for stream in self._of(run):
+                self._unwatch(stream)
+                del self._streams[stream.folder.run, stream.folder.number, stream.name]
+
+    def _of(self, run: str) -> list[Stream]:
+        return [stream for stream in self._streams.values() if stream.folder.run == run]
+
+    def _unwatch(self, stream: Stream) -> None:
+        if stream.watch is not None:
+            self._inotify.remove(stream.watch)
+            stream.watch = None
+
+    def _ring(self) -> None:
+        os.eventfd_write(self._wake, 1)
+
+    # ------------------------------------------------------------------------------------------------- the thread
+
+    def _work(self) -> None:
+        backoff = Backoff()
+        while True:
+            do_safely(lambda: self._round(backoff))
+
+    def _round(self, backoff: Backoff) -> None:
+        with self._lock:
+            dirty = [stream for stream in self._streams.values() if stream.dirty]
+        if not dirty:
+            self._answer_waiters()
+            self._wait(None, growth=True)
+            return
+        more, well = False, True
+        for stream in dirty:
+            try:
+                more |= self._send(stream)
+            except Unreachable:
+                well = False
+                break
+            except Refused:
+                well = False
+        self._answer_waiters()
+        if not well:
+            self._wait(backoff.pause_s(), growth=False)
+            return
+        backoff.reset()
+        if not more:
+            self._wait(COALESCE_S, growth=False)
+
+    def _wait(self, seconds: float | None, *, growth: bool) -> None:
+        poll = select.poll()
+        poll.register(self._wake, select.POLLIN)
+        if growth:
+            poll.register(self._inotify.fd, select.POLLIN)
+        ready = {descriptor for descriptor, _ in poll.poll(None if seconds is None else seconds * 1000)}
+        if self._wake in ready:
+            os.eventfd_read(self._wake)
+        grown = self._inotify.changed()
+        if grown:
+            with self._lock:
+                for stream in self._streams.values():
+                    if stream.watch in grown:
+                        stream.dirty = True
+
+    def _send(self, stream: Stream) -> bool:
+        """Send one range; says whether there is more. Raises :class:`Unreachable` or :class:`Refused`; the stream is
+        dirty then."""
+        stream.dirty = False
+        try:
+            return self._send_range(stream)
+        except Refused as error:
+            if error.status not in GONE:
+                stream.dirty = True
+                raise
+            say(f"The server has no place for the log of {stream.folder.run}/{stream.folder.number} any more.")
+            stream.final = stream.acked = 0
+        except FileNotFoundError:
+            stream.final = stream.acked = 0
+        except Unreachable:
+            stream.dirty = True
+            raise
+        return False
+
+    def _send_range(self, stream: Stream) -> bool:
+        if stream.acked is None:
+            stream.acked = _told(self._link.ask("GET", stream.url + "/size"))
+        before = stream.acked
+        most = CHUNK if stream.final is None else max(0, stream.final - before)
+        chunk = read_range(stream.folder.log(stream.name), before, most)
+        if not chunk:
+            if stream.final is not None:
+                stream.acked = max(before, stream.final)  # there is no more to be had
+            return False
+        url = f"{stream.url}?offset={before}"
+        stream.acked = _told(self._link.ask("PUT", url, chunk, "application/octet-stream"))
+        if stream.acked == before:
+            raise Refused(200, url)  # it kept nothing of it
+        more = stream.acked != before + len(chunk) or len(chunk) == CHUNK
+        with self._lock:
+            stream.dirty = stream.dirty or more
+        return more
+
+    def _answer_waiters(self) -> None:
+        with self._lock:
+            ready = [(run, then) for run, then in self._waiters if all(stream.done for stream in self._of(run))]
+            self._waiters = [waiter for waiter in self._waiters if waiter not in ready]
+        for _, then in ready:
+            do_safely(then)
+
+
+def read_range(path: str, offset: int, most: int) -> bytes:
+    """Up to ``most`` bytes (and never over ``CHUNK``) of a file from an offset. Raises ``FileNotFoundError``."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.pread(descriptor, min(most, CHUNK), offset)
+    finally:
+        os.close(descriptor)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _told(answer: bytes) -> int:
+    try:
+        return msgspec.json.decode(answer, type=_Size).size
+    except msgspec.DecodeError:
+        raise Unreachable("the server's answer on a log has no size") from None

@@ -1,0 +1,196 @@
+"""Staging: code and data of a spec are made ready while its runs wait. Each spec once, whoever asks, however often."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import msgspec
+
+from runyard.core.reasons import Reason
+from runyard.node.cache import Cache
+from runyard.node.code import CodeFault, fetch_code
+from runyard.node.data import DataFetcher
+from runyard.node.evidence import Evidence, clip
+from runyard.node.home import say
+from runyard.node.lanes import Crew
+from runyard.node.link import Link
+from runyard.node.ready import Ready, Specs, fingerprint
+from runyard.node.report import Report
+from runyard.stores.errors import StoreError, StoreFault
+from runyard.wire import facts
+from runyard.wire.orders import Stage
+
+PROGRESS_EVERY_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Code or data cannot be had."""
+
+    reason: Reason
+    detail: str
+
+
+Outcome = Ready | Failed
+Then = Callable[[Outcome], None]
+
+REASONS: dict[StoreFault, Reason] = {
+    "not_found": Reason.data_not_found,
+    "changed": Reason.data_not_found,
+    "invalid": Reason.data_not_found,
+    "denied": Reason.data_access_denied,
+    "unreachable": Reason.data_unreachable,
+}
+"""What the fault of a store means for the run whose data it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What staging works with."""
+
+    link: Link
+    cache: Cache
+    specs: Specs
+    data: DataFetcher
+    report: Report
+
+
+class Staging:
+    """What is ready, what is on its way, and who waits for it."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._crew = Crew("stage", 2)
+        self._lock = threading.Lock()
+        self._waiting: dict[tuple[int, str], list[Then]] = {}
+        self.in_use: Callable[[], Collection[int]] = lambda: ()
+        """Asked for the specs that programs are using."""
+        self.evicted: Callable[[], None] = lambda: None
+        """Told when a spec is ready no longer."""
+
+    def ready(self) -> tuple[int, ...]:
+        """The specs that are ready."""
+        return tuple(sorted(ready.spec for ready in self._tools.specs.all()))
+
+    def find(self, stage: Stage) -> Ready | None:
+        """What is ready for an order, if it is."""
+        ready = self._tools.specs.get(stage.spec)
+        return ready if ready is not None and ready.serves(stage) else None
+
+    def request(self, stage: Stage, then: Then | None = None) -> None:
+        """Make a spec ready, tell the server, and then tell ``then`` from some thread."""
+        key = (stage.spec, fingerprint(stage))
+        with self._lock:
+            waiting = self._waiting.get(key)
+            if waiting is not None:
+                waiting.extend([then] if then else [])
+                return
+            self._waiting[key] = [then] if then else []
+        self._crew.put(lambda: self._work(key, stage))
+
+    def mark_used(self, ready: Ready) -> None:
+        """A program is launched with it."""
+        if not ready.used:
+            self._tools.specs.put(msgspec.structs.replace(ready, used=True))
+
+    def _work(self, key: tuple[int, str], stage: Stage) -> None:
+        fetched = 0
+        outcome: Outcome = Failed(Reason.staging_failed, "A mistake in the node itself: see its own log.")
+        try:
+            ready = self.find(stage)
+            if ready is None:
+                fetched, outcome = Making(self._tools, stage).make()
+            else:
+                outcome = ready
+        finally:
+            with self._lock:
+                waiting = self._waiting.pop(key)
+            if isinstance(outcome, Ready):
+                self._tools.report.tell(facts.Staged(stage.spec, fetched))
+            for then in waiting:
+                then(outcome)
+        self._trim()
+
+    def _trim(self) -> None:
+        used = set(self.in_use())
+        ready = list(self._tools.specs.all())
+        pinned = {path for entry in ready if entry.spec in used or not entry.used for path in entry.entries}
+        gone = set(self._tools.cache.trim(pinned))
+        if not gone:
+            return
+        for entry in ready:
+            if gone.intersection(entry.entries):
+                self._tools.specs.forget(entry.spec)
+        say(f"Removed {len(gone)} entries that were not used lately from the cache.")
+        self.evicted()
+
+
+class Making:
+    """One spec on its way to being ready."""
+
+    def __init__(self, tools: Tools, stage: Stage) -> None:
+        self._tools = tools
+        self._stage = stage
+        self._fingerprint = fingerprint(stage)
+        self._model = Evidence()
+        self._data = Evidence()
+        self._done = 0
+        self._total = sum(item.size for part in stage.data for item in part.items)
+        self._told_at = 0.0
+        self._lock = threading.Lock()
+
+    def make(self) -> tuple[int, Outcome]:
+        """Fetch what is missing; returns the bytes fetched and the outcome, which the server has been told of if it
+        is a failure. The evidence is kept either way."""
+        outcome: Outcome
+        fetched = 0
+        try:
+            fetched, outcome = self._fetch()
+        except CodeFault as error:
+            self._model.note(error.detail)
+            outcome = Failed(error.reason, error.detail)
+        except StoreError as error:
+            outcome = Failed(REASONS[error.kind], error.message)
+        except OSError as error:
+            outcome = Failed(Reason.staging_failed, disk_sentence(error))
+            self._data.note(outcome.detail)
+        model, data = self._model.text(), self._data.text()
+        self._tools.specs.keep_evidence(self._stage.spec, model, data)
+        if isinstance(outcome, Ready):
+            self._tools.specs.put(outcome)
+        else:
+            fact = facts.StageFailed(self._stage.spec, outcome.reason, outcome.detail, clip(model + data))
+            self._tools.report.tell(fact)
+        return fetched, outcome
+
+    def _fetch(self) -> tuple[int, Ready]:
+        tools, stage = self._tools, self._stage
+        if stage.code is None:
+            self._model.note("The run has no model definition: its working directory is empty.")
+            code, size = None, 0
+        else:
+            code, size = fetch_code(tools.link, tools.cache, stage.code, self._model)
+        if not stage.data:
+            self._data.note("The run has no training data.")
+        data = tools.data.stage_all(stage.data, self._fingerprint, self._data, self._progress)
+        entries = tuple(filter(None, [code, *data.entries]))
+        ready = Ready(stage.spec, self._fingerprint, stage.code, data.folder, data.references, entries)
+        return size + data.fetched, ready
+
+    def _progress(self, size: int) -> None:
+        with self._lock:
+            self._done += size
+            now = time.monotonic()
+            if now - self._told_at < PROGRESS_EVERY_S:
+                return
+            self._told_at = now
+            done = self._done
+        self._tools.report.tell(facts.StageProgress(self._stage.spec, max(0, min(done, self._total)), self._total))
+
+
+def disk_sentence(error: OSError) -> str:
+    """What to tell of our own disk's refusal; no path of ours helps a user."""
+    return f"The machine could not write code and data to its disk: {error.strerror or type(error).__name__}."

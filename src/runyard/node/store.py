@@ -1,0 +1,153 @@
+"""Storing: results, logs, evidence and checkpoints of a run go to its bucket, as often as it takes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from runyard.node.checkpoints import CheckpointStore, Synced, candidates
+from runyard.node.home import STREAM_FILES, AttemptFolder, Home
+from runyard.node.lanes import Crew
+from runyard.node.parallel import for_each
+from runyard.node.prepare import Stopped, read_order
+from runyard.node.ready import Specs
+from runyard.node.results import LEARNER, Upload, gathered
+from runyard.node.sweep import LeftOut, Tree
+from runyard.stores.errors import StoreError
+from runyard.stores.opening import open_place
+from runyard.stores.place import EmbeddedAccess, PlaceStore
+from runyard.wire.facts import Stored
+from runyard.wire.orders import Place, Store
+
+WIDTH = 4
+"""Uploads at once: each large one has parts in memory."""
+LEFT_OUT = f"{LEARNER}/left-out.txt"
+"""What was not stored and why, when there is such a thing."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAccess:
+    """How this node gets into stores: the embedded one, and folders of the machine below ``host_paths``."""
+
+    embedded: EmbeddedAccess | None
+    host_paths: tuple[Path, ...]
+
+    def open(self, place: Place) -> PlaceStore:
+        """Open a place to write. Raises :class:`StoreError`."""
+        return open_place(place, embedded=self.embedded, volume_roots=self.host_paths)
+
+
+class Storing:
+    """Stores runs of one home, a try at a time."""
+
+    def __init__(self, home: Home, specs: Specs, access: StoreAccess) -> None:
+        self._home = home
+        self._specs = specs
+        self.access = access
+        self.crew = Crew("upload", WIDTH)
+        self.sync_crew = Crew("sync", 1)
+
+    def store(self, order: Store, stopped: Callable[[], bool]) -> Stored:
+        """Upload whatever is not in the bucket yet, and read its size back.
+
+        Raises :class:`StoreError` (try again), ``OSError``, or :class:`runyard.node.prepare.Stopped`.
+        """
+        store = self.access.open(order.results)
+        try:
+            if order.attempt == 0:
+                return self._evidence(store, order)
+            return self._everything(store, order, stopped)
+        finally:
+            store.close()
+
+    def _evidence(self, store: PlaceStore, order: Store) -> Stored:
+        texts = {name: _text(self._specs.evidence(order.spec, name)) for name in ("load-data", "load-model")}
+        texts["load-data"] = order.evidence.encode() or texts["load-data"]
+        sizes: dict[str, int] = {}
+        for name, text in texts.items():
+            if text:
+                key = f"{LEARNER}/{STREAM_FILES[name]}"
+                store.put_bytes(f"{order.run}/{key}", text)
+                sizes[key] = len(text)
+        _verify(store, order.run, sizes)
+        return Stored(order.run, len(sizes), sum(sizes.values()))
+
+    def _everything(self, store: PlaceStore, order: Store, stopped: Callable[[], bool]) -> Stored:
+        folder = self._home.attempt(order.run, order.attempt)
+        earlier = [self._home.attempt(order.run, number) for number in order.earlier]
+        taken, synced = self._checkpoints(store, order.run, folder, stopped)
+        with gathered(folder, earlier, order.outputs, taken) as (uploads, left_out):
+            there = _sizes(store, order.run)
+            missing = [upload for upload in uploads if there.get(upload.key) != upload.size]
+            for_each(self.crew, missing, lambda upload: _put(store, order.run, upload, left_out, stopped), WIDTH)
+        gone = {left.path for left in left_out}
+        sizes = synced.sizes | {upload.key: upload.size for upload in uploads if upload.key not in gone}
+        if left_out:
+            text = left_out_text(left_out)
+            store.put_bytes(f"{order.run}/{LEFT_OUT}", text)
+            sizes[LEFT_OUT] = len(text)
+        if stopped():
+            raise Stopped
+        _verify(store, order.run, sizes)
+        return Stored(order.run, len(sizes), sum(sizes.values()))
+
+    def _checkpoints(
+        self, store: PlaceStore, run: str, folder: AttemptFolder, stopped: Callable[[], bool]
+    ) -> tuple[set[str], Synced]:
+        kept = read_order(folder)
+        try:
+            tree = Tree(self._home.run(run), "checkpoints", None if kept is None else kept.uid)
+        except OSError:
+            return set(), Synced()
+        with tree:
+            taken = {f"checkpoints/{file.path}" for file in candidates(tree.walk())}
+            synced = CheckpointStore(store, run).sync(self.crew, tree, running=False, stopped=stopped)
+        return taken | {"checkpoints/manifest.json"}, synced
+
+
+def _put(store: PlaceStore, run: str, upload: Upload, left_out: list[LeftOut], stopped: Callable[[], bool]) -> None:
+    if stopped():
+        raise Stopped
+    try:
+        descriptor = upload.open()
+    except OSError as error:
+        left_out.append(LeftOut(upload.key, error.strerror or "it cannot be read"))
+        return
+    try:
+        store.put_file(f"{run}/{upload.key}", descriptor, upload.size)
+    finally:
+        os.close(descriptor)
+
+
+def _sizes(store: PlaceStore, run: str) -> dict[str, int]:
+    """What is in the bucket below a run, by key below it; nothing when there is no bucket yet."""
+    try:
+        return {item.key.removeprefix(run + "/"): item.size for item in store.list(run + "/")}
+    except StoreError as error:
+        if error.kind == "not_found":
+            return {}  # the embedded store and folders make theirs; of the others the first upload will complain
+        raise
+
+
+def _verify(store: PlaceStore, run: str, sizes: dict[str, int]) -> None:
+    there = _sizes(store, run)
+    wrong = [key for key, size in sizes.items() if there.get(key) != size]
+    if wrong:
+        raise StoreError(
+            "unreachable", f"{len(wrong)} objects are not in the bucket as they were sent, e.g. {wrong[0]}."
+        )
+
+
+def left_out_text(left_out: Sequence[LeftOut]) -> bytes:
+    """The object that says what was not stored: a line each."""
+    return "".join(f"{left.path!r}: {left.why}\n" for left in left_out).encode()
+
+
+def _text(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return b""

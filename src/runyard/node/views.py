@@ -1,0 +1,178 @@
+"""Views of data: a read-only folder a listing, and a merged one for several references."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from runyard.node.cache import Cache, remove_tree
+from runyard.node.evidence import Evidence, human
+from runyard.node.lanes import Crew
+from runyard.node.parallel import Patience, for_each
+from runyard.stores.errors import StoreError
+from runyard.stores.keys import check_key
+from runyard.stores.place import PlaceStore
+from runyard.stores.volume import volume_folder
+from runyard.wire.orders import Item, Part, Place
+
+MAX_NAME_BYTES = 255
+"""The longest name of a file on Linux file systems (limits.h, NAME_MAX)."""
+
+
+SEALED = 0o555
+"""Mode of a view's folders."""
+
+
+def without_secret(place: Place) -> Place:
+    """A place as it may be written down."""
+    return msgspec.structs.replace(place, secret=None)
+
+
+def view_key(part: Part, spec: str) -> str:
+    """What a view is known by: where it is from and what was listed there. A listing without etags cannot tell
+    whether the objects changed: its view belongs to one spec (``spec``: its fingerprint) alone."""
+    place = msgspec.structs.replace(without_secret(part.place), name="")
+    items = sorted(part.items, key=lambda item: item.key)
+    told = all(item.etag for item in items)
+    return hashlib.sha256(msgspec.json.encode((place, items, "" if told else spec))).hexdigest()
+
+
+def usable(items: Sequence[Item], evidence: Evidence) -> list[Item]:
+    """The items that can be files beside each other; the others are named in the evidence."""
+    folders: set[str] = set()
+    for item in items:
+        folder = item.key
+        while folder := folder.rpartition("/")[0]:
+            folders.add(folder)
+    kept: list[Item] = []
+    for item in items:
+        try:
+            check_key(item.key)
+            reason = "its name is also that of a folder" if item.key in folders else ""
+        except StoreError as error:
+            reason = error.message
+        if any(len(part.encode()) > MAX_NAME_BYTES for part in item.key.split("/")):
+            reason = f"a part of its name is longer than {MAX_NAME_BYTES} bytes"
+        if reason:
+            evidence.note(f"Left out {item.key[:200]!r} ({human(item.size)}): {reason}.")
+        else:
+            kept.append(item)
+    return kept
+
+
+class Fetching:
+    """The objects of one listing on their way into a folder."""
+
+    def __init__(
+        self, store: PlaceStore, evidence: Evidence, patience: Patience, on_bytes: Callable[[int], None]
+    ) -> None:
+        self._store = store
+        self._evidence = evidence
+        self._patience = patience
+        self._on_bytes = on_bytes
+
+    def fetch_all(self, crew: Crew, items: Sequence[Item], target: str) -> None:
+        """Fetch into ``target`` (a folder that is there). Raises :class:`StoreError` or ``OSError``."""
+        for folder in {os.path.dirname(f"{target}/{item.key}") for item in items}:
+            os.makedirs(folder, exist_ok=True)
+        for_each(crew, items, lambda item: self._fetch(item, f"{target}/{item.key}"))
+
+    def _fetch(self, item: Item, path: str) -> None:
+        while True:
+            came = 0
+
+            def count(size: int) -> None:
+                nonlocal came
+                came += size
+                self._on_bytes(size)
+
+            try:
+                self._store.fetch(item.key, path, size=item.size, etag=item.etag, on_bytes=count)
+                break
+            except StoreError as error:
+                self._on_bytes(-came)
+                self._evidence.note(error.message)
+                if error.kind != "unreachable" or not self._patience.is_left():
+                    raise
+        self._patience.went_well()
+        size = os.stat(path).st_size
+        if size != item.size:
+            raise StoreError("changed", f"{item.key!r} has {size} bytes instead of the {item.size} that were listed.")
+
+
+def seal(root: str) -> None:
+    """Make what is in a view readable for all and writable for none."""
+    for place, folders, files in os.walk(root):
+        for name in files:
+            path = os.path.join(place, name)
+            if not os.path.islink(path):
+                os.chmod(path, 0o444)
+        for name in folders:
+            path = os.path.join(place, name)
+            if not os.path.islink(path):
+                os.chmod(path, 0o755)
+        os.chmod(place, 0o755)
+    for place, _, _ in os.walk(root, topdown=False):
+        if place != root:  # to move a folder, its owner must be able to write in it
+            os.chmod(place, SEALED)
+
+
+def merge(cache: Cache, sources: Sequence[tuple[str, str]], key: str, evidence: Evidence) -> str:
+    """One folder with all that several have, by symbolic links; returns its path.
+
+    ``sources``: a name and a folder each. Where two have the same path, the first wins, and the evidence says so.
+    """
+    with cache.making("data", key):
+        if cache.has("data", key):
+            return cache.path("data", key)
+        temporary = cache.temporary()
+        try:
+            for name, folder in sources:
+                _link_all(folder, temporary, "", name, evidence)
+            seal(temporary)
+            return cache.keep(temporary, "data", key, 0, SEALED)
+        except BaseException:
+            remove_tree(temporary)
+            raise
+
+
+def _link_all(source: str, target: str, below: str, name: str, evidence: Evidence) -> None:
+    for entry in sorted(os.scandir(source), key=lambda entry: entry.name):
+        path = f"{target}/{entry.name}"
+        if not os.path.lexists(path):
+            os.symlink(entry.path, path)
+        elif entry.is_dir() and os.path.isdir(path):
+            if os.path.islink(path):
+                _open_up(path)
+            _link_all(entry.path, path, f"{below}{entry.name}/", name, evidence)
+        else:
+            evidence.note(f"{below}{entry.name} of {name!r} is not in DATA_DIR: an earlier reference has one.")
+
+
+def _open_up(path: str) -> None:
+    """Turn a link to a folder into a folder of links."""
+    source = os.readlink(path)
+    os.unlink(path)
+    os.mkdir(path)
+    for entry in os.scandir(source):
+        os.symlink(entry.path, f"{path}/{entry.name}")
+
+
+def folder_of(place: Place, roots: Sequence[Path]) -> str:
+    """The folder of the machine that a ``volume`` means, if the operator allows it. Raises :class:`StoreError`."""
+    path = os.path.realpath(volume_folder(place, roots))
+    if not any(Path(path).is_relative_to(os.path.realpath(root)) for root in roots):
+        raise StoreError("denied", f"{path} is not below a folder that the operator has opened with --host-path.")
+    if not os.path.isdir(path):
+        raise StoreError("not_found", f"This machine has no folder {path}.")
+    return path
+
+
+def variable_name(name: str) -> str:
+    """``DATA_DIR_<name>``: what cannot be in a variable's name becomes an underscore."""
+    return "DATA_DIR_" + re.sub(r"[^A-Za-z0-9_]", "_", name)
