@@ -11,13 +11,14 @@ from typing import cast
 
 from tools.environment import ROOT, NotPrepared, prepare
 from tools.free_port import free_port
-from tools.runyard_cli import CommandFailed, Runyard
+from tools.runyard_cli import CommandFailed, JsonRecord, Runyard
 from tools.screen import Step, say, table
 
 EXTRAS = ("server", "samples")
 PORT = 8642
 SWEEP = {"learning_rate": "0.001,0.003,0.01", "channels": "8,16"}
 TAG = "quickstart"
+LOOK_EVERY_S = 2.0
 BUCKET = "digits-models"
 """Where the manifest of the sample puts its results."""
 
@@ -105,7 +106,7 @@ def follow(runyard: Runyard, ids: list[str], step: Step) -> None:
         while waiting.poll() is None:
             step.show(count_states(runyard, ids))
             try:
-                waiting.wait(timeout=1)
+                waiting.wait(timeout=LOOK_EVERY_S)
             except subprocess.TimeoutExpired:
                 continue
     finally:
@@ -114,8 +115,10 @@ def follow(runyard: Runyard, ids: list[str], step: Step) -> None:
 
 
 def count_states(runyard: Runyard, ids: list[str]) -> str:
-    states = Counter(str(runyard.ask_record("show", run_id)["state"]) for run_id in ids)
-    return ", ".join(f"{count} {state}" for state, count in states.items())
+    """For example ``2 running, 4 waiting``, in one question to the service."""
+    listed = cast("list[JsonRecord]", runyard.ask_json("list", "training-runs", "--tag", TAG, "--limit", str(len(ids))))
+    states = Counter(str(run["state"]) for run in listed if run["id"] in ids)
+    return ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +142,8 @@ def read_run(runyard: Runyard, run_id: str) -> TrainedRun:
         runyard.ask("data", "pull", f"{BUCKET}/{run_id}", str(results))
         metrics = cast("dict[str, float]", json.loads((results / "metrics.json").read_text(encoding="utf-8")))
         accuracy, model = metrics["test_accuracy"], f"{BUCKET}/{run_id}/model/model.pt"
-    settings = cast("dict[str, object]", shown.get("hyper_parameters") or {})
-    return TrainedRun(run_id, str(shown["state"]), settings, accuracy, float(str(shown.get("gpu_seconds") or 0)), model)
+    settings = cast("dict[str, object]", shown["hyper_parameters"])
+    return TrainedRun(run_id, str(shown["state"]), settings, accuracy, float(str(shown["gpu_seconds"])), model)
 
 
 def accuracy_table(runs: list[TrainedRun]) -> str:
