@@ -1,0 +1,57 @@
+"""A hundred runs in one call on a quota of two: the queue, the order and the bill."""
+
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from tests.support.installation import Installation, manifest, running_installation, write_code
+
+pytestmark = [pytest.mark.story, pytest.mark.timeout(300)]
+RUNS = 100
+QUOTA = 2
+
+
+def test_a_hundred_runs_on_a_quota_of_two(tmp_path: Path) -> None:
+    prices = "price_gpu_hour = 1.5\nprice_cpu_hour = 0.25\nprice_gb_hour = 0.125\n"
+    with running_installation(tmp_path, "--fake-gpus", "4", settings=prices) as yard:
+        yard.cli("quota", "set", "default", "--gpus", str(QUOTA))
+        write_code(yard.folder / "code", {"README": "nothing to see\n"})
+        (yard.folder / "m.yml").write_text(manifest("echo {index}; sleep 0.05"))
+        values = ",".join(str(index) for index in range(RUNS))
+        ids = [str(each) for each in yard.json("train", "code", "m.yml", "--set", f"index={values}")["ids"]]
+        assert len(set(ids)) == RUNS
+        runs = yard.client().wait(ids, timeout=200)
+        assert {run.state for run in runs} == {"completed"}
+        assert most_at_once(yard) == QUOTA
+        assert order_of_starts(yard) == ids
+        check_bill(yard, ids)
+
+
+def most_at_once(yard: Installation) -> int:
+    """The most runs that held a slot at one moment, from the account's events in their order."""
+    held = most = 0
+    for event in yard.events():
+        held += {"assigned": 1, "attempt_ended": -1}.get(event["kind"], 0)
+        most = max(most, held)
+    assert held == 0
+    return most
+
+
+def order_of_starts(yard: Installation) -> list[str]:
+    """Runs in the order in which slots were assigned."""
+    return [event["run"] for event in yard.events() if event["kind"] == "assigned"]
+
+
+def check_bill(yard: Installation, ids: list[str]) -> None:
+    """The total equals the sum over the runs, and is no more than slots x time."""
+    shown = [yard.get(f"/training-runs/{each}") for each in ids]
+    total = yard.json("usage")["total"]
+    assert total["runs"] == RUNS
+    assert round(sum(run["gpu_seconds"] for run in shown), 3) == round(total["gpu_seconds"], 3)
+    assert sum(Decimal(run["cost"]) for run in shown) == Decimal(total["cost"]) > 0
+    spans = [attempt for run in shown for attempt in run["attempts"]]
+    first = min(datetime.fromisoformat(each["assigned_at"]) for each in spans)
+    last = max(datetime.fromisoformat(each["released_at"]) for each in spans)
+    assert total["gpu_seconds"] <= QUOTA * (last - first).total_seconds() + 1e-6
