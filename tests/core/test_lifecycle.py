@@ -250,6 +250,12 @@ def test_backoff_doubles_after_each_fault_of_the_platform_and_is_capped() -> Non
     assert policy.backoff_ms(10**9) == 10_000
 
 
+def test_backoff_counts_the_platforms_faults_alone() -> None:
+    run = went(new_run(max_retries=1), assign(), ENDS["preempt"], assign(), ENDS["user"], assign(), ENDS["platform"])
+    assert isinstance(run.state, Waiting)
+    assert run.state.not_before_ms == T0 + 9_000 + POLICY.first_backoff_ms
+
+
 @pytest.mark.parametrize("end", ["user", "preempt"])
 def test_no_backoff_where_the_platform_did_nothing_wrong(end: str) -> None:
     run = went(new_run(max_retries=1), assign(), ENDS[end])
