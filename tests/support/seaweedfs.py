@@ -131,3 +131,8 @@ def came_up(process: subprocess.Popen[bytes], health_url: str) -> bool:
     except TimeoutError:
         return False
     return process.poll() is None
+
+
+def put_text(store: S3Store, key: str, text: str) -> None:
+    """Write one small object."""
+    obstore.put(store, key, text.encode())
