@@ -16,6 +16,7 @@ from runyard.wire import facts, orders
 
 RUN = "training-a1B2c3D4e"
 OTHER = "training-zzzzzzzz9"
+NODE = (sys.executable, "-m", "runyard.node", "--name", "n1")
 RESULTS = orders.Place("local", "results", account="acme")
 
 
@@ -36,8 +37,16 @@ class NodeProcess:
         token.write_text(self.server.token + "\n")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "runyard.node", "--home", str(self.home), "--server", self.server.url]
-                + ["--name", "n1", "--token-file", str(token), *self.options],
+                [
+                    *NODE,
+                    "--home",
+                    str(self.home),
+                    "--server",
+                    self.server.url,
+                    "--token-file",
+                    str(token),
+                    *self.options,
+                ],
                 env={**os.environ, **self.env},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -126,11 +135,16 @@ def of_run(run: str, attempt: int = 1) -> Callable[[facts.Began | facts.Exited |
 
 
 def run_to_end(
-    node: NodeProcess, command: str, files: Mapping[str, str | bytes] | None = None, **more: object
+    node: NodeProcess,
+    command: str,
+    files: Mapping[str, str | bytes] | None = None,
+    run: str = RUN,
+    attempt: int = 1,
+    **more: object,
 ) -> facts.Exited:
     """Launch a command and wait for its end and all of its log."""
     server = node.server
-    order = launch_of(stage_of(server, {} if files is None else files), command, **more)
+    order = launch_of(stage_of(server, {} if files is None else files), command, run, attempt, **more)
     server.give(order)
     exited = server.wait_for(facts.Exited, of_run(order.run, order.attempt))
     key = (order.run, order.attempt, "training-log")

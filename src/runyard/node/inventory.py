@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from runyard.shim.cgroups import hierarchies
 
@@ -105,9 +106,9 @@ def find_devices() -> tuple[Device, ...]:
         pynvml.nvmlShutdown()
 
 
-def _device(nvml: object, index: int) -> Device:
-    handle = nvml.nvmlDeviceGetHandleByIndex(index)  # type: ignore[attr-defined]
-    return Device(index, _text(nvml.nvmlDeviceGetName(handle)), _text(nvml.nvmlDeviceGetUUID(handle)))  # type: ignore[attr-defined]
+def _device(nvml: Any, index: int) -> Device:
+    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+    return Device(index, _text(nvml.nvmlDeviceGetName(handle)), _text(nvml.nvmlDeviceGetUUID(handle)))
 
 
 def _text(value: str | bytes) -> str:

@@ -39,6 +39,9 @@ class WireServer:
         """A status to refuse logs with; 0: they are taken."""
         self.data_status = 0
         """The same for the embedded store."""
+        self.definitions_gate = threading.Event()
+        """Definitions are handed out while it is set."""
+        self.definitions_gate.set()
         self.requests: list[str] = []
         self._standing: list[Standing] = []
         self._streams: list[_Stream] = []
@@ -116,6 +119,12 @@ class WireServer:
             return stream
 
     # --------------------------------------------------------------------------------------------------------- facts
+
+    def ask(self, line: str) -> None:
+        """A request came."""
+        with self._changed:
+            self.requests.append(line)
+            self._changed.notify_all()
 
     def hear_hello(self, hello: facts.Hello) -> None:
         """A node introduced itself."""
@@ -303,7 +312,7 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         path = unquote(parts.path.removeprefix(BASE))
         query = {key: values[0] for key, values in parse_qs(parts.query, keep_blank_values=True).items()}
-        self.wire.requests.append(f"{self.command} {path}")
+        self.wire.ask(f"{self.command} {path}")
         if self.headers.get("Authorization") != f"Bearer {self.wire.token}":
             self._answer(401)
         elif path == "/hello":
@@ -314,6 +323,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/orders":
             self._orders()
         elif path.startswith("/definitions/"):
+            self.wire.definitions_gate.wait(30)
             self._content(self.wire.definitions.get(path.removeprefix("/definitions/")))
         elif path.startswith("/logs/"):
             self._logs(path.split("/")[2:], query, body)
