@@ -67,12 +67,12 @@ class PlaceContract:
         assert [item.size for item in place.list()] == [2] * 5
 
     def test_a_listing_of_many_pages_is_whole(self, place: PlaceStore) -> None:
-        expected = [f"n{number:05d}" for number in range(1205)]
+        expected = [f"n{number:05d}" for number in range(1003)]
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda key: place.put_bytes(key, b""), expected))
         assert keys(place) == expected
-        place.delete(expected)
-        assert keys(place) == []
+        place.delete(expected[2:5])
+        assert keys(place) == expected[:2] + expected[5:]
 
     def test_an_etag_changes_with_the_content(self, place: PlaceStore) -> None:
         seen: set[str] = set()

@@ -13,7 +13,7 @@ from typing import cast
 from urllib.parse import urlsplit
 
 from runyard.stores.errors import StoreError
-from runyard.stores.faults import Asked, of_os_error, of_status
+from runyard.stores.faults import Asked, of_os_error, of_status, unreachable
 
 _TIMEOUT_S = 30.0
 _SIP = 1 << 20
@@ -29,6 +29,7 @@ class Answer:
     def __init__(self, response: http.client.HTTPResponse, asked: Asked) -> None:
         self._response = response
         self._asked = asked
+        self._left = response.length or 0
 
     def header(self, name: str) -> str:
         """A header, empty when it is missing."""
@@ -40,7 +41,8 @@ class Answer:
         return self._response.status
 
     def sips(self) -> Iterator[memoryview]:
-        """The body in pieces of at most 1 MiB; each is good until the next is asked for."""
+        """The body in pieces of at most 1 MiB; each is good until the next is asked for. ``unreachable`` when it ends
+        too early."""
         buffer = memoryview(bytearray(_SIP))
         while count := self._read_into(buffer):
             yield buffer[:count]
@@ -51,9 +53,13 @@ class Answer:
 
     def _read_into(self, buffer: memoryview) -> int:
         try:
-            return self._response.readinto(buffer)
+            count = self._response.readinto(buffer)
         except (OSError, http.client.HTTPException) as error:
             raise _broken(error, self._asked) from None
+        self._left -= count
+        if not count and self._left > 0:
+            raise unreachable("connection closed", self._asked)
+        return count
 
 
 class Connections:

@@ -200,11 +200,11 @@ def parse_page(document: bytes, asked: Asked) -> Page:
                 top[path] = text
     except (expat.ExpatError, ValueError, KeyError):
         top = {}
-    if "ListBucketResult" not in top:
-        raise StoreError(
-            "unreachable", f"What answers at {asked.address} is not an S3 store: its listing is unreadable."
-        )
+    truncated = top.get("ListBucketResult/IsTruncated") == "true"
+    token = top.get("ListBucketResult/NextContinuationToken")
+    if "ListBucketResult" not in top or (truncated and not token):
+        sentence = f"What answers at {asked.address} is not an S3 store: its listing cannot be read to the end."
+        raise StoreError("unreachable", sentence)
     if top.get("ListBucketResult/EncodingType") == "url":
         items = [Item(unquote(item.key.replace("+", " ")), item.size, item.etag) for item in items]
-    truncated = top.get("ListBucketResult/IsTruncated") == "true"
-    return Page(tuple(items), top.get("ListBucketResult/NextContinuationToken") or None if truncated else None)
+    return Page(tuple(items), token if truncated else None)

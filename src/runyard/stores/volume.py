@@ -129,13 +129,13 @@ class VolumePlace:
 
     def delete(self, keys: Sequence[str]) -> None:
         """See :class:`runyard.stores.PlaceStore`."""
-        for key in keys:
-            *folders, name = check_key(key).split("/")
+        for *folders, name in [check_key(key).split("/") for key in keys]:
+            key = "/".join((*folders, name))
             try:
                 with closing(self._folder(folders, key)) as folder, self._naming(key):
                     os.unlink(name, dir_fd=folder)
             except StoreError as error:
-                if error.kind != "not_found":
+                if error.kind not in ("not_found", "invalid"):  # what is no plain file is not there
                     raise
 
     def close(self) -> None:
