@@ -40,10 +40,10 @@ def ours(folder: Path) -> list[str]:
 
 
 TREE = [
-    "a.py", "a.log", "b.log", "foo", "build/out.o", "build/keep.txt", "build/sub/x.o", "src/a.py", "src/a.log", "src/foo",
-    "src/build/out.o", "src/deep/er/b.log", "src/deep/er/x y.txt", "docs/a.md", "docs/foo/a.md", "docs/foo/foo", "#hash",
-    "!bang", "trail ", "src/abc/1", "src/abc/d/2", "f[1].txt", "data.csv", "data/one.csv", "data/two/three.csv", "ünï.txt",
-    "back\\slash",
+    "a.py", "a.log", "b.log", "foo", "build/out.o", "build/keep.txt", "build/sub/x.o", "src/a.py", "src/a.log",
+    "src/foo", "src/build/out.o", "src/deep/er/b.log", "src/deep/er/x y.txt", "docs/a.md", "docs/foo/a.md",
+    "docs/foo/foo", "#hash", "!bang", "trail ", "src/abc/1", "src/abc/d/2", "f[1].txt", "data.csv", "data/one.csv",
+    "data/two/three.csv", "ünï.txt", "back\\slash",
 ]  # fmt: skip
 TABLE = [
     {".gitignore": "*.log\n"},
@@ -140,7 +140,9 @@ def test_a_folder_that_the_repository_ignores_is_sent_nevertheless(repository: P
 
 WORDS = st.sampled_from(["a", "b", "ab", "a.py", "*", "**", "?", "*.py", "[ab]", "[!a]", "a*", "*b"])
 PATTERNS = st.builds(
-    lambda negated, rooted, words, folder: ("!" if negated else "") + ("/" if rooted else "") + "/".join(words) + folder,
+    lambda negated, rooted, words, folder: (
+        ("!" if negated else "") + ("/" if rooted else "") + "/".join(words) + folder
+    ),
     st.booleans(),
     st.booleans(),
     st.lists(WORDS, min_size=1, max_size=3),
@@ -149,17 +151,28 @@ PATTERNS = st.builds(
 NAMES = st.lists(st.sampled_from(["a", "b", "ab", "a.py", "c"]), min_size=1, max_size=4).map("/".join)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.fixture(scope="module")
+def one_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("repository")
+    git(folder, "init", "-q")
+    return folder
+
+
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 @given(
     names=st.sets(NAMES, min_size=1, max_size=8),
     top=st.lists(PATTERNS, max_size=4),
     nested=st.lists(PATTERNS, max_size=3),
 )
 def test_any_rules_on_any_tree_are_read_as_git_reads_them(
-    tmp_path_factory: pytest.TempPathFactory, names: set[str], top: list[str], nested: list[str]
+    one_repository: Path, names: set[str], top: list[str], nested: list[str]
 ) -> None:
-    folder = tmp_path_factory.mktemp("tree")
-    git(folder, "init", "-q")
+    folder = one_repository
+    for entry in folder.iterdir():
+        if entry.name != ".git":
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     for name in sorted(names):
         path = folder / name
         if not any(parent.is_file() for parent in path.parents) and not path.exists():
@@ -168,7 +181,6 @@ def test_any_rules_on_any_tree_are_read_as_git_reads_them(
     if (folder / "a").is_dir():
         write(folder, {"a/.gitignore": "\n".join(nested)})
     assert ours(folder) == gits_choice(folder)
-    shutil.rmtree(folder)
 
 
 def test_our_own_ignore_file_at_the_top_switches_gits_off(tmp_path: Path) -> None:

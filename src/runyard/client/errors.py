@@ -89,13 +89,21 @@ class Refused(ClientError):
     """The service said no. ``problem`` is its whole answer."""
 
     def __init__(self, problem: ProblemReport) -> None:
-        lines = [problem.detail or problem.title, *(str(each) for each in problem.problems)]
-        super().__init__("\n".join(dict.fromkeys(line for line in lines if line)), code=problem.code)
+        super().__init__(self._sentence(problem), code=problem.code)
         self.problem = problem
+
+    @staticmethod
+    def _sentence(problem: ProblemReport) -> str:
+        return problem.detail or problem.title
 
 
 class ManifestRefused(Refused):
     """The manifest cannot be accepted."""
+
+    @staticmethod
+    def _sentence(problem: ProblemReport) -> str:
+        lines = [str(each) for each in problem.problems] or [problem.detail]
+        return "The manifest cannot be accepted:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 class NotFound(Refused):

@@ -54,7 +54,7 @@ def sent_events(
                 if opened:
                     yield Reconnected()
                 opened = True
-                for chunk in stream.chunks():
+                for chunk in stream.chunks(patience=lambda: _silence(patience, deadline)):
                     heard, pause = time.monotonic(), patience.first
                     for event in parser.feed(chunk):
                         last_id = event.id

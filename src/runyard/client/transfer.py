@@ -220,18 +220,20 @@ def _to_push(source: Path, prefix: str) -> Iterator[Push]:
     if source.is_file():
         yield Push(source, front + source.name, source.stat().st_size)
         return
-    seen: set[str] = set()
-    for folder, folders, names in os.walk(source, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:  # a link that leads into itself
-            folders.clear()
-            continue
-        seen.add(real)
-        folders.sort()
-        for name in sorted(names):
-            path = Path(folder, name)
-            if path.is_file():
-                yield Push(path, front + path.relative_to(source).as_posix(), path.stat().st_size)
+    for path in _files(source, frozenset()):
+        yield Push(path, front + path.relative_to(source).as_posix(), path.stat().st_size)
+
+
+def _files(folder: Path, inside: frozenset[Path]) -> Iterator[Path]:
+    """The files below a folder, links followed; ``inside``: real folders that we are in, against a link into itself."""
+    real = folder.resolve()
+    if real in inside:
+        return
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir():
+            yield from _files(entry, inside | {real})
+        elif entry.is_file():
+            yield entry
 
 
 def _in_parallel(jobs: Sequence[Callable[[], None]], meter: _Meter) -> None:
@@ -239,8 +241,7 @@ def _in_parallel(jobs: Sequence[Callable[[], None]], meter: _Meter) -> None:
     try:
         for done in as_completed([executor.submit(job) for job in jobs]):
             done.result()
-    except BaseException:
+    finally:
+        # After a failure the others stop at their next piece and take their unfinished files away.
         meter.stopped.set()
-        executor.shutdown(wait=False, cancel_futures=True)
-        raise
-    executor.shutdown()
+        executor.shutdown(cancel_futures=True)

@@ -74,14 +74,21 @@ class Answer:
 class Stream:
     """An answer whose body is read as it comes."""
 
-    def __init__(self, response: HTTPResponse) -> None:
+    def __init__(self, response: HTTPResponse, sock: socket.socket | None = None) -> None:
         self._response = response
+        self._sock = sock
         self.status = response.status
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.getheaders()}
 
-    def chunks(self, size: int = 65536) -> Iterator[bytes]:
-        """The body in pieces, each as soon as it is there. Raises ``OSError`` or ``HTTPException`` when cut off."""
-        while chunk := self._response.read1(size):
+    def chunks(self, size: int = 65536, patience: Callable[[], float] | None = None) -> Iterator[bytes]:
+        """The body in pieces, each as soon as it is there; ``patience``: for how many seconds to wait for the next one.
+        Raises ``OSError`` or ``HTTPException`` when cut off."""
+        while True:
+            if patience is not None and self._sock is not None:
+                self._sock.settimeout(patience())
+            chunk = self._response.read1(size)
+            if not chunk:
+                break
             yield chunk
         left = cast("int | None", getattr(self._response, "length", None))
         if left:
@@ -145,7 +152,7 @@ class Transport:
         pause = self.limits.first_pause
         for left in range(self.limits.tries - 1, -1, -1):
             try:
-                with self._exchange(request) as response:
+                with self._exchange(request) as (response, _):
                     answer = Answer(response.status, dict(_lower(response)), response.read())
             except (OSError, HTTPException) as error:
                 if not left or not _may_repeat(request):
@@ -164,31 +171,33 @@ class Transport:
     def stream(self, request: Request) -> Generator[Stream]:
         """Send once and hand out the body as it comes. Statuses >= 400 raise as in :meth:`call`; connection errors
         raise :class:`Unreachable` while connecting and ``OSError`` or ``HTTPException`` afterwards."""
-        with self._opened(request) as response:
+        with self._opened(request) as (response, sock):
             if response.status >= 400:
                 _checked(Answer(response.status, dict(_lower(response)), response.read()), frozenset())
-            yield Stream(response)
+            yield Stream(response, sock)
 
     @contextmanager
-    def _opened(self, request: Request) -> Generator[HTTPResponse]:
+    def _opened(self, request: Request) -> Generator[tuple[HTTPResponse, socket.socket]]:
         connected = False
         try:
-            with self._exchange(request) as response:
+            with self._exchange(request) as answer:
                 connected = True
-                yield response
+                yield answer
         except (OSError, HTTPException) as error:
             if connected:
                 raise
             raise self._explained(error) from error
 
     @contextmanager
-    def _exchange(self, request: Request) -> Generator[HTTPResponse]:
+    def _exchange(self, request: Request) -> Generator[tuple[HTTPResponse, socket.socket]]:
         connection = self._take(fresh=not _may_repeat(request))
         kept = False
         try:
+            sock = cast("socket.socket", connection.sock)
+            sock.settimeout(request.read_limit or self.limits.read)
             response = self._send(connection, request)
             try:
-                yield response
+                yield response, sock
                 kept = response.isclosed() and not response.will_close
             finally:
                 response.close()
@@ -196,8 +205,6 @@ class Transport:
             self._give_back(connection, kept)
 
     def _send(self, connection: HTTPConnection, request: Request) -> HTTPResponse:
-        sock = cast("socket.socket", connection.sock)
-        sock.settimeout(request.read_limit or self.limits.read)
         headers = {**self._headers, **request.headers}
         body = request.body
         if body is None:

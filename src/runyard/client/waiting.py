@@ -99,10 +99,7 @@ def fetch(client: Watchable, ids: Sequence[str]) -> dict[str, Run]:
     if len(wanted) >= MANY:
         listed = islice(client.runs(limit=2 * len(wanted)), 2 * len(wanted))
         found = {run.id: run for run in listed if run.id in wanted}
-    for each in wanted - found.keys():
-        run = client.run(each)
-        found[each] = run
-    return found
+    return {each: found.get(each) or client.run(each) for each in ids}
 
 
 def verdict(runs: Sequence[Run]) -> int:

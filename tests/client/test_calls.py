@@ -1,0 +1,232 @@
+"""Every route has its method, and what comes back are values."""
+
+import dataclasses
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+
+from runyard.client import Client, Misuse, NotFound, Overrides, Submission
+from tests.client.api_server import ApiServer
+
+SHA = "a" * 64
+
+
+def test_runs_are_listed_page_by_page_as_they_are_asked_for(
+    server: ApiServer, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runyard.client.calls.PAGE", 2)
+    ids = [server.add_run() for _ in range(5)]
+    assert [run.id for run in client.runs()] == ids[::-1]
+    assert len(server.asked("GET", "/api/v1/training-runs")) == 3
+    assert [run.id for run in client.runs(limit=3)] == ids[:1:-1]
+    assert next(iter(client.runs())).id == ids[-1]
+    assert len(server.asked("GET", "/api/v1/training-runs")) == 3 + 2 + 1
+
+
+def test_runs_are_filtered(server: ApiServer, client: Client) -> None:
+    tagged = server.add_run(tags=["x"], state="running")
+    server.add_run(state="failed")
+    assert [run.id for run in client.runs(states=["running", "waiting"], tag="x")] == [tagged]
+
+
+def test_a_run_is_a_value(server: ApiServer, client: Client) -> None:
+    run_id = server.add_run(hyper_parameters={"lr": 0.1}, tags=["x"])
+    server.live(run_id)
+    run = client.run(run_id)
+    assert (run.state, run.final, run.reason, run.gpu_seconds, run.cost) == (
+        "completed",
+        True,
+        "finished",
+        1.5,
+        "0.001200",
+    )
+    assert run.hyper_parameters == {"lr": 0.1}
+    assert run.attempts[0].number == 1
+    assert run.attempts[0].slots == (0,)
+    assert run.created_at is not None
+    assert run.created_at.tzinfo is not None
+    assert run.raw["resources"] == {"gpus": 1, "cpus": 4.0, "memory_mib": 8192}
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        run.state = "running"  # type: ignore[misc]
+
+
+def test_selectors(server: ApiServer, client: Client) -> None:
+    first, second = server.add_run(tags=["x"]), server.add_run(tags=["x"])
+    assert client.resolve("last") == (second,)
+    assert client.resolve("last-1") == (first,)
+    assert client.resolve(first[:-1]) == (first,)
+    assert client.resolve(first.removeprefix("training-")[:6]) == (first,)
+    assert client.resolve("tag:x") == (second, first)
+    asked = len(server.state.seen)
+    assert client.resolve("training-AAAAAAAAA") == ("training-AAAAAAAAA",)
+    assert len(server.state.seen) == asked
+    with pytest.raises(Misuse, match="No run carries"):
+        client.resolve("tag:y")
+    with pytest.raises(NotFound):
+        client.resolve("nonsense")
+    with pytest.raises(Misuse):
+        client.run("tag:x")
+    with pytest.raises(Misuse):
+        client.run("")
+
+
+def test_what_changes_runs(server: ApiServer, client: Client) -> None:
+    run = server.add_run()
+    assert client.cancel(run).state == "canceled"
+    assert [event.kind for event in client.history(run)] == ["accepted", "finished"]
+    assert client.history(run)[-1].state == "canceled"
+    client.delete(run, with_results=True)
+    assert server.asked("DELETE", ".*")[0].query == {"with_results": ["true"]}
+
+
+def test_what_is_told_of_a_run(server: ApiServer, client: Client) -> None:
+    run = server.add_run()
+    server.live(run, log="one\ntwo\n")
+    server.state.results[run] = {"model/weights": b"w" * 10}
+    found = client.explain(run)
+    assert (found.position, found.ahead, found.steps) == (2, 1, ("accepted", "code and data ready"))
+    assert client.log(run, tail=1) == b"two\n"
+    assert client.log(run, offset=4) == b"two\n"
+    results = client.results(run)
+    assert [(item.key, item.size) for item in results.items] == [("model/weights", 10)]
+    with client.read_result(run, "model/weights") as stream:
+        assert b"".join(stream.chunks()) == b"w" * 10
+
+
+def test_what_is_submitted(server: ApiServer, client: Client) -> None:
+    server.state.definitions[SHA] = b""
+    overrides = Overrides(name="n", tags=("a",), priority=7, env={"K": "V"}, paths={"a.b": "c"}, data=("d",))
+    submission = Submission("text", SHA, parameters=[{"lr": 0.1}], append_args=True, overrides=overrides)
+    submitted = client.submit(submission, idempotency_key="key")
+    assert submitted.notes == ("CPUs are scaled to this machine.",)
+    sent = server.state.submissions[0]
+    assert sent["overrides"] == {
+        "name": "n", "tags": ["a"], "priority": 7, "max_runtime": None, "gpus": None, "framework": None,
+        "env": {"K": "V"}, "after": [], "python": None, "data": ["d"], "paths": {"a.b": "c"},
+    }  # fmt: skip
+    assert (sent["manifest"], sent["parameters"], sent["append_args"], sent["force"]) == (
+        "text",
+        [{"lr": 0.1}],
+        True,
+        False,
+    )
+    assert client.submit(submission, idempotency_key="key").replayed
+    assert client.check(submission).runs == 1
+
+
+def test_the_service_and_its_queue(server: ApiServer, client: Client) -> None:
+    run = server.add_run()
+    assert client.healthy()
+    status = client.status()
+    assert (status.slots_total, status.slots_used, status.counts) == (2, 1, {"waiting": 1})
+    assert client.pause_queue() is True
+    queue = client.queue()
+    assert (queue.account_paused, queue.waiting, queue.items[0].id, queue.items[0].position) == (True, 1, run, 1)
+    assert client.resume_queue(everybody=True) is False
+    client.move(run, 3)
+    assert server.state.moved == [(run, 3)]
+
+
+def test_quota_usage_and_accounts(client: Client) -> None:
+    assert client.quota().gpus == 1
+    assert client.set_quota("default", None).gpus is None
+    assert client.quota("default").gpus is None
+    usage = client.usage("day", since="2026-01-01")
+    assert (usage.items[0].gpu_seconds, usage.total.cost, usage.by) == (12.5, "0.012300", "day")
+    assert [account.id for account in client.accounts()] == ["default"]
+
+
+def test_connections_and_tokens(server: ApiServer, client: Client) -> None:
+    made = client.add_connection("minio", endpoint_url="http://s3", access_key_id="AK", secret_access_key="hidden")
+    assert server.state.connections["minio"]["secret_access_key"] == "hidden"
+    assert "hidden" not in repr(made)
+    assert [each.name for each in client.connections()] == ["minio"]
+    client.remove_connection("minio")
+    assert client.connections() == ()
+    token = client.add_token("laptop", scope="admin", expires_in_days=3)
+    assert token.token not in repr(token)
+    assert [(each.name, each.scope) for each in client.tokens()] == [("laptop", "admin")]
+    client.remove_token(token.id)
+    assert client.tokens() == ()
+
+
+def test_objects(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"0123456789")
+    told: list[tuple[int, int]] = []
+    stored = client.put_object(
+        "b", "folder/ä b.txt", tmp_path / "f", progress=lambda done, total: told.append((done, total))
+    )
+    assert stored.size == 10
+    assert told[-1] == (10, 10)
+    client.put_object("b", "other", b"x")
+    assert client.buckets() == ("b",)
+    assert [each.key for each in client.objects("b", "folder/")] == ["folder/ä b.txt"]
+    with client.read_object("b", "folder/ä b.txt", offset=4) as stream:
+        assert b"".join(stream.chunks()) == b"456789"
+    assert client.has_object("b", "other")
+    assert not client.has_object("b", "missing")
+    client.delete_object("b", "other")
+    assert client.delete_objects("b") == 1
+
+
+def test_definitions_and_manifests(server: ApiServer, client: Client) -> None:
+    server.state.definitions[SHA] = b"zip"
+    assert client.has_definition(SHA)
+    assert not client.has_definition("b" * 64)
+    with client.read_definition(SHA) as stream:
+        assert b"".join(stream.chunks()) == b"zip"
+    assert client.manifest_template().startswith("model_definition:")
+    assert client.manifest_schema() == {"type": "object"}
+
+
+def test_clocks_are_compared(client: Client) -> None:
+    assert abs(client.clock_difference()) < 5
+
+
+def documented() -> list[tuple[str, str]]:
+    """The routes of docs/api.md, e.g. ("GET", "/training-runs/{id}/logs")."""
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
+    found: list[tuple[str, str]] = []
+    for line in page.splitlines():
+        cell = re.match(r"\| ((?:GET|HEAD|PUT|POST|DELETE).*?) \|", line.replace("\\|", "or"))
+        for part in re.split(r"; |(?<=`), (?=[A-Z]{3})", cell[1]) if cell else []:
+            for path in re.findall(r"`(/[^?`]*)", part):
+                found += [(method, path) for method in re.findall(r"[A-Z]{3,}", part.split("`")[0])]
+    return found
+
+
+def test_every_route_of_the_page_has_its_method(server: ApiServer, client: Client, tmp_path: Path) -> None:
+    run = server.add_run(state="completed")
+    server.state.results[run] = {"k": b"x"}
+    (tmp_path / "z").write_bytes(b"zip")
+    sha = hashlib.sha256(b"zip").hexdigest()
+    client.upload_definition(tmp_path / "z", sha)
+    with client.read_definition(sha), client.read_result(run, "k"):
+        pass
+    client.put_object("b", "k", b"x")
+    with client.read_object("b", "k"):
+        pass
+    for each in (
+        client.healthy, client.status, client.queue, client.pause_queue, client.resume_queue, client.quota,
+        client.usage, client.buckets, client.connections, client.tokens, client.accounts, client.manifest_template,
+        client.manifest_schema, lambda: list(client.runs()), lambda: client.run(run), lambda: client.log(run),
+        lambda: client.history(run), lambda: client.explain(run), lambda: client.results(run),
+        lambda: client.cancel(run), lambda: client.submit(Submission("m", sha)),
+        lambda: client.check(Submission("m", sha)),
+        lambda: client.has_definition(sha), lambda: client.move(run, 1), lambda: client.quota("default"),
+        lambda: client.set_quota("default", 2), lambda: list(client.objects("b")), lambda: client.has_object("b", "k"),
+        lambda: client.delete_object("b", "k"), lambda: client.delete_objects("b"), lambda: client.add_connection("c"),
+        lambda: client.remove_connection("c"), lambda: client.remove_token(client.add_token("t").id),
+        lambda: list(client.follow(run)), lambda: next(client.events(0)), lambda: client.delete(run),
+    ):  # fmt: skip
+        each()
+    asked = {(seen.method, seen.path.removeprefix("/api/v1")) for seen in server.state.seen}
+    missing = [
+        (method, path)
+        for method, path in documented()
+        if not any(verb == method and re.fullmatch(re.sub(r"\{[^}]*\}", "[^/]+", path), seen) for verb, seen in asked)
+    ]
+    assert len(documented()) > 30
+    assert missing == []
