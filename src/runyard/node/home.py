@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ def read_record(path: str) -> Record | None:
 
 def write_whole(path: str, content: bytes, *, lasting: bool = False) -> None:
     """Write a file whole or not at all; ``lasting``: it is on the disk when this returns."""
-    temporary = path + ".new"
+    temporary = f"{path}.{threading.get_native_id()}.new"  # several launches at once may write the same record
     with open(temporary, "wb") as file:
         file.write(content)
         if lasting:
