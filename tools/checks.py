@@ -1,6 +1,5 @@
 """Every check of the project, in order, each with its time; all run, then the first failure decides."""
 
-import os
 import subprocess
 import time
 from dataclasses import dataclass
@@ -50,7 +49,6 @@ def run(check: Check) -> Outcome:
 
 def main(arguments: list[str]) -> int:
     """Exit code: 0, or that of the first check that failed; 2 when the environment could not be made."""
-    os.chdir(ROOT)
     try:
         prepare(EXTRAS)
     except NotPrepared as problem:

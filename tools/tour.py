@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import subprocess
 from collections import Counter
 from dataclasses import dataclass
@@ -27,7 +26,6 @@ def main(arguments: list[str]) -> int:
     """Exit code: 0 all trained, 1 a run failed, 2 something was missing, 130 interrupted."""
     options = parse(arguments)
     runyard = Runyard(options.home.resolve())
-    os.chdir(ROOT)
     try:
         prepare(EXTRAS)
         return tour(runyard, options.keep)
