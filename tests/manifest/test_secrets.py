@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from runyard.core.errors import ManifestError
 from runyard.core.spec import Connection
+from runyard.manifest.findings import Findings, Place
 from runyard.manifest.nodes import compose
 from tests.manifest.reading import FFDL, SERVICE, SHORT, problems, read
 
@@ -54,6 +55,8 @@ MISTAKES = [
     "  connection: {? {§: §} : x}\n",
     "  connection: {<<: §}\n",
     "  connection: {<<: {§: 1}}\n",
+    "  secret_access_key=§: x\n",
+    "  connection: &c {password=§}\n",
     "runyard: {env: {KEY=§}}\n",
     "runyard: {env: [KEY=§]}\n",
     "runyard: {env: {'KEY §': x}}\n",
@@ -126,6 +129,13 @@ def test_stores_without_credentials_have_no_secret() -> None:
     parsed = read(REFERENCE + "  connection: {endpoint_url: https://h}\n")
     assert parsed.secrets == {}
     assert parsed.spec.data[0].connection == Connection(endpoint_url="https://h")
+
+
+def test_a_place_for_secrets_repeats_nothing() -> None:
+    place = Place(Findings(), "a")
+    assert place.shown("word") == "`word`"
+    assert place.shown("two words") == place.shown("x" * 65) == "this"
+    assert place.key("b", 1, private=True).key("c", 2).shown("word", "it") == "it"
 
 
 @pytest.mark.parametrize(

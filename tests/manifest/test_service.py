@@ -127,6 +127,14 @@ def test_an_unknown_compute_configuration_names_the_nearest_and_all() -> None:
 
 
 REFERENCES = [
+    (
+        "connection: {name: disks}\n  source: {bucket: b, type: mount_volume}",
+        StoreKind.volume,
+        "b",
+        "",
+        Connection(named="disks"),
+        "b",
+    ),
     ("source: {bucket: b}", StoreKind.local, "b", "", Connection(), "b"),
     ("source: b/c/d/", StoreKind.local, "b", "c/d", Connection(), "b"),
     ("source: {bucket: b/c}\n  type: local", StoreKind.local, "b", "c", Connection(), "b"),

@@ -61,7 +61,10 @@ class Text:
         return None
 
     def schema(self) -> Json:
-        return {"type": ["string", "number"], "maxLength": self.limit}
+        shape: Json = {"type": ["string", "number"], "maxLength": self.limit}
+        if self.pattern is not None and not self.pattern.flags & re.S and r"\Z" not in self.pattern.pattern:
+            shape["pattern"] = f"^{self.pattern.pattern}$"  # editors know no more of Python's expressions than this
+        return shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +157,7 @@ class Measure:
     parse: Callable[[str], int]
     low: int
     wanted: str
-    examples: tuple[str | int, ...]
+    shape: tuple[tuple[str, object], ...]
 
     def read(self, node: Node, place: Place) -> int | None:
         if (found := scalar(node, place, self.wanted)) is None:
@@ -170,15 +173,25 @@ class Measure:
         return amount
 
     def schema(self) -> Json:
-        return {"type": ["string", "number"], "examples": list(self.examples)}
+        return dict(self.shape)
 
 
 def duration(low_ms: int) -> Measure:
     """A duration of at least ``low_ms`` milliseconds."""
-    return Measure(parse_duration, low_ms, "a duration", ("2h", "1h30m", "30s", 90))
+    return Measure(parse_duration, low_ms, "a duration", _DURATION_SHAPE)
 
 
-SIZE: Final = Measure(parse_size, 1, "a size", ("512MiB", "2Gb"))
+_DURATION_SHAPE: Final = (
+    ("type", ["string", "number"]),
+    ("pattern", r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$|^[0-9]+(\.[0-9]+)?$"),
+    ("minimum", 0),
+)
+SIZE: Final = Measure(
+    parse_size,
+    1,
+    "a size",
+    (("type", "string"), ("pattern", r"^[0-9]+(\.[0-9]+)? *([KMGTkmgt][Ii]?[Bb]?)$"), ("examples", ["512MiB", "2Gb"])),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,8 @@ class Bucket:
         return None
 
     def schema(self) -> Json:
-        return {"type": ["string", "number"], "examples": ["mnist", "mnist/train"]}
+        shape = rf"^{_BUCKET.pattern}(/[^/\\]+)*/?$"
+        return {"type": ["string", "number"], "pattern": shape, "examples": ["mnist", "mnist/train"]}
 
 
 def access(opened: Opened, kind: StoreKind) -> Access:
