@@ -78,8 +78,8 @@ queued = st.builds(
     account=st.sampled_from(ACCOUNTS),
     priority=st.sampled_from([10, 50, 50, 90]),
     node=st.sampled_from([*NODES, *NODES, "gone"]),
-    cpus=st.sampled_from([0, 1, 2, 4, 8]),
-    memory_mib=st.sampled_from([512, 1_024, 8_192]),
+    cpus=st.sampled_from([0, 1, 1, 1, 4, 8]),
+    memory_mib=st.sampled_from([512, 512, 512, 8_192]),
     wait_ms=st.sampled_from([0, 0, 0, 0, 0, 1, 700]),
 )
 
@@ -89,7 +89,8 @@ def rooms(draw: st.DrawFn, name: str) -> NodeRoom:
     free = tuple(sorted(draw(st.sets(st.integers(0, 7)))))
     cpu, memory = draw(st.integers(-1, 24)) * 1_000, draw(st.integers(-1, 24)) * 1_024
     closed = draw(st.sampled_from([None, None, None, "It is draining."]))
-    return NodeRoom(name, free, Resources(len(free), cpu, memory), closed)
+    gpus = len(free) + draw(st.sampled_from([0, 0, 0, -1, 1]))  # should the sum and the list ever disagree
+    return NodeRoom(name, free, Resources(gpus, cpu, memory), closed)
 
 
 @st.composite

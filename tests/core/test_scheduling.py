@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from runyard.core.resources import Resources
 from runyard.core.scheduling.explain import READINESS, estimate_ms, standing
 from runyard.core.scheduling.plan import Plan, Wait, in_order, make_plan
-from runyard.core.scheduling.snapshot import Snapshot
+from runyard.core.scheduling.snapshot import NodeRoom, Snapshot
 from tests.core.queues import NOW, Queued, account, node, outcome, snapshot
 
 Q = Queued
@@ -82,6 +83,18 @@ CASES: list[tuple[str, Snapshot, str]] = [
         "b:0 a:capacity",
     ),
     (
+        "who is held behind reserves too",
+        snapshot([Q("a", 4, cpus=8), Q("b", 1, cpus=4), Q("c", 0, cpus=8)], node(slots=1, cpus=16)),
+        "a:capacity b:behind c:behind",
+    ),
+    (
+        "a class reserves on each machine that its runs wait for",
+        snapshot(
+            [Q("a", 2, node="n1"), Q("b", 2, node="n2"), Q("c", 1, node="n2")], node("n1", slots=1), node("n2", slots=1)
+        ),
+        "a:capacity b:capacity c:behind",
+    ),
+    (
         "one behind a closed machine still reserves on its own",
         snapshot(
             [Q("a", 2), Q("b", 2, node="n2"), Q("c", 1, node="n2")],
@@ -136,6 +149,12 @@ CASES: list[tuple[str, Snapshot, str]] = [
         "a:0 b:0,1 c:capacity d:capacity",
     ),
     ("an overfull machine", snapshot([Q("a", 0, cpus=1)], node(cpus=-2)), "a:capacity"),
+    ("an overfull machine and one that asks for none of that", snapshot([Q("a", 1, cpus=0)], node(cpus=-2)), "a:0"),
+    (
+        "slots that are not there, whatever the sum says",
+        snapshot([Q("a", 2)], NodeRoom("n1", (3,), Resources(4, 9_000, 9_000))),
+        "a:capacity",
+    ),
 ]
 
 
@@ -173,6 +192,8 @@ def test_a_class_waits_for_what_its_first_run_waits_for() -> None:
     (first, _), (second, _) = plan.waits[1], plan.waits[2]
     assert (first, second) == (Wait.backoff, Wait.capacity)
     assert set(plan.waits) == {1, 2}
+    first_in_back_off = plan_of(Q("a", 9, wait_ms=5), Q("b", 9))
+    assert first_in_back_off.waits[1] == first_in_back_off.heads["a"] != first_in_back_off.heads["b"]
     assert set(plan_of(Q("a"), Q("b")).waits) == set()
 
 

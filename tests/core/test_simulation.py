@@ -110,7 +110,7 @@ yards = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)  # a whole simulation each; the machine may be busy
+@settings(max_examples=60)  # a whole simulation each
 @given(yards, st.lists(jobs, min_size=1, max_size=40))
 def test_all_runs_end_and_the_bill_never_exceeds_what_was_there(place: Yard, work: list[Job]) -> None:
     place.work(work)
@@ -131,7 +131,7 @@ def test_all_runs_end_and_the_bill_never_exceeds_what_was_there(place: Yard, wor
             assert sum(entry.gpu_ms for entry in place.ledger if entry.account_id == name) <= quota * span
 
 
-@settings(max_examples=40, deadline=None)  # a whole simulation each; the machine may be busy
+@settings(max_examples=40)  # a whole simulation each
 @given(st.lists(jobs, min_size=1, max_size=40), st.integers(1, 4))
 def test_runs_of_one_shape_and_priority_start_in_the_order_they_came(work: list[Job], heads: int) -> None:
     place = yard(heads=heads)
@@ -140,7 +140,7 @@ def test_runs_of_one_shape_and_priority_start_in_the_order_they_came(work: list[
     assert len(place.started) == len(work)
 
 
-@settings(max_examples=40, deadline=None)  # a whole simulation each; the machine may be busy
+@settings(max_examples=40)  # a whole simulation each
 @given(st.lists(jobs, min_size=1, max_size=30))
 def test_a_busy_yard_has_no_room_for_the_first_that_waits(work: list[Job]) -> None:
     """One machine, no quota, no faults: as long as somebody waits, the first of them does not fit."""
