@@ -29,7 +29,7 @@ _MAX_SEGMENT_BYTES = 255
 _MAX_SEGMENTS = 64
 _ACCOUNT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 """What is no plain file in plain folders is not there, for whoever reads."""
 
 
