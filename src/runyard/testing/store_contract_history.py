@@ -142,11 +142,11 @@ class HistoryContract:
         assert known(store, a_run_id(4)) == runs[3]
 
     def _history(self, store: Store) -> None:
-        """Before midnight mia ran 1 s, then 2 s after losing an attempt of 0.5 s; from midnight zoe 3 s, ben 8 s."""
+        """Before midnight mia ran 1 s, then 2 s (across it) after losing 0.5 s; from midnight zoe 3 s, ben 8 s."""
         mias = accept(store, 2, spec=a_spec(tags=("x",)))
         zoes = accept(store, 1, first=5, spec=a_spec(tags=("x", "y")), member_id="zoe")
         bens = accept(store, 1, first=7, account_id="beta", member_id="ben")
-        evening = MIDNIGHT + DAY - 3600_000
+        evening = MIDNIGHT + DAY - 6000
         finish(store, mias[0], now=evening, duration_ms=1000)
         lost = start(store, mias[1], now=evening)
         again = step(store, lifecycle.lost(lost, 1, Reason.node_lost, "", RetryPolicy(), evening + 500))

@@ -209,11 +209,12 @@ class QueueContract:
         assert order(store) == ids(3, 2, 1, 10, 11)
 
     def test_a_run_that_comes_back_keeps_its_place_among_the_moved(self, store: Store) -> None:
-        first, second, third, fourth = accept(store, 4)
-        running = start(store, second)
-        store.set_rank(fourth.id, 2, NOW)  # directly before the third, behind the one that runs
+        runs = accept(store, 6)
+        running = start(store, runs[1])
+        for number in (6, 5):  # directly before the one that stands there, behind the one that runs
+            store.set_rank(a_run_id(number), 2, NOW)
         step(store, lifecycle.lost(running, 1, Reason.node_lost, "", RetryPolicy(), NOW))
-        assert order(store) == [first.id, second.id, fourth.id, third.id]
+        assert order(store) == ids(1, 2, 5, 6, 3, 4)
 
     def test_only_waiting_runs_move(self, store: Store) -> None:
         running, done = accept(store, 2)
