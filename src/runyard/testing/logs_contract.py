@@ -15,6 +15,8 @@ KEY = LogKey("training-a1B2c3D4e", 1)
 SLACK_MS = 50
 """How far the time of bytes may be off."""
 
+# The fixture only makes: every example makes a store of its own. The tests are meant to be inherited more than once.
+_SHARED = (HealthCheck.function_scoped_fixture, HealthCheck.differing_executors)
 _TEXT = bytes(range(256)) * 4
 _APPENDS = st.lists(st.tuples(st.integers(0, len(_TEXT)), st.integers(0, 400)), max_size=40)
 
@@ -104,7 +106,7 @@ class LogStoreContract:
         assert logs.offset_at(KEY, 19_900) == 990
         assert logs.offset_at(KEY, 20_000) == 1000
 
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+    @settings(suppress_health_check=_SHARED, deadline=None, max_examples=60)
     @given(gaps=st.lists(st.integers(0, 120), min_size=1, max_size=60), asked=st.integers(0, 8000))
     def test_the_offset_of_a_time_is_within_the_slack(
         self, make: Callable[[], LogStore], gaps: list[int], asked: int
@@ -119,7 +121,7 @@ class LogStoreContract:
         assert all(time < asked for time in came[:offset])
         assert offset == len(came) or came[offset] > asked - SLACK_MS
 
-    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
+    @settings(suppress_health_check=_SHARED, deadline=None, max_examples=100)
     @given(appends=_APPENDS)
     def test_any_order_of_appends_gives_the_text_once(
         self, make: Callable[[], LogStore], appends: list[tuple[int, int]]
