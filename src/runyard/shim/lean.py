@@ -1,0 +1,209 @@
+"""What the shim needs of json, ctypes and signal, from their C cores; its clocks and its records.
+
+A shim is started for every attempt, so what it imports is start-up time of every run. Beside a bare interpreter of
+8 ms, ``json``, ``socket``, ``selectors``, ``ctypes`` and ``signal`` take 14 ms more (regular expressions and enums,
+mostly); the C modules that they wrap take 2 ms.
+"""
+
+import _ctypes
+import _json
+import os
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as signals
+    from typing import Any
+
+    Record = dict[str, Any]
+else:
+    import _signal as signals
+
+CLOCK_BOOTTIME = time.CLOCK_BOOTTIME
+NANO = 1_000_000_000
+
+# ------------------------------------------------------------------------------------------------------------ JSON
+
+
+class _Grammar:
+    """What the C scanner asks of its context: plain JSON into plain values."""
+
+    strict = True
+    array_hook = None
+    object_hook = None
+    object_pairs_hook = None
+    parse_float = float
+    parse_int = int
+    parse_constant = float
+
+
+_scan = _json.make_scanner(_Grammar)  # pyright: ignore[reportArgumentType] - the stub asks for a scanner, C for these names
+
+
+def decode(text: bytes) -> "Record":
+    """One JSON object as a dict. Raises ``ValueError`` for anything else, in words that quote nothing of it."""
+    value: Any = None
+    end, length = 0, 0
+    try:
+        characters = text.decode("utf-8").strip()
+        length = len(characters)
+        value, end = _scan(characters, 0)
+    except (StopIteration, ValueError, RecursionError, SystemError):
+        pass  # said below, without the text; the last is how the scanner fails while json.decoder is not imported
+    kind = value.__class__
+    if kind is not dict or end != length:
+        raise ValueError("not one JSON object")
+    return value
+
+
+def encode(value: "Any") -> str:
+    """JSON of None, booleans, numbers, strings, lists, tuples and dicts with string keys, on one line."""
+    kind = value.__class__
+    if value is None or kind is bool:
+        return "null" if value is None else "true" if value else "false"
+    if kind is str:
+        return _json.encode_basestring_ascii(value)
+    if kind is int or kind is float:
+        return repr(value)
+    if kind is dict:
+        return "{" + ", ".join(f"{encode(key)}: {encode(item)}" for key, item in value.items()) + "}"
+    if kind is list or kind is tuple:
+        return "[" + ", ".join(encode(item) for item in value) + "]"
+    raise TypeError(f"a record cannot hold a {kind.__name__}")
+
+
+# ------------------------------------------------------------------------------------------------------------ libc
+
+
+class _Function(_ctypes.CFuncPtr):
+    """A C function that returns int and sets errno."""
+
+    _flags_ = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_USE_ERRNO
+
+
+class _HoldingFunction(_ctypes.CFuncPtr):
+    """The same, called without letting go of the interpreter's lock: for a call that returns twice."""
+
+    _flags_ = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_USE_ERRNO | _ctypes.FUNCFLAG_PYTHONAPI
+
+
+_program = _ctypes.dlopen(None, 0)  # pyright: ignore[reportArgumentType] - None, unknown to the stub: this program
+
+
+def libc(name: str, *arguments: int | bytes | None, holding: bool = False) -> int:
+    """Call a function of the C library; -1 becomes ``OSError`` with errno and the function's name."""
+    kind = _HoldingFunction if holding else _Function
+    result = kind(_ctypes.dlsym(_program, name))(*arguments)
+    if result == -1:
+        number = _ctypes.get_errno()
+        raise OSError(number, os.strerror(number), name)
+    return result
+
+
+def fork_into(group: str | None) -> tuple[int, bool]:
+    """fork(2), the child being born in a control group of version 2; says too whether it was (else: join it).
+
+    clone3(2) with CLONE_INTO_CGROUP spares the lock over all of the machine's processes that a move takes.
+    """
+    if group is None:
+        return os.fork(), False
+    try:
+        folder = os.open(group, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return os.fork(), False
+    # struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack and size, tls, set_tid and size, cgroup
+    words = (CLONE_INTO_CGROUP, 0, 0, 0, signals.SIGCHLD, 0, 0, 0, 0, 0, folder)
+    _interpreter("PyOS_BeforeFork")
+    try:
+        pid = libc("syscall", SYS_CLONE3, b"".join(word.to_bytes(8, sys.byteorder) for word in words), 88, holding=True)
+    except OSError:
+        pid = -1
+    _interpreter("PyOS_AfterFork_Parent" if pid else "PyOS_AfterFork_Child")
+    os.close(folder)
+    return (os.fork(), False) if pid == -1 else (pid, True)
+
+
+def _interpreter(function: str) -> None:
+    """One of the three calls that Python asks for around a fork it did not make (C API, Operating System Utilities)."""
+    _HoldingFunction(_ctypes.dlsym(_program, function))()
+
+
+SYS_CLONE3 = 435  # the same on every architecture
+CLONE_INTO_CGROUP = 0x2_0000_0000
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38  # linux/prctl.h
+
+
+def prctl(option: int, value: int) -> None:
+    """prctl(2) with one value."""
+    libc("prctl", option, value, 0, 0, 0)
+
+
+# ----------------------------------------------------------------------------------------------------------- clocks
+
+
+def boottime_ns() -> int:
+    """Nanoseconds since the machine started, time asleep included."""
+    return time.clock_gettime_ns(CLOCK_BOOTTIME)
+
+
+def epoch_ms() -> int:
+    """Milliseconds since 1970, UTC."""
+    return time.time_ns() // 1_000_000
+
+
+class Alarm:
+    """A timer descriptor on CLOCK_BOOTTIME (timerfd_create(2)); unlike poll's own limit it counts time asleep."""
+
+    __slots__ = ("_at", "fd")
+
+    def __init__(self) -> None:
+        self.fd = libc("timerfd_create", CLOCK_BOOTTIME, os.O_NONBLOCK | os.O_CLOEXEC)
+        self._at: int | None = None
+
+    def set(self, at_ns: int | None) -> None:
+        """Become readable at that time of :func:`boottime_ns`; None: never."""
+        if at_ns == self._at:
+            return
+        self._at = at_ns
+        seconds, nanos = divmod(0 if at_ns is None else max(at_ns, 1), NANO)
+        # struct itimerspec: interval (none), then value; four 64-bit words
+        words = b"".join(word.to_bytes(8, sys.byteorder) for word in (0, 0, seconds, nanos))
+        libc("timerfd_settime", self.fd, 1, words, None)  # 1: TFD_TIMER_ABSTIME
+
+    def clear(self) -> None:
+        """Take note that it rang."""
+        self._at = None
+        try:
+            os.read(self.fd, 8)
+        except BlockingIOError:
+            pass  # set anew since it rang
+
+
+# ----------------------------------------------------------------------------------------------------------- records
+
+
+def reserve(folder: int, name: str, size: int = 8192) -> None:
+    """Hold room on the disk for a record to come, so that a full disk cannot keep it from being written."""
+    descriptor = os.open(name + ".tmp", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError:
+        pass  # a file system without the call: the record takes its chance when it is written
+    finally:
+        os.close(descriptor)
+
+
+def write_record(folder: int, name: str, record: "Record") -> None:
+    """Write one JSON object under a name in an open folder: whole and on disk when this returns, or not there."""
+    descriptor = os.open(name + ".tmp", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    try:
+        text = encode(record).encode() + b"\n"
+        while text:
+            text = text[os.write(descriptor, text) :]
+        os.ftruncate(descriptor, os.lseek(descriptor, 0, os.SEEK_CUR))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.rename(name + ".tmp", name, src_dir_fd=folder, dst_dir_fd=folder)
+    os.fsync(folder)

@@ -1,0 +1,80 @@
+"""What of the file system a program of another user id gets to see where parents of its paths are closed to it.
+
+A path that the program needs may lie below a folder that its user cannot pass, such as the interpreter of a pyenv or
+a run's folder below /root (mode 0700). In a mount namespace of its own, a small empty file system covers each such
+folder, and the needed paths alone are bound into it (mount_namespaces(7), mount(2)).
+"""
+
+import os
+import stat
+from errno import ENOENT
+
+from runyard.shim.lean import libc
+
+CLONE_NEWNS = 0x00020000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
+COVER = b"mode=0755,size=1m"
+
+
+def plan(visible: list[str], uid: int, gid: int) -> dict[str, list[str]]:
+    """The paths to bind, by the topmost folder above them that this user cannot pass. Empty: nothing is closed.
+
+    A path that is reached through symbolic links counts as itself and as what it leads to. One that lies within
+    another is left out: it comes along.
+    """
+    closed: dict[str, set[str]] = {}
+    for path in visible:
+        for name in {os.path.normpath(path), os.path.realpath(path)}:
+            barrier = _barrier(name, uid, gid)
+            if barrier is not None:
+                closed.setdefault(barrier, set()).add(name)
+    return {barrier: _outermost(paths) for barrier, paths in sorted(closed.items())}
+
+
+def _barrier(path: str, uid: int, gid: int) -> str | None:
+    """The topmost folder above a path that a user cannot pass, by owner, group and mode."""
+    folder = "/"
+    for part in path.strip("/").split("/"):
+        try:
+            facts = os.stat(folder)
+        except OSError:
+            return None
+        bit = stat.S_IXUSR if facts.st_uid == uid else stat.S_IXGRP if facts.st_gid == gid else stat.S_IXOTH
+        if not facts.st_mode & bit:
+            return folder
+        folder = os.path.join(folder, part)
+    return None
+
+
+def _outermost(paths: set[str]) -> list[str]:
+    kept: list[str] = []
+    for path in sorted(paths):
+        if not any(path.startswith(outer + "/") for outer in kept):
+            kept.append(path)
+    return kept
+
+
+def make(closed: dict[str, list[str]]) -> None:
+    """Carry a plan out for the calling process, as root. Raises ``OSError``; an empty plan makes no namespace."""
+    if not closed:
+        return
+    libc("unshare", CLONE_NEWNS)
+    libc("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
+    for barrier, paths in closed.items():
+        if barrier == "/":
+            raise OSError(ENOENT, "the root folder itself is closed to this user", barrier)
+        # Opened before they are covered, and inside the new namespace: a bind wants its source there.
+        opened = [(path, os.open(path, os.O_PATH | os.O_CLOEXEC)) for path in paths]
+        target = os.fsencode(barrier)
+        libc("mount", b"runyard", target, b"tmpfs", MS_NOSUID | MS_NODEV, COVER)
+        for path, source in opened:
+            _mount_point(path, stat.S_ISDIR(os.stat(source).st_mode))
+            libc("mount", b"/proc/self/fd/%d" % source, os.fsencode(path), None, MS_BIND | MS_REC, None)
+            os.close(source)
+        libc("mount", b"runyard", target, None, MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, COVER)
+
+
+def _mount_point(path: str, folder: bool) -> None:
+    os.makedirs(path if folder else os.path.dirname(path), 0o755, exist_ok=True)
+    if not folder:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
