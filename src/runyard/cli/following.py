@@ -32,7 +32,7 @@ def follow_one(session: Session, run_id: str, *, timeout: float | None = None, l
         left = None if timeout is None else max(0.0, timeout - (time.monotonic() - begun))
         run = session.client.wait(run_id, left)[0]
     except KeyboardInterrupt:
-        return detached(session, [run_id])
+        return detached(session, [run_id], f"logs --follow {run_id}")
     session.say(ending(session, run))
     return verdict([run])
 
@@ -59,10 +59,11 @@ def ending(session: Session, run: Run) -> str:
     return f"{text} {run.sentence}".rstrip() + f"\n  more: {session.program} show {run.id}"
 
 
-def detached(session: Session, ids: Sequence[str]) -> int:
-    """Say that the runs go on, how to come back and how to cancel; the exit code of Ctrl-C."""
+def detached(session: Session, ids: Sequence[str], back: str = "") -> int:
+    """Say that the runs go on, how to come back (``back``; by default `wait`) and how to cancel; the exit code of
+    Ctrl-C."""
     named = " ".join(ids[:3]) + (" ..." if len(ids) > 3 else "")
-    back = f"logs --follow {named}" if len(ids) == 1 else f"wait {named}"
+    back = back or f"wait {named}"
     it, goes = ("The run", "goes") if len(ids) == 1 else (f"The {len(ids)} runs", "go")
     session.say(f"\nDetached. {it} {goes} on.")
     session.say(f"  come back: {session.program} {back}\n  cancel:    {session.program} cancel {named}")

@@ -45,7 +45,7 @@ def logs(session: Session, words: tuple[str, ...], follow: bool, grep: str | Non
                 wanted.write(item.text)
         wanted.close()
     except KeyboardInterrupt:
-        return detached(session, [run_id])
+        return detached(session, [run_id], f"logs --follow {run_id}")
     return 0
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
+from runyard.cli.catalog import RUN_NOUNS
 from runyard.cli.failures import REFUSED
 from runyard.cli.following import follow_one, outcome, outcome_table, wait_for_all
 from runyard.cli.progress import Line
-from runyard.cli.selecting import without_noun
 from runyard.cli.session import Session, common
 from runyard.cli.showing import location_text, resources_text
 from runyard.cli.table import pairs, table
@@ -57,7 +57,8 @@ def train(session: Session, words: tuple[str, ...], **options: Any) -> int:
 
     With --set, one run for each combination of values. Prints the ids of the runs.
     """
-    model, manifest = _model_and_manifest(without_noun("train", words))
+    # A folder may well be called `model`, so only the one noun that makes sense here is dropped.
+    model, manifest = _model_and_manifest(words[1:] if len(words) == 3 and words[0] in RUN_NOUNS else words)
     order = Order(
         model=model,
         manifest=sys.stdin.read() if manifest == "-" else read_manifest(Path(manifest)),

@@ -1,0 +1,126 @@
+"""Queue, quota, bill, data, access, manifests: each command once in words and once as JSON."""
+
+import json
+
+import pytest
+
+from tests.cli.calling import Cli
+from tests.client.api_server import ApiServer
+
+
+def test_queue(server: ApiServer, cli: Cli) -> None:
+    assert "Nothing waits." in cli("queue").stderr
+    run = server.add_run()
+    assert cli("queue", "pause").stderr.startswith("The queue is held")
+    done = cli("queue")
+    assert "The queue is held" in done.stderr
+    assert done.stdout.splitlines()[1].split()[:2] == ["1", run]
+    assert json.loads(cli("queue", "--json").stdout)["waiting"] == 1
+    assert json.loads(cli("queue", "resume", "--all", "--json").stdout) == {"paused": False}
+    assert json.loads(server.asked("POST", ".*/resume")[0].body) == {"all": True}
+    assert cli("queue", "move", "last", "1").stdout == f"{run}\n"
+    assert server.state.moved == [(run, 1)]
+
+
+def test_quota(server: ApiServer, cli: Cli) -> None:
+    assert "1 at once" in cli("quota", "show").stdout
+    assert "as many as there are" in cli("quota", "set", "default", "--gpus", "none").stdout
+    assert server.state.quota == {"default": None}
+    assert json.loads(cli("quota", "set", "default", "--gpus", "3", "--json").stdout)["gpus"] == 3
+    assert cli("quota", "show", "unknown").returncode == 4
+
+
+def test_usage(server: ApiServer, cli: Cli) -> None:
+    lines = cli("usage", "--by", "user", "--since", "7d").stdout.splitlines()
+    assert lines[0].split() == ["USER", "RUNS", "ATTEMPTS", "GPU-SECONDS", "CPU-SECONDS", "GB-SECONDS", "COST", "WASTE"]
+    assert lines[1].split() == ["default", "2", "3", "12.5", "50.0", "150.0", "0.012300", "1.0"]
+    assert lines[2].split()[0] == "total"
+    assert "T" in server.asked("GET", ".*/usage")[0].query["since"][0]
+    csv = cli("usage", "--csv").stdout.splitlines()
+    assert csv[0] == "group,runs,attempts,gpu_seconds,cpu_seconds,gb_seconds,cost,waste_gpu_seconds"
+    assert csv[1] == "default,2,3,12.5,50.0,150.0,0.012300,1.0"
+    assert json.loads(cli("usage", "--json").stdout)["total"]["runs"] == 2
+
+
+def test_data(server: ApiServer, cli: Cli) -> None:
+    (cli.folder / "d" / "sub").mkdir(parents=True)
+    (cli.folder / "d" / "sub" / "a.csv").write_text("12")
+    (cli.folder / "d" / "b.csv").write_text("3")
+    assert cli("data", "push", "d", "bucket/in").stdout.split() == ["bucket/in/b.csv", "bucket/in/sub/a.csv"]
+    assert cli("data", "ls").stdout == "bucket\n"
+    assert "in/sub/a.csv" in cli("data", "ls", "bucket").stdout
+    assert json.loads(cli("data", "ls", "--json").stdout) == [{"name": "bucket"}]
+    assert [each["size"] for each in json.loads(cli("data", "ls", "bucket/in", "--json").stdout)] == [1, 2]
+    assert cli("data", "pull", "bucket/in", "back").stdout.split() == ["back/b.csv", "back/sub/a.csv"]
+    assert (cli.folder / "back" / "sub" / "a.csv").read_text() == "12"
+    assert cli("data", "pull", "bucket/nothing", "back").returncode == 2
+    assert cli("data", "rm", "bucket/in/b.csv").stderr == "Removed 1 object.\n"
+    assert cli("data", "rm", "bucket/in/b.csv").returncode == 4
+    assert json.loads(cli("data", "rm", "-r", "bucket", "--json").stdout) == {"removed": 1}
+    assert server.state.objects == {"bucket": {}}
+
+
+def test_connections(server: ApiServer, cli: Cli) -> None:
+    done = cli(
+        "connections", "add", "minio", "--endpoint-url", "http://s3", "--access-key-id", "AK", "--secret-stdin",
+        stdin="hidden\n",
+    )  # fmt: skip
+    assert done.stdout == "minio\n"
+    assert server.state.connections["minio"] == {
+        "name": "minio", "type": "s3", "endpoint_url": "http://s3", "access_key_id": "AK",
+        "secret_access_key": "hidden",
+    }  # fmt: skip
+    listed = cli("connections", "list")
+    assert "minio" in listed.stdout
+    assert "hidden" not in listed.stdout + listed.stderr + done.stderr
+    assert cli("list", "connections").stdout == listed.stdout
+    assert cli("connections", "rm", "minio").returncode == 0
+    assert json.loads(cli("connections", "list", "--json").stdout) == []
+
+
+def test_a_secret_is_never_asked_for_off_a_terminal(cli: Cli) -> None:
+    done = cli("connections", "add", "minio", "--access-key-id", "AK", stdin="")
+    assert done.returncode == 2
+    assert "AWS_SECRET_ACCESS_KEY" in done.stderr
+
+
+def test_a_secret_from_the_environment(server: ApiServer, cli: Cli) -> None:
+    cli.environment |= {"AWS_ACCESS_KEY_ID": "AK", "AWS_SECRET_ACCESS_KEY": "hidden"}
+    assert cli("connections", "add", "aws").returncode == 0
+    assert server.state.connections["aws"]["secret_access_key"] == "hidden"
+
+
+def test_tokens(cli: Cli) -> None:
+    done = cli("tokens", "add", "laptop", "--scope", "admin", "--expires-in-days", "3")
+    assert done.stdout == "ryd_new-t1\n"
+    assert "shown only now" in done.stderr
+    listed = cli("tokens", "list").stdout
+    assert listed.splitlines()[1].split()[:3] == ["t1", "laptop", "admin"]
+    assert "ryd_new" not in listed
+    assert cli("tokens", "rm", "t1").returncode == 0
+    assert json.loads(cli("tokens", "list", "--json").stdout) == []
+
+
+def test_accounts(cli: Cli) -> None:
+    assert cli("accounts", "list").stdout.splitlines()[1].split() == ["default", "default", "no", "limit"]
+    assert json.loads(cli("accounts", "list", "--json").stdout)[0]["id"] == "default"
+
+
+@pytest.mark.parametrize("words", [[], ["training-runs"], ["training-run"]])
+def test_a_manifest_to_start_from(cli: Cli, words: list[str]) -> None:
+    assert cli("generate-manifest", *words).stdout == "model_definition:\n  name: my-model\n"
+
+
+def test_the_older_services_words(server: ApiServer, cli: Cli) -> None:
+    server.on_submit = lambda run: server.live(run, "failed")
+    done = cli("train", "model", "m.yml", program="ml")
+    run = next(iter(server.state.runs))
+    assert done.stdout == f"Model-ID is '{run}'\n"
+    server.state.runs[run]["state"] = "failed"
+    listed = cli("list", "training-runs", program="ml").stdout
+    assert listed.splitlines()[1].split()[2] == "error"
+    server.add_run()
+    assert cli("list", program="ml").stdout.splitlines()[1].split()[2] == "pending"
+    assert "ml explain" in cli("show", "last", program="ml").stderr
+    assert json.loads(cli("show", "last", "--json", program="ml").stdout)["state"] == "waiting"
+    assert cli("monitor", "training-runs", run, "logs", program="ml").returncode == 1

@@ -1,0 +1,137 @@
+"""The command line starts fast, loads only what a command needs, and explains itself."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from runyard.cli.catalog import COMMANDS, LATER
+from tests.cli.calling import BIN, Cli
+
+CPU_LIMIT_S = 0.12
+LOADED = """
+import json, sys
+sys.argv = ["runyard", "--help"]
+from runyard.cli.main import main
+main()
+print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+"""
+
+
+def cpu_of(*words: str) -> float:
+    """CPU seconds, user and system, of one call."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([str(BIN / "runyard"), *words], capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_help_is_fast() -> None:
+    """The least of several: what else the machine does only ever adds."""
+    assert min(cpu_of("--help") for _ in range(7)) <= CPU_LIMIT_S
+
+
+def test_help_loads_no_command_and_no_client() -> None:
+    done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
+    loaded = set(json.loads(done.stderr.splitlines()[-1]))
+    assert not loaded & {"http.client", "ssl", "pathspec", "runyard.client", "runyard.cli.train", "runyard.cli.listing"}
+    assert "runyard.cli.catalog" in loaded
+
+
+@pytest.mark.parametrize("words", [["list"], ["train", "--help"]])
+def test_a_command_loads_none_of_the_servers_libraries(words: list[str]) -> None:
+    script = f"""
+import sys
+sys.argv = ["runyard", *{words!r}]
+from runyard.cli.main import main
+main()
+heavy = ["pydantic", "fastapi", "sqlalchemy", "yaml", "msgspec", "runyard.server", "runyard.manifest", "runyard.engine"]
+print(*sorted(set(heavy) & set(sys.modules)), file=sys.stderr)
+"""
+    environment = os.environ | {"RUNYARD_URL": "http://127.0.0.1:1", "RUNYARD_TOKEN": "t"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == ""
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    script = "import runyard, sys; print(runyard.__version__, 'http.client' in sys.modules, 'click' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0.1.0", "False", "False"]
+
+
+def test_help_names_every_command_that_is_there(nobody: Cli) -> None:
+    text = nobody("--help").stdout
+    assert all(f"\n  {name} " in text for name in COMMANDS)
+    assert not any(f"\n  {name} " in text for name in LATER)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_and_takes_json(nobody: Cli, name: str) -> None:
+    done = nobody(name, "--help")
+    assert done.returncode == 0
+    if name not in ("data", "connections", "tokens", "accounts", "quota"):  # theirs take it
+        assert "--json" in done.stdout
+
+
+def test_without_words_it_shows_help(nobody: Cli) -> None:
+    done = nobody()
+    assert done.returncode == 2
+    assert "This machine:" in done.stderr
+
+
+def test_a_typo_is_recognised(nobody: Cli) -> None:
+    assert "did you mean `cancel`?" in nobody("cancle", "last").stderr
+
+
+@pytest.mark.parametrize("words", [["version"], ["version", "--json"], ["--json", "version"]])
+def test_version(nobody: Cli, words: list[str]) -> None:
+    done = nobody(*words)
+    assert done.stdout == ("runyard 0.1.0\n" if len(words) == 1 else '{\n  "version": "0.1.0"\n}\n')
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(nobody: Cli, shell: str) -> None:
+    done = nobody("completion", shell)
+    assert done.returncode == 0
+    assert "_RUNYARD_COMPLETE" in done.stdout
+    assert done.stderr == ""
+
+
+def test_completion_of_commands_and_ids(cli: Cli) -> None:
+    cli.environment |= {"_RUNYARD_COMPLETE": "bash_complete", "COMP_WORDS": "runyard ca", "COMP_CWORD": "1"}
+    assert cli().stdout.strip() == "plain,cancel"
+
+
+def test_up_says_what_is_missing(nobody: Cli) -> None:
+    """An interpreter without the server's packages: the client alone is installed."""
+    script = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("uvicorn", "fastapi") or name == "runyard.up.start":
+            raise ModuleNotFoundError(f"No module named {name!r}", name="fastapi")
+sys.meta_path.insert(0, Absent())
+sys.argv = ["runyard", "up"]
+from runyard.cli.main import main
+sys.exit(main())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=nobody.env(), check=False)
+    assert done.returncode == 4
+    assert "pip install 'runyard[server]'" in done.stderr
+
+
+def test_elsewhere_than_on_linux_up_says_so(nobody: Cli) -> None:
+    script = """
+import sys
+sys.platform = "darwin"
+sys.argv = ["runyard", "up"]
+from runyard.cli.main import main
+sys.exit(main())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=nobody.env(), check=False)
+    assert done.returncode == 4
+    assert "need Linux" in done.stderr
