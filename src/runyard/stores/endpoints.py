@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,6 +13,8 @@ from runyard.stores.errors import StoreError
 from runyard.wire.orders import Secret
 
 DEFAULT_REGION = "us-east-1"
+CA_VARIABLE = "SSL_CERT_FILE"
+"""Environment variable that names a PEM file of authorities, to be trusted in the place of the system's own."""
 
 _REGION = re.compile(r"[A-Za-z0-9-]{1,40}")
 
@@ -63,11 +67,19 @@ def ca_pem(ca_bundle: Path | None) -> str | None:
 
 
 def tls_context(ca_bundle: Path | None) -> ssl.SSLContext:
-    """A verifying context that trusts the system's authorities (or those of ``SSL_CERT_FILE``) and the given ones."""
+    """A verifying context that trusts the system's authorities (or those of ``SSL_CERT_FILE``) and the given ones.
+
+    Made once for the same texts: loading the authorities of a system takes some 20 ms.
+    """
+    try:
+        return _tls_context(ca_pem(ca_bundle), os.environ.get(CA_VARIABLE))
+    except ssl.SSLError:
+        raise StoreError("invalid", f"The file of certificate authorities {ca_bundle} is not valid PEM.") from None
+
+
+@lru_cache(maxsize=8)
+def _tls_context(pem: str | None, _named: str | None) -> ssl.SSLContext:
     context = ssl.create_default_context()
-    if (pem := ca_pem(ca_bundle)) is not None:
-        try:
-            context.load_verify_locations(cadata=pem)
-        except ssl.SSLError:
-            raise StoreError("invalid", f"The file of certificate authorities {ca_bundle} is not valid PEM.") from None
+    if pem is not None:
+        context.load_verify_locations(cadata=pem)
     return context

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +15,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from runyard.stores.endpoints import DEFAULT_REGION, ca_pem, s3_endpoint
+from runyard.stores.endpoints import CA_VARIABLE, DEFAULT_REGION, ca_pem, s3_endpoint
 from runyard.stores.errors import StoreError
 from runyard.stores.faults import Asked, of_obstore, of_status, unreachable
 from runyard.stores.keys import check_key, join, listed
@@ -31,6 +34,7 @@ CHUNK = 16 << 20
 PART = 8 << 20
 """Files over this size go in parts of it (S3 takes 10,000 parts, so larger ones grow with the file)."""
 PARTS_AT_ONCE = 4
+READ_TIMEOUT_S = 30
 _MAX_PARTS = 9_000
 _SIP = 1 << 20
 
@@ -43,48 +47,20 @@ class S3Place:
         self._address = s3_endpoint(place.endpoint_url, place.region)
         self._place = place
         self._requests = S3Requests(place, ca_bundle)
-        pem = ca_pem(ca_bundle)
-        # A stalled answer is noticed within 30 s. Sending has no such limit: it would count from the first byte sent.
-        self._reader = self._open(pem, {"read_timeout": timedelta(seconds=30)})
-        self._writer = self._open(pem, {})
+        region = place.region or DEFAULT_REGION
+        trusted = (ca_pem(ca_bundle), os.environ.get(CA_VARIABLE))
+        self._client = _Client(self._address, place.bucket, region, place.secret, trusted)
         self._ranges = Ranges(CHUNK)
 
-    def _open(self, pem: str | None, options: ClientConfig) -> S3Store:
-        options = {
-            "allow_http": True,
-            "connect_timeout": timedelta(seconds=5),
-            "timeout": timedelta(minutes=30),
-            "user_agent": "runyard",
-            **options,
-        }
-        if pem is not None:
-            options["root_certificate"] = pem
-        retry: RetryConfig = {
-            "max_retries": 5,
-            "retry_timeout": timedelta(seconds=30),
-            "backoff": {
-                "init_backoff": timedelta(milliseconds=100),
-                "max_backoff": timedelta(seconds=4),
-                "base": 2,
-            },
-        }
-        secret = self._place.secret
-        try:
-            return S3Store(
-                self._place.bucket,
-                endpoint=self._address,
-                aws_endpoint_url_s3=self._address,
-                region=self._place.region or DEFAULT_REGION,
-                virtual_hosted_style_request=False,
-                skip_signature=secret is None,
-                client_options=options,
-                retry_config=retry,
-                credential_provider=None if secret is None else _Static(secret),
-            )
-        except (BaseError, ValueError) as error:
-            raise StoreError(
-                "invalid", f"No client can be made for {self._address}: check the address and the certificates."
-            ) from error
+    @property
+    def _reader(self) -> S3Store:
+        # A stalled answer is noticed within 30 s.
+        return _opened(self._client, READ_TIMEOUT_S)
+
+    @property
+    def _writer(self) -> S3Store:
+        # Without that limit: it would count from the first byte sent.
+        return _opened(self._client, None)
 
     def list(self, prefix: str = "", *, left_out: Callable[[str], None] | None = None) -> Sequence[Item]:
         """See :class:`runyard.stores.PlaceStore`."""
@@ -221,6 +197,56 @@ class _Fetch:
                 self._on_bytes(len(sip))
         if at != end:
             raise unreachable("connection closed", self._place.asked(self._full))
+
+
+@dataclass(frozen=True, slots=True)
+class _Client:
+    """What tells one client of the transfer library from another."""
+
+    address: str
+    bucket: str
+    region: str
+    secret: Secret | None
+    trusted: tuple[str | None, str | None]
+
+
+@lru_cache(maxsize=64)
+def _opened(client: _Client, read_timeout_s: int | None) -> S3Store:
+    """A client, made once: that takes some 20 ms, and its connections are kept alive from one place to the next."""
+    options: ClientConfig = {
+        "allow_http": True,
+        "connect_timeout": timedelta(seconds=5),
+        "timeout": timedelta(minutes=30),
+        "user_agent": "runyard",
+    }
+    if read_timeout_s is not None:
+        options["read_timeout"] = timedelta(seconds=read_timeout_s)
+    if client.trusted[0] is not None:
+        options["root_certificate"] = client.trusted[0]
+    retry: RetryConfig = {
+        "max_retries": 5,
+        "retry_timeout": timedelta(seconds=30),
+        "backoff": {
+            "init_backoff": timedelta(milliseconds=100),
+            "max_backoff": timedelta(seconds=4),
+            "base": 2,
+        },
+    }
+    try:
+        return S3Store(
+            client.bucket,
+            endpoint=client.address,
+            aws_endpoint_url_s3=client.address,
+            region=client.region,
+            virtual_hosted_style_request=False,
+            skip_signature=client.secret is None,
+            client_options=options,
+            retry_config=retry,
+            credential_provider=None if client.secret is None else _Static(client.secret),
+        )
+    except (BaseError, ValueError) as error:
+        sentence = f"No client can be made for {client.address}: check the address and the certificates."
+        raise StoreError("invalid", sentence) from error
 
 
 class _Static:
