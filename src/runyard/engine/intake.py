@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from runyard.core.account import Principal
-from runyard.core.command import identical_runs_refusal
+from runyard.core.command import fill, identical_runs_refusal
 from runyard.core.errors import NotFound, Refused, StoreUnavailable
 from runyard.core.ids import run_id
 from runyard.core.resources import Fitted, Resources, fit
@@ -111,7 +111,7 @@ def examine(world: World, who: Principal, request: Request) -> Checklist:
         secrets=parsed.secrets,
         resources=fitted.resources,
         parameters=_parameters(world, parsed.spec, request),
-        notes=fitted.notes,
+        notes=(*parsed.notes, *fitted.notes),
         checks=check_stores(world, who.account_id, parsed.spec, parsed.secrets),
     )
 
@@ -200,7 +200,13 @@ def _parameters(world: World, spec: RunSpec, request: Request) -> tuple[str, ...
     own = dict(spec.options.hyper_parameters)
     if len(request.parameters) > world.rules.most_runs:
         raise Refused(f"{len(request.parameters)} runs are more than the {world.rules.most_runs} of one submission.")
-    return tuple(json.dumps({**own, **each}, ensure_ascii=False) for each in (request.parameters or ({},)))
+    each_run = [{**own, **each} for each in (request.parameters or ({},))]
+    for parameters in each_run:
+        try:
+            fill(spec.command, parameters, append_args=request.append_args)
+        except ValueError as error:
+            raise Refused(f"The command cannot take these hyper-parameters: {error}") from None
+    return tuple(json.dumps(parameters, ensure_ascii=False) for parameters in each_run)
 
 
 def check_stores(
