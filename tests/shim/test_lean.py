@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from runyard.shim import lean
 from tests.shim.launching import SHIM
-from tests.support.waiting import wait_until
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -96,16 +95,12 @@ def test_a_start_imports_no_module_that_costs_it_milliseconds() -> None:
     }
 
 
-def test_byte_code_is_kept_so_that_only_the_entry_is_compiled_at_a_start(tmp_path: Path) -> None:
+def test_byte_code_is_kept_for_all_so_that_only_the_entry_is_compiled_at_a_start(tmp_path: Path) -> None:
     for path in SHIM.parent.glob("*.py"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    result = subprocess.run(
-        [sys.executable, "-I", "-S", "-B", str(tmp_path / "shim.py")], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-I", "-S", "-B", str(tmp_path / "shim.py")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, umask=0o077)
     assert "KeyError: '--lock-fd'" in result.stderr
-    wait_until(lambda: (tmp_path / "__pycache__").is_dir(), "byte code")
-    assert {path.name.split(".")[0] for path in (tmp_path / "__pycache__").iterdir()} >= {
-        "supervise",
-        "cgroups",
-        "lean",
-    }
+    kept = {path.name.split(".")[0]: path.stat().st_mode & 0o777 for path in (tmp_path / "__pycache__").iterdir()}
+    assert kept.keys() >= {"supervise", "cgroups", "lean"}
+    assert set(kept.values()) == {0o644}

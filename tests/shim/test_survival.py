@@ -80,7 +80,7 @@ def test_a_killed_node_changes_nothing_and_can_be_told_the_end_later(tmp_path: P
     with subprocess.Popen(
         [sys.executable, "-c", NODE, str(tmp_path)],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), *sys.path]))},
         stdout=subprocess.PIPE,
         text=True,
     ) as node:

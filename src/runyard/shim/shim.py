@@ -5,6 +5,7 @@ A script is compiled anew at every start, so this file is short and the rest lie
 ``runyard/__init__.py`` and without a search path: the two packages are stood in for by empty modules.
 """
 
+import os
 import sys
 
 TYPE_CHECKING = False
@@ -18,7 +19,8 @@ def start(arguments: list[str]) -> int:
     for name, path in (("runyard", []), ("runyard.shim", [__file__.rpartition("/")[0] or "."])):
         sys.modules[name] = package = module(name)
         package.__path__ = path
-    # Byte code of these files alone is kept where it may be: compiling them costs more than the rest of a start.
+    # Byte code of these files alone is kept where it may be, for every user: compiling them costs more than the rest.
+    os.umask(0o022)
     sys.dont_write_bytecode = False
     from runyard.shim import supervise  # noqa: PLC0415 - only now can it be found
 
