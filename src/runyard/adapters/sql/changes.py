@@ -110,8 +110,8 @@ def _to_stage(run: Run) -> bool:
 
 def latest_event_ms(tx: Transaction) -> int:
     """The time of the latest event, 0 before the first."""
-    # Writers may read the clock in another order than they commit in, but not by a thousand events.
-    latest = "SELECT max(at_ms) FROM (SELECT at_ms FROM events ORDER BY seq DESC LIMIT 1000) AS latest"
+    # Writers may read the clock in another order than they commit in, but not by a hundred events.
+    latest = "SELECT max(at_ms) FROM (SELECT at_ms FROM events ORDER BY seq DESC LIMIT 100) AS latest"
     return int(tx.value(latest) or 0)
 
 

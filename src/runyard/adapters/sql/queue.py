@@ -20,8 +20,9 @@ from runyard.ports.store import Holding
 SAMPLE: Final = 20
 """How many finished attempts a typical duration is learned from."""
 
-_HOLDS: Final = "state IN ('starting', 'running', 'stopping')"
-_ACTIVE: Final = "r.state IN ('starting', 'running', 'stopping', 'storing')"
+# SQLite takes a partial index only for a query that says its condition word for word.
+_HOLDS: Final = "state IN ('starting', 'running', 'stopping', 'storing') AND state <> 'storing'"
+_ACTIVE: Final = "state IN ('starting', 'running', 'stopping', 'storing')"
 _OTHERS_WAITING: Final = "FROM runs WHERE state = 'waiting' AND priority = :priority AND id <> :id"
 _OTHERS_HOLDING: Final = f"FROM runs WHERE {_HOLDS} AND priority = :priority AND id <> :id"
 _HEADS: Final = (
@@ -53,7 +54,7 @@ class QueueTables:
                 "SELECT r.id, a.number, r.account_id, a.node_id, a.slots, c.gpus, c.cpu_millis, c.memory_mib "
                 "FROM runs r JOIN queue_classes c ON c.id = r.class_id "
                 "JOIN attempts a ON a.run_id = r.id AND a.number = r.attempt "
-                f"WHERE r.{_HOLDS} ORDER BY r.seq"
+                f"WHERE {_HOLDS} ORDER BY r.seq"
             )
         return [
             Holding(run_id, number, account_id, node_id, numbers(slots), Resources(*shape))

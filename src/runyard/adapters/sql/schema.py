@@ -18,6 +18,7 @@ BIG: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 WAITING: Final = "state = 'waiting'"
 ACTIVE: Final = "state IN ('starting', 'running', 'stopping', 'storing')"
 READY: Final = "state = 'waiting' AND ready_on IS NOT NULL"
+UNREADY: Final = "state = 'waiting' AND ready_on IS NULL"
 IN_BACKOFF: Final = "state = 'waiting' AND not_before_ms > 0"
 REQUEUED: Final = "state = 'waiting' AND attempt > 0"
 TO_STAGE: Final = "stage_rank IS NOT NULL"
@@ -169,6 +170,7 @@ runs = sa.Table(
     _partial("ix_runs_queue", sa.text("priority DESC"), "rank", where=WAITING),
     _partial("ix_runs_account_queue", "account_id", sa.text("priority DESC"), "rank", where=WAITING),
     _partial("ix_runs_spec", "spec_id", "rank", where=WAITING),
+    _partial("ix_runs_unready", "spec_id", "rank", where=UNREADY),
 )
 
 tags = sa.Table(

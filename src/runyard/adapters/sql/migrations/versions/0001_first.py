@@ -194,6 +194,7 @@ def _create_runs() -> None:
         _partial("ix_runs_queue", sa.text("priority DESC"), "rank", where="state = 'waiting'"),
         _partial("ix_runs_account_queue", "account_id", sa.text("priority DESC"), "rank", where="state = 'waiting'"),
         _partial("ix_runs_spec", "spec_id", "rank", where="state = 'waiting'"),
+        _partial("ix_runs_unready", "spec_id", "rank", where="state = 'waiting' AND ready_on IS NULL"),
     )
 
 

@@ -1,0 +1,213 @@
+"""What SQLite and PostgreSQL are asked for: durability, one writer at a time, and going on after an accident."""
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from runyard.adapters.sql import SqlStore, open_store
+from runyard.adapters.sql.database import Database, Transaction, to_pyformat
+from runyard.core import lifecycle
+from runyard.core.account import Account
+from runyard.core.run import StateName
+from runyard.ports.store import RunQuery
+from runyard.testing.builders import NOW, a_submission
+from runyard.testing.lives import accept, known, step
+
+ALL = 10_000
+
+
+def file_of(url: str) -> Path:
+    return Path(url.removeprefix("sqlite:///"))
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://localhost/x", "postgresql+asyncpg://h/x"])
+def test_other_urls_are_refused_or_mended(url: str) -> None:
+    if url.startswith("postgresql"):
+        database = Database(url)
+        assert database.url.drivername == "postgresql+psycopg"
+        database.close()
+        return
+    with pytest.raises(ValueError, match="sqlite:///"):
+        open_store(url)
+
+
+def test_a_password_is_in_no_message(tmp_path: Path) -> None:
+    with pytest.raises(Exception) as failure:
+        open_store(f"postgresql://me:hunter2@/x?host={tmp_path}")
+    assert "hunter2" not in f"{failure.value!r} {failure.value}"
+
+
+def test_the_files_are_their_owners_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        store = open_store(f"sqlite:///{tmp_path}/new.db")
+        accept(store)
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+        store.close()
+    finally:
+        os.umask(before)
+    assert modes == {"new.db": 0o600, "new.db-wal": 0o600, "new.db-shm": 0o600}
+
+
+def test_sqlite_is_durable_and_keeps_its_references(sqlite_url: str) -> None:
+    database = Database(sqlite_url)
+    wanted = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+    def pragmas(tx: Transaction) -> dict[str, object]:
+        return {name: tx.value(f"PRAGMA {name}") for name in wanted}
+
+    with database.write() as tx:
+        assert pragmas(tx) == wanted
+    with database.read() as tx:
+        assert pragmas(tx) == wanted
+    database.close()
+
+
+def test_a_failed_write_leaves_nothing_and_lets_the_next_one_in(url: str) -> None:
+    store = open_store(url)
+    database = Database(url)
+    accept(store)
+    with pytest.raises(InterruptedError):
+        break_off(database)
+    assert len(store.runs(RunQuery("acme"))) == 1
+    accept(store, first=2)
+    assert store.last_seq() == 2
+    database.close()
+    store.close()
+
+
+def break_off(database: Database) -> None:
+    with database.write() as tx:
+        tx.change("DELETE FROM runs")
+        tx.take("event", 5)
+        raise InterruptedError
+
+
+def test_a_store_opened_again_has_everything(url: str) -> None:
+    store = open_store(url)
+    run = step(store, lifecycle.staged(accept(store, 3)[1], "n1", NOW))
+    told = list(store.events(0, ALL))
+    store.close()
+    again = open_store(url)
+    assert known(again, run.id) == run
+    assert list(again.events(0, ALL)) == told
+    assert again.counts("acme") == {StateName.waiting: 3}
+    assert accept(again, first=9)[0].seq == 4
+    again.close()
+
+
+def test_two_stores_on_one_database_take_turns(url: str) -> None:
+    stores = [open_store(url), open_store(url)]
+    stores[0].ensure_account(Account("acme", "Acme"))
+
+    def work(number: int) -> None:
+        store = stores[number % 2]
+        store.submit(a_submission(3, first=3 * number))
+        run = store.waiting_page(None, 1)[0]
+        move = lifecycle.assign(run, "n1", (), NOW)
+        assert move is not None
+        store.apply([move])
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(24)))
+    told = stores[0].events(0, ALL)
+    assert [recorded.seq for recorded in told] == list(range(1, len(told) + 1))
+    assert [run.seq for run in stores[1].runs(RunQuery(None, limit=ALL))] == list(range(72, 0, -1))
+    counts = stores[1].counts(None)
+    assert counts[StateName.waiting] + counts[StateName.starting] == 72
+    assert counts[StateName.starting] == len(told) - 72
+    for store in stores:
+        store.close()
+
+
+def test_readers_do_not_wait_for_a_writer(url: str) -> None:
+    store, database = open_store(url), Database(url)
+    accept(store)
+    seen: list[int] = []
+    with database.write() as tx:
+        tx.change("UPDATE counters SET value = 99 WHERE name = 'event'")
+        reader = threading.Thread(target=lambda: seen.append(store.last_seq()))
+        reader.start()
+        reader.join(20)
+    reader.join(60)
+    assert seen == [1]
+    assert store.last_seq() == 99
+    database.close()
+    store.close()
+
+
+def test_a_lost_connection_is_made_again(postgres_url: str) -> None:
+    store = open_store(postgres_url)
+    run = accept(store)[0]
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        ended = connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND datname = current_database() AND backend_type = 'client backend'"
+        ).fetchall()
+    assert len(ended) >= 2
+    assert known(store, run.id) == run
+    assert step(store, lifecycle.staged(run, "n1", NOW)).ready_on == "n1"
+    store.close()
+
+
+SUBMITTER = """
+import sys
+from dataclasses import replace
+from runyard.adapters.sql import open_store
+from runyard.core import lifecycle
+from runyard.core.account import Account
+from runyard.testing.builders import NOW, a_run_id, a_submission
+store = open_store(sys.argv[1])
+store.ensure_account(Account("acme", "Acme"))
+number = 0
+while True:
+    number += 2
+    store.submit(a_submission(2, first=number))
+    store.apply([lifecycle.assign(store.run(a_run_id(number)), "n1", (0,), NOW)])
+    print(number, flush=True)
+"""
+
+
+def test_nothing_that_was_said_is_lost_when_the_process_is_killed(sqlite_url: str) -> None:
+    process = subprocess.Popen([sys.executable, "-c", SUBMITTER, sqlite_url], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    said = [process.stdout.readline() for _ in range(40)]
+    process.kill()
+    said += process.stdout.readlines()
+    process.wait(30)
+    process.stdout.close()
+    promised = int(said[-1])
+    store = open_store(sqlite_url)
+    runs = store.runs(RunQuery(None, limit=ALL))
+    assert len(runs) in (promised, promised + 2)
+    assert sum(run.state_name is StateName.starting for run in runs) >= promised // 2
+    check_counts(store, sqlite_url)
+    assert accept(store, first=ALL)[0].seq == len(runs) + 1
+    store.close()
+
+
+def check_counts(store: SqlStore, url: str) -> None:
+    """What is counted is there, whatever happened."""
+    looker = sqlite3.connect(file_of(url))
+    truth = dict(looker.execute("SELECT state, count(*) FROM runs GROUP BY state").fetchall())
+    assert {state.value: count for state, count in store.counts(None).items()} == truth
+    (waiting,) = looker.execute("SELECT sum(waiting) FROM queue_classes").fetchone()
+    assert waiting == truth.get("waiting", 0)
+    told = [recorded.seq for recorded in store.events(0, ALL)]
+    assert told == list(range(1, store.last_seq() + 1))
+    assert looker.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    looker.close()
+
+
+def test_parameters_are_rewritten_for_psycopg() -> None:
+    assert to_pyformat("SELECT a FROM b WHERE c = :c AND d IN (:v0, :v1)") == (
+        "SELECT a FROM b WHERE c = %(c)s AND d IN (%(v0)s, %(v1)s)"
+    )
