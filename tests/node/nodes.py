@@ -9,6 +9,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from runyard.node.shims import marked
 from runyard.testing.wire_server import WireServer
@@ -113,21 +114,21 @@ def zipped(files: Mapping[str, str | bytes]) -> bytes:
 
 
 def stage_of(
-    server: WireServer, files: Mapping[str, str | bytes] | None = None, spec: int = 7, **data: object
+    server: WireServer, files: Mapping[str, str | bytes] | None = None, spec: int = 7, **data: Any
 ) -> orders.Stage:
     """A stage order for some code and, in ``parts``, data."""
     code = server.put_definition(zipped(files)) if files is not None else None
-    return orders.Stage(spec, code, **data)  # type: ignore[arg-type]
+    return orders.Stage(spec, code, **data)
 
 
-def launch_of(stage: orders.Stage, command: str, run: str = RUN, attempt: int = 1, **more: object) -> orders.Launch:
-    fields: dict[str, object] = {"slots": (0,), "memory_mib": 512, "grace_ms": 5000, "results": RESULTS} | more
-    return orders.Launch(run=run, attempt=attempt, name="demo", command=command, stage=stage, **fields)  # type: ignore[arg-type]
+def launch_of(stage: orders.Stage, command: str, run: str = RUN, attempt: int = 1, **more: Any) -> orders.Launch:
+    fields: dict[str, Any] = {"slots": (0,), "memory_mib": 512, "grace_ms": 5000, "results": RESULTS} | more
+    return orders.Launch(run=run, attempt=attempt, name="demo", command=command, stage=stage, **fields)
 
 
-def store_of(spec: int = 7, run: str = RUN, attempt: int = 1, **more: object) -> orders.Store:
-    fields: dict[str, object] = {"results": RESULTS} | more
-    return orders.Store(run=run, spec=spec, attempt=attempt, **fields)  # type: ignore[arg-type]
+def store_of(spec: int = 7, run: str = RUN, attempt: int = 1, **more: Any) -> orders.Store:
+    fields: dict[str, Any] = {"results": RESULTS} | more
+    return orders.Store(run=run, spec=spec, attempt=attempt, **fields)
 
 
 def of_run(run: str, attempt: int = 1) -> Callable[[facts.Began | facts.Exited | facts.Lost], bool]:
@@ -140,7 +141,7 @@ def run_to_end(
     files: Mapping[str, str | bytes] | None = None,
     run: str = RUN,
     attempt: int = 1,
-    **more: object,
+    **more: Any,
 ) -> facts.Exited:
     """Launch a command and wait for its end and all of its log."""
     server = node.server

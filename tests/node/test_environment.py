@@ -5,6 +5,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ def node(tmp_path: Path) -> Iterator[NodeProcess]:
         yield running
 
 
-def seen_by(node: NodeProcess, **order: object) -> dict[str, str]:
+def seen_by(node: NodeProcess, **order: Any) -> dict[str, str]:
     exited = run_to_end(node, "python3 tell.py", {"tell.py": TELL}, **order)
     assert exited.exit_code == 0, node.server.log(RUN)
     return json.loads(node.server.log(RUN).splitlines()[0])

@@ -46,6 +46,7 @@ class Agent:
     """One node on one machine."""
 
     def __init__(self, home: Home, address: Address, inventory: Inventory, settings: Settings) -> None:
+        self.url = address.url
         self._home = home
         self._address = address
         self._inventory = inventory
@@ -121,4 +122,4 @@ class Agent:
 
     def _specs_in_use(self) -> Collection[int]:
         orders_kept = (read_order(self._home.attempt(run, number)) for run, number in self.watch.watched())
-        return {kept.spec for kept in orders_kept if kept is not None}
+        return self.launching.specs() | {kept.spec for kept in orders_kept if kept is not None}

@@ -8,9 +8,10 @@ import time
 from dataclasses import dataclass
 from enum import Enum
 
+import msgspec
+
 from runyard.core.reasons import Reason
 from runyard.node.home import AttemptFolder, Record, read_record, write_whole
-from runyard.shim.lean import encode
 from runyard.wire.facts import Began, Exited, Lost
 
 
@@ -124,7 +125,7 @@ def end_without_program(folder: AttemptFolder, *, cause: str | None = None, erro
         "log_bytes": size_of(folder.log("training-log")),
         "tamper_proof": os.geteuid() == 0,
     }
-    write_whole(folder.exit, encode(record).encode() + b"\n", lasting=True)
+    write_whole(folder.exit, msgspec.json.encode(record) + b"\n", lasting=True)
     return record
 
 

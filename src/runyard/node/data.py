@@ -45,7 +45,7 @@ class DataFetcher:
         self._embedded = embedded
         self._host_paths = tuple(host_paths)
         self._patience_s = patience_s
-        self._crew = Crew("fetch", WIDTH)
+        self._crew = Crew("fetch", WIDTH + WIDTH // 2)
 
     def stage_all(self, parts: Sequence[Part], spec: str, evidence: Evidence, on_bytes: OnBytes) -> StagedData:
         """Make every reference ready, and a merged view where there are several.

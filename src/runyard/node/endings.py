@@ -97,9 +97,9 @@ class Endings:
             self._shipping.open(folder)
 
     def tell_began(self, folder: AttemptFolder) -> None:
-        """Tell the server that a program runs, if it does."""
+        """Tell the server that a program has begun, if it has."""
         trace = look(folder)
-        if trace.started is not None and what_became(trace) is Became.running:
+        if trace.started is not None and what_became(trace) is not Became.lost:
             self._report.tell(began(folder, trace.started))
 
     def bring_to_end(self, folder: AttemptFolder) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import partial
 
 from runyard.core.run import StopCause
 from runyard.node.became import Became, look, what_became
@@ -15,6 +16,7 @@ from runyard.node.launching import Hands, Launching
 from runyard.node.link import Backoff
 from runyard.node.prepare import Stopped, read_order
 from runyard.node.report import Report
+from runyard.node.shims import kill_shim
 from runyard.node.sweep import Tree
 from runyard.stores.errors import StoreError
 from runyard.wire.facts import Stored, StoreFailed
@@ -23,6 +25,8 @@ from runyard.wire.orders import Store
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 60.0
 SYNC_EVERY_S = 60.0
 AGAIN_S = 0.05
+HANGING_S = 20.0
+"""A shim that has not ended its program after so long is itself ended."""
 
 
 class _Storing:
@@ -147,15 +151,19 @@ class Finishing:
         self._launching.refuse(run)
         self._hands.lanes.put(run, self._removing, lambda: self._release(run))
 
-    def _release(self, run: str) -> None:
+    def _release(self, run: str, waited_s: float = 0.0) -> None:
         hands = self._hands
         folders = hands.ground.home.attempts(run)
         alive = [folder for folder in folders if what_became(look(folder)) is Became.running]
         for folder in alive:
-            if not hands.watch.stop(run, folder.number, StopCause.fenced, 0):
+            if waited_s > HANGING_S:
+                kill_shim(folder)
+            elif not hands.watch.stop(run, folder.number, StopCause.fenced, 0):
                 hands.endings.settle(folder)
         if alive:
-            hands.later.put(AGAIN_S, lambda: hands.lanes.put(run, self._removing, lambda: self._release(run)))
+            pause = min(1.0, max(AGAIN_S, waited_s))
+            again = partial(self._release, run, waited_s + pause)
+            hands.later.put(pause, lambda: hands.lanes.put(run, self._removing, again))
             return
         for folder in folders:
             hands.endings.bring_to_end(folder)

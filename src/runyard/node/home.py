@@ -30,6 +30,23 @@ def say(sentence: str) -> None:
     sys.stderr.flush()
 
 
+class Grumble:
+    """Says what is wrong, once for as long as it is the same."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def say(self, sentence: str) -> None:
+        """It is wrong now."""
+        if sentence != self._last:
+            self._last = sentence
+            say(sentence)
+
+    def reset(self) -> None:
+        """All is well again."""
+        self._last = ""
+
+
 def make_folder(path: str, mode: int) -> None:
     """Make a folder, or give the one that is there this mode, whatever the umask."""
     os.makedirs(path, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 
@@ -18,9 +19,14 @@ class Inotify:
     def __init__(self) -> None:
         self.fd = libc("inotify_init1", os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def add(self, path: str) -> int:
-        """Watch a file that is there; returns the watch's number. Raises ``OSError``."""
-        return libc("inotify_add_watch", self.fd, os.fsencode(path), IN_MODIFY)
+    def add(self, path: str) -> int | None:
+        """Watch a file that is there; returns the watch's number, None when the user has no watches left."""
+        try:
+            return libc("inotify_add_watch", self.fd, os.fsencode(path), IN_MODIFY)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.ENOMEM):
+                return None
+            raise
 
     def remove(self, watch: int) -> None:
         """Watch it no longer."""

@@ -50,7 +50,8 @@ class Launching:
         self._crew = Crew("launch", 4)
         self._lock = threading.Lock()
         self._stops: dict[Key, Stop] = {}
-        self._results: dict[str, Place] = {}
+        self._orders: dict[Key, Launch] = {}
+        """Every launch order since this node started, in its latest form, until its run is released."""
         self._refused: set[str] = set()
 
     # -------------------------------------------------------------------------------------------------- from outside
@@ -60,7 +61,7 @@ class Launching:
         with self._lock:
             if order.run in self._refused:
                 return
-            self._results[order.run] = order.results
+            self._orders[order.run, order.attempt] = order
         self._hands.lanes.put(order.run, self._crew, lambda: self._launch(order))
 
     def stop(self, order: Stop) -> None:
@@ -74,30 +75,36 @@ class Launching:
         """Start nothing more of a run: it is being released."""
         with self._lock:
             self._refused.add(run)
+            self._orders = {key: order for key, order in self._orders.items() if key[0] != run}
 
     def forget(self, run: str) -> None:
         """The run's folders are gone."""
         with self._lock:
             self._refused.discard(run)
-            self._results.pop(run, None)
             self._stops = {key: order for key, order in self._stops.items() if key[0] != run}
 
     def results(self, run: str) -> Place | None:
         """Where a run's results go, its secret included, if a launch order of it came since this node started."""
         with self._lock:
-            return self._results.get(run)
+            places = [order.results for key, order in self._orders.items() if key[0] == run]
+        return places[-1] if places else None
+
+    def specs(self) -> set[int]:
+        """The specs of every run that has a launch order here."""
+        with self._lock:
+            return {order.stage.spec for order in self._orders.values()}
 
     # ------------------------------------------------------------------------------------------------- one at a time
 
     def _launch(self, order: Launch) -> None:
         hands, folder = self._hands, self._hands.ground.home.attempt(order.run, order.attempt)
         if what_became(look(folder)) is not Became.prepared:
-            hands.endings.settle(folder)
             hands.endings.tell_began(folder)
+            hands.endings.settle(folder)
         elif self._is_stopped(order):
             self._end_stopped(folder)
         elif self._end_older(order):
-            hands.later.put(AGAIN_S, lambda: self.launch(order))
+            hands.later.put(AGAIN_S, lambda: self._again(order))
         elif (ready := hands.staging.find(order.stage)) is not None:
             self._start(order, folder, ready)
         elif order.stage.listed:
@@ -105,14 +112,25 @@ class Launching:
         else:
             hands.endings.end_early(folder, error=NOT_READY)
 
+    def _again(self, order: Launch) -> None:
+        """Go on with a launch that waited for something, unless its run was released or a later order took over."""
+        if self._stands(order):
+            self._hands.lanes.put(order.run, self._crew, lambda: self._launch(order))
+
+    def _stands(self, order: Launch) -> bool:
+        with self._lock:
+            return self._orders.get((order.run, order.attempt)) is order
+
     def _staged(self, order: Launch, outcome: Outcome) -> None:
         if isinstance(outcome, Ready):
-            self.launch(order)
-            return
-        folder = self._hands.ground.home.attempt(order.run, order.attempt)
-        self._hands.lanes.put(
-            order.run, self._crew, lambda: self._hands.endings.end_early(folder, error=outcome.detail)
-        )
+            self._again(order)
+        elif self._stands(order):
+            folder = self._hands.ground.home.attempt(order.run, order.attempt)
+            self._hands.lanes.put(order.run, self._crew, lambda: self._not_staged(folder, outcome.detail))
+
+    def _not_staged(self, folder: AttemptFolder, detail: str) -> None:
+        if what_became(look(folder)) is Became.prepared:
+            self._hands.endings.end_early(folder, error=detail)
 
     def _start(self, order: Launch, folder: AttemptFolder, ready: Ready) -> None:
         hands = self._hands
@@ -161,9 +179,12 @@ class Launching:
         """End earlier attempts that the server has given up and that still live here; says whether there were any."""
         found = False
         for folder in self._hands.ground.home.attempts(order.run):
-            if folder.number < order.attempt and what_became(look(folder)) is Became.running:
+            became = what_became(look(folder)) if folder.number < order.attempt else Became.exited
+            if became is Became.running:
                 self._hands.watch.stop(folder.run, folder.number, StopCause.fenced, 0)
                 found = True
+            elif became is Became.lost:
+                self._hands.endings.bring_to_end(folder)
         return found
 
     def _stop(self, order: Stop) -> None:

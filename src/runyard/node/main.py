@@ -16,7 +16,7 @@ import msgspec
 from runyard.node.agent import Agent, Settings
 from runyard.node.cache import DEFAULT_LIMIT
 from runyard.node.finishing import SYNC_EVERY_S
-from runyard.node.home import open_home, say
+from runyard.node.home import Grumble, open_home, say
 from runyard.node.inventory import take_inventory
 from runyard.node.lanes import do_safely
 from runyard.node.link import Address, Backoff, Refused, Unreachable
@@ -57,18 +57,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def stay_connected(agent: Agent) -> None:
     """The life of the connection: hello, orders, and again."""
-    backoff = Backoff()
+    backoff, grumble = Backoff(), Grumble()
     while True:
         try:
             agent.link.ask("POST", "/hello", facts.encode(agent.hello()))
             agent.connected()
             for line in agent.link.lines("/orders"):
                 backoff.reset()
+                grumble.reset()
                 do_safely(lambda line=line: obey_line(agent, line))
         except Unreachable:
-            pass  # it restarts, most likely
+            grumble.say(f"The server at {agent.url} does not answer; trying on.")
         except Refused as error:
-            say(f"{error} Is the token right?" if error.status in (401, 403) else str(error))
+            grumble.say(f"{error} Is the token right?" if error.status in (401, 403) else str(error))
         agent.report.pause()
         time.sleep(backoff.pause_s())
 

@@ -13,24 +13,28 @@ from runyard.node.link import Backoff
 T = TypeVar("T")
 
 WIDTH = 8
-"""Transfers at once: small objects are bound by round trips, large ones come in several ranges by themselves."""
+"""Transfers at once for one list: small objects are bound by round trips, large ones come in several ranges anyway."""
 
 
 class _Shared(Generic[T]):
-    def __init__(self, items: Iterable[T], do: Callable[[T], None]) -> None:
+    def __init__(self, crew: Crew, items: Iterable[T], do: Callable[[T], None], width: int) -> None:
+        self.crew = crew
         self.items = iter(items)
         self.do = do
         self.lock = threading.Lock()
         self.error: BaseException | None = None
-        self.working = 0
+        self.working = width
         self.done = threading.Event()
 
     def work(self) -> None:
+        """One item, and then this again behind what else waits: a long list does not keep a short one waiting."""
         try:
-            while self.error is None:
+            if self.error is None:
                 with self.lock:
                     item = next(self.items)
                 self.do(item)
+                self.crew.put(self.work)
+                return
         except StopIteration:
             pass
         except BaseException as error:
@@ -43,8 +47,7 @@ class _Shared(Generic[T]):
 
 def for_each(crew: Crew, items: Iterable[T], do: Callable[[T], None], width: int = WIDTH) -> None:
     """Call ``do`` for every item, up to ``width`` at once, and wait. The first error stops the rest and is raised."""
-    shared = _Shared(items, do)
-    shared.working = width
+    shared = _Shared(crew, items, do, width)
     for _ in range(width):
         crew.put(shared.work)
     shared.done.wait()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from runyard.node.home import say
+from runyard.node.home import Grumble
 from runyard.node.link import Backoff, Link, Refused, Unreachable
 from runyard.wire.facts import Fact, StageProgress, encode
 
@@ -24,6 +24,7 @@ class Report:
         self._waiting: list[Fact] = []
         self._changed = threading.Condition()
         self._connected = False
+        self._grumble = Grumble()
 
     def tell(self, fact: Fact) -> None:
         """Send a fact as soon as can be."""
@@ -62,8 +63,9 @@ class Report:
             msgspec.json.decode(self._link.ask("POST", "/facts", encode(batch)), type=list[bool])
         except (Unreachable, Refused, msgspec.DecodeError) as error:
             if not isinstance(error, Unreachable):
-                say(f"Facts were not taken: {error}")
+                self._grumble.say(f"Facts were not taken: {error}")
             return False
+        self._grumble.reset()
         with self._changed:
             done = {id(fact) for fact in batch}
             self._waiting = [fact for fact in self._waiting if id(fact) not in done]

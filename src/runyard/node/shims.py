@@ -11,12 +11,13 @@ import sys
 import time
 from collections.abc import Mapping
 
+import msgspec
+
 import runyard.shim
 from runyard.node.environment import SYSTEM_PATH
-from runyard.node.home import AttemptFolder, Record
+from runyard.node.home import AttemptFolder, Record, read_record
 from runyard.shim.cgroups import kill_cgroup
-from runyard.shim.lean import encode
-from runyard.shim.processes import signal_all
+from runyard.shim.processes import signal_all, start_ticks
 
 SHIM = os.path.join(os.path.dirname(os.path.abspath(runyard.shim.__file__)), "shim.py")
 BACKLOG = 16
@@ -36,7 +37,7 @@ def start_shim(folder: AttemptFolder, order: Mapping[str, object]) -> subprocess
         opened.append(listening)
         orders = os.memfd_create("order", os.MFD_CLOEXEC)
         opened.append(orders)
-        os.write(orders, encode(dict(order)).encode())
+        os.write(orders, msgspec.json.encode(order))
         os.lseek(orders, 0, os.SEEK_SET)
         errors = os.open(folder.shim_errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         opened.append(errors)
@@ -111,6 +112,18 @@ def end_what_is_left(folder: AttemptFolder, group: str, started: Record, within_
         time.sleep(pause)
         pause = min(0.1, pause * 2)
     return set()
+
+
+def kill_shim(folder: AttemptFolder) -> None:
+    """End a shim that hangs, by the identity in its start record; its program dies with it."""
+    started = read_record(folder.started) or {}
+    pid = started.get("shim_pid")
+    if isinstance(pid, int):
+
+        def the_same() -> list[int]:
+            return [pid] if start_ticks(pid) == started.get("shim_start_ticks") else []
+
+        signal_all(the_same, (signal.SIGKILL,))
 
 
 def marked(run: str) -> list[int]:

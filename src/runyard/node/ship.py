@@ -18,6 +18,7 @@ from runyard.node.link import Backoff, Link, Refused, Unreachable
 CHUNK = 1 << 20
 COALESCE_S = 0.05
 """The server's index of times is as fine as this: more requests a second would tell nobody more."""
+POLL_S = 1.0
 GONE = (404, 410)
 
 Then = Callable[[], None]
@@ -38,6 +39,10 @@ class Stream:
     final: int | None = None
     dirty: bool = True
     watch: int | None = None
+    polled: bool = False
+    """It grows, and the kernel would not watch it."""
+    renewals: int = 0
+    """An answer from before the last of them says nothing any more."""
 
     @property
     def url(self) -> str:
@@ -71,6 +76,7 @@ class Shipping:
                     stream = self._streams[key] = Stream(folder, name, 0 if fresh else None)
                     if name == "training-log":
                         stream.watch = self._inotify.add(folder.log(name))
+                        stream.polled = stream.watch is None
         self._ring()
 
     def finish(self, folder: AttemptFolder) -> None:
@@ -90,6 +96,7 @@ class Shipping:
             for stream in self._streams.values():
                 stream.acked = None
                 stream.dirty = True
+                stream.renewals += 1
         self._ring()
 
     def when_done(self, run: str, then: Then) -> None:
@@ -109,6 +116,7 @@ class Shipping:
         return [stream for stream in self._streams.values() if stream.folder.run == run]
 
     def _unwatch(self, stream: Stream) -> None:
+        stream.polled = False
         if stream.watch is not None:
             self._inotify.remove(stream.watch)
             stream.watch = None
@@ -128,7 +136,7 @@ class Shipping:
             dirty = [stream for stream in self._streams.values() if stream.dirty]
         if not dirty:
             self._answer_waiters()
-            self._wait(None, growth=True)
+            self._wait(self._poll_growth(), growth=True)
             return
         more, well = False, True
         for stream in dirty:
@@ -147,6 +155,14 @@ class Shipping:
         if not more:
             self._wait(COALESCE_S, growth=False)
 
+    def _poll_growth(self) -> float | None:
+        """How long to sleep where files have to be looked at; they are looked at then. None: there are none."""
+        with self._lock:
+            polled = [stream for stream in self._streams.values() if stream.polled]
+            for stream in polled:
+                stream.dirty = True
+        return POLL_S if polled else None
+
     def _wait(self, seconds: float | None, *, growth: bool) -> None:
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
@@ -163,8 +179,10 @@ class Shipping:
                         stream.dirty = True
 
     def _send(self, stream: Stream) -> bool:
-        """Send one range; says whether there is more. Raises :class:`Unreachable` or :class:`Refused`; the stream is
-        dirty then."""
+        """Send one range; says whether the next one should follow at once.
+
+        Raises :class:`Unreachable` or :class:`Refused`; the stream is dirty then.
+        """
         stream.dirty = False
         try:
             return self._send_range(stream)
@@ -182,23 +200,29 @@ class Shipping:
         return False
 
     def _send_range(self, stream: Stream) -> bool:
-        if stream.acked is None:
-            stream.acked = _told(self._link.ask("GET", stream.url + "/size"))
-        before = stream.acked
+        renewals, before = stream.renewals, stream.acked
+        if before is None:
+            before = _told(self._link.ask("GET", stream.url + "/size"))
+        after = self._put(stream, before)
+        size = _size(stream.folder.log(stream.name))
+        with self._lock:
+            left = (size if stream.final is None else min(size, stream.final)) - after
+            current = renewals == stream.renewals
+            stream.acked = after if current else None
+            stream.dirty = stream.dirty or left > 0 or not current
+            return left >= CHUNK or (left > 0 and (stream.final is not None or after < before))
+
+    def _put(self, stream: Stream, before: int) -> int:
+        """Send a range from an offset; returns the offset to go on from."""
         most = CHUNK if stream.final is None else max(0, stream.final - before)
         chunk = read_range(stream.folder.log(stream.name), before, most)
         if not chunk:
-            if stream.final is not None:
-                stream.acked = max(before, stream.final)  # there is no more to be had
-            return False
+            return max(before, stream.final or 0)  # there is no more to be had
         url = f"{stream.url}?offset={before}"
-        stream.acked = _told(self._link.ask("PUT", url, chunk, "application/octet-stream"))
-        if stream.acked == before:
+        after = _told(self._link.ask("PUT", url, chunk, "application/octet-stream"))
+        if after == before:
             raise Refused(200, url)  # it kept nothing of it
-        more = stream.acked != before + len(chunk) or len(chunk) == CHUNK
-        with self._lock:
-            stream.dirty = stream.dirty or more
-        return more
+        return after
 
     def _answer_waiters(self) -> None:
         with self._lock:

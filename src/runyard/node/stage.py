@@ -63,7 +63,7 @@ class Staging:
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
-        self._crew = Crew("stage", 2)
+        self._crew = Crew("stage", 4)
         self._lock = threading.Lock()
         self._waiting: dict[tuple[int, str], list[Then]] = {}
         self.in_use: Callable[[], Collection[int]] = lambda: ()

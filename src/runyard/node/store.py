@@ -46,7 +46,7 @@ class Storing:
         self._home = home
         self._specs = specs
         self.access = access
-        self.crew = Crew("upload", WIDTH)
+        self.crew = Crew("upload", WIDTH + WIDTH // 2)
         self.sync_crew = Crew("sync", 1)
 
     def store(self, order: Store, stopped: Callable[[], bool]) -> Stored:

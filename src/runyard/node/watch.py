@@ -15,7 +15,6 @@ import msgspec
 from runyard.node.home import AttemptFolder, Record
 from runyard.node.lanes import do_safely
 from runyard.node.shims import connect
-from runyard.shim.lean import encode
 
 Key = tuple[str, int]
 """A run and the number of its attempt."""
@@ -83,7 +82,7 @@ class Watch:
 
     def stop(self, run: str, attempt: int, cause: str, grace_ms: int) -> bool:
         """Ask a shim to end its program. False: there is no shim to ask."""
-        text = encode({"op": "stop", "cause": cause, "grace_s": grace_ms / 1000}).encode() + b"\n"
+        text = msgspec.json.encode({"op": "stop", "cause": cause, "grace_s": grace_ms / 1000}) + b"\n"
         with self._lock:
             line = self._lines.get((run, attempt))
             if line is None or line.ended:
