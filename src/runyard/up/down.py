@@ -48,7 +48,7 @@ def _prepare(home: Path, running: record.Running, *, cancel: bool) -> int:
     try:
         client = Client(url=running.url, token=(home / "token").read_text().strip())
         if cancel:
-            live = [run.id for run in client.runs(state=_LIVE)]
+            live = [run.id for run in client.runs(states=_LIVE)]
             for run in live:
                 client.cancel(run)
             client.wait(live)
