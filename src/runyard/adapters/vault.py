@@ -94,7 +94,9 @@ def _read(path: Path) -> list[bytes]:
         if not stat.S_ISREG(status.st_mode) or status.st_mode & 0o077:
             raise KeyFileError(f"The key file {path} can be read by others: `chmod 600 {path}`, then start again.")
         if status.st_uid not in (os.geteuid(), 0):
-            raise KeyFileError(f"The key file {path} belongs to another user: `chown` it to the one that runs the server.")
+            raise KeyFileError(
+                f"The key file {path} belongs to another user: `chown` it to the one that runs the server."
+            )
         lines = file.read(1 << 16).split()
     try:
         keys = [bytes.fromhex(line.decode("ascii")) for line in lines]
