@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -77,6 +78,8 @@ class ApiServer:
         """What to answer to every submission instead."""
         self.short_by = 0
         """So many bytes are missing at the end of each result."""
+        self.tls: ssl.SSLContext | None = None
+        """Speak https with this."""
         self._counter = 0
         self._sockets: set[socket.socket] = set()
         self._server: ThreadingHTTPServer | None = None
@@ -85,7 +88,7 @@ class ApiServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}"
 
     def start(self) -> None:
         owner = self
@@ -102,6 +105,8 @@ class ApiServer:
 
         self._server = Quiet(("127.0.0.1", self.port), Bound)
         self.port = self._server.server_address[1]
+        if self.tls is not None:
+            self._server.socket = self.tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
 

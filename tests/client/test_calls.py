@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runyard.client import Client, Misuse, NotFound, Overrides, Submission
+from runyard.client import Client, Misuse, NotFound, Overrides, Submission, WhichLog
 from tests.client.api_server import ApiServer
 
 SHA = "a" * 64
@@ -87,8 +87,8 @@ def test_what_is_told_of_a_run(server: ApiServer, client: Client) -> None:
     server.state.results[run] = {"model/weights": b"w" * 10}
     found = client.explain(run)
     assert (found.position, found.ahead, found.steps) == (2, 1, ("accepted", "code and data ready"))
-    assert client.log(run, tail=1) == b"two\n"
-    assert client.log(run, offset=4) == b"two\n"
+    assert client.log(run, WhichLog(tail=1)) == b"two\n"
+    assert client.log(run, WhichLog(offset=4)) == b"two\n"
     results = client.results(run)
     assert [(item.key, item.size) for item in results.items] == [("model/weights", 10)]
     with client.read_result(run, "model/weights") as stream:

@@ -1,9 +1,18 @@
 """Calls over a real connection: kept, cut, retried, and told apart by what may be sent twice."""
 
 import socket
+import ssl
 import threading
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from runyard.client import Client, Limits
 from runyard.client.errors import AccessDenied, Broken, ManifestRefused, NotFound, NotSignedIn, Unreachable
@@ -157,6 +166,38 @@ def test_a_large_body_that_is_refused_early_says_why() -> None:
         with pytest.raises(Exception, match="The zip is too large"):
             client.put_object("b", "k", b"x" * 5_000_000)
         thread.join()
+
+
+def certificate(folder: Path) -> Path:
+    """A certificate for 127.0.0.1 that signs itself, with its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem, pkcs8, plain = Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    (folder / "both.pem").write_bytes(made.public_bytes(pem) + key.private_bytes(pem, pkcs8, plain))
+    return folder / "both.pem"
+
+
+def test_https_trusts_what_it_is_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = ApiServer()
+    server.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.tls.load_cert_chain(certificate(tmp_path))
+    with server:
+        with pytest.raises(Unreachable, match="SSL_CERT_FILE"):
+            Client(server.url, TOKEN, limits=QUICK).status()
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "both.pem"))
+        with Client(server.url, TOKEN, limits=QUICK) as client:
+            assert client.status().account == "default"
+            run = server.add_run()
+            server.live(run)
+            assert client.wait(run)[0].state == "completed"
+            assert client.log(run) == b"hello\n"
 
 
 def test_several_threads_share_a_client(server: ApiServer, client: Client) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
+from http.client import HTTPException
 from typing import Final
 
 import click
@@ -24,6 +25,9 @@ EXIT_CODES: Final[dict[type[Exception], int]] = {
     Misuse: USAGE,
     TimedOut: TIMED_OUT,
     click.ClickException: USAGE,
+    HTTPException: ABSENT,
+    ConnectionError: ABSENT,
+    TimeoutError: ABSENT,
     OSError: USAGE,
 }
 
@@ -54,6 +58,8 @@ def sentence(error: Exception) -> str:
     """What is wrong and what to do."""
     if isinstance(error, click.ClickException):
         return error.format_message()
+    if isinstance(error, HTTPException | ConnectionError | TimeoutError):
+        return f"The connection broke ({str(error) or type(error).__name__}): try again."
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
     return str(error) or type(error).__name__

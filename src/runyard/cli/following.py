@@ -6,29 +6,28 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TextIO
 
 from runyard.cli.failures import INTERRUPTED
 from runyard.cli.progress import Line
 from runyard.cli.session import Session
 from runyard.cli.table import table
 from runyard.cli.times import duration, money, span
-from runyard.client.records import Event, LogChunk, Run
+from runyard.client.records import FINAL, Event, LogChunk, Run, StateChange
 from runyard.client.waiting import verdict
 
 ORDER: Final = ("waiting", "starting", "running", "stopping", "storing", "completed", "failed", "canceled")
 
 
-def follow_one(session: Session, run_id: str, *, timeout: float | None = None, learner: int = 1) -> int:
+def follow_one(session: Session, run_id: str, *, timeout: float | None = None) -> int:
     """Print a run's log as it grows and then how it ended; the exit code that tells it. Ctrl-C only detaches."""
     begun = time.monotonic()
     try:
-        _announce(session, session.client.run(run_id))
-        for item in session.client.follow(run_id, learner=learner):
+        for item in session.client.follow(run_id):
             if isinstance(item, LogChunk):
-                write_log(session, item.text)
-            else:
-                session.say(f"{run_id}: {session.state(item.state)}" + (f" ({item.reason})" if item.reason else ""))
+                write_log(item.text, sys.stderr if session.json else sys.stdout)
+            elif item.state not in FINAL:
+                session.say(f"{run_id}: {session.state(item.state)}{_told(item)}")
         left = None if timeout is None else max(0.0, timeout - (time.monotonic() - begun))
         run = session.client.wait(run_id, left)[0]
     except KeyboardInterrupt:
@@ -37,16 +36,18 @@ def follow_one(session: Session, run_id: str, *, timeout: float | None = None, l
     return verdict([run])
 
 
-def _announce(session: Session, run: Run) -> None:
-    if run.state == "waiting" and run.sentence:
-        session.say(f"{run.id}: {session.state(run.state)}: {run.sentence}")
+def _told(change: StateChange) -> str:
+    """Why, where that is not plain: a wait needs its reason, what began or ended well does not."""
+    if change.state == "waiting":
+        return f": {change.sentence}" if change.sentence else ""
+    return f" ({change.reason})" if change.reason not in (None, change.state, "finished") else ""
 
 
-def write_log(session: Session, text: str) -> None:
-    """A piece of a log, as it is; it goes to stderr where stdout is for one JSON document."""
-    sink = (sys.stderr if session.json else sys.stdout).buffer
-    sink.write(text.encode("utf-8", "replace"))
-    sink.flush()
+def write_log(text: str, sink: TextIO | None = None) -> None:
+    """A piece of a log, as it is, to stdout unless told otherwise; surrogates are the bytes that they stand for."""
+    buffer = (sink or sys.stdout).buffer
+    buffer.write(text.encode("utf-8", "surrogateescape"))
+    buffer.flush()
 
 
 def ending(session: Session, run: Run) -> str:

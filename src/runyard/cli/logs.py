@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-import sys
+from codecs import getincrementaldecoder
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import click
 
+from runyard.cli.failures import INTERRUPTED
 from runyard.cli.following import detached, follow_one, write_log
 from runyard.cli.selecting import one, selectors, without_noun
 from runyard.cli.session import NotYet, Session, common
 from runyard.cli.times import since as read_since
 from runyard.client.records import LogChunk
+from runyard.client.run_calls import WhichLog
 
 
 @click.command()
@@ -35,61 +39,63 @@ from runyard.client.records import LogChunk
 def logs(session: Session, words: tuple[str, ...], follow: bool, grep: str | None, **options: Any) -> int:
     """Print a run's log, or follow it. Ctrl-C while following leaves the run alone."""
     run_id = one(session, "logs", words)
-    wanted = _Grep(session, grep)
-    query: dict[str, Any] = {**options, "since": None if options["since"] is None else read_since(options["since"])}
-    if not follow:
-        return _print(session, run_id, wanted, query)
+    wanted = _Wanted(session, run_id, _pattern(grep))
+    since = None if options["since"] is None else read_since(options["since"])
+    which = replace(WhichLog(**{key: value for key, value in options.items() if key != "since"}), since=since)
     try:
-        for item in session.client.follow(run_id, **query):
-            if isinstance(item, LogChunk):
-                wanted.write(item.text)
+        for text in _followed(session, run_id, which) if follow else _as_it_is(session, run_id, which):
+            wanted.write(text)
         wanted.close()
     except KeyboardInterrupt:
-        return detached(session, [run_id], f"logs --follow {run_id}")
+        return detached(session, [run_id], f"logs --follow {run_id}") if follow else INTERRUPTED
     return 0
 
 
-def _print(session: Session, run_id: str, wanted: _Grep, query: dict[str, Any]) -> int:
-    body = session.client.log(run_id, **query)
-    if session.json:
-        session.emit({"id": run_id, "text": wanted.filtered(body.decode("utf-8", "replace"))})
-    elif wanted.pattern is None:
-        sys.stdout.buffer.write(body)
-    else:
-        wanted.write(body.decode("utf-8", "replace"))
-        wanted.close()
-    return 0
+def _followed(session: Session, run_id: str, which: WhichLog) -> Iterator[str]:
+    return (item.text for item in session.client.follow(run_id, which) if isinstance(item, LogChunk))
 
 
-class _Grep:
-    """Writes what is wanted of a log: whole lines that match, or, without a pattern, everything at once."""
+def _as_it_is(session: Session, run_id: str, which: WhichLog) -> Iterator[str]:
+    # Bytes that are no UTF-8 go through unchanged: surrogates stand for them.
+    decoder = getincrementaldecoder("utf-8")("surrogateescape")
+    with session.client.read_log(run_id, which) as stream:
+        for chunk in stream.chunks():
+            yield decoder.decode(chunk)
+        yield decoder.decode(b"", True)
 
-    def __init__(self, session: Session, pattern: str | None) -> None:
+
+class _Wanted:
+    """Writes what is wanted of a log: everything as it comes, or whole lines that match; with ``--json`` at the end."""
+
+    def __init__(self, session: Session, run_id: str, pattern: re.Pattern[str] | None) -> None:
         self._session = session
+        self._run_id = run_id
+        self._pattern = pattern
         self._rest = ""
-        try:
-            self.pattern = None if pattern is None else re.compile(pattern)
-        except re.error as error:
-            raise click.BadParameter(f"{pattern!r} is no regular expression: {error}.", param_hint="--grep") from None
+        self._kept: list[str] = []
 
     def write(self, text: str) -> None:
-        if self.pattern is None:
-            write_log(self._session, text)
-            return
-        *lines, self._rest = (self._rest + text).split("\n")
-        kept = self.filtered("".join(f"{line}\n" for line in lines))
-        if kept:
-            write_log(self._session, kept)
+        if self._pattern is not None:
+            *lines, self._rest = (self._rest + text).split("\n")
+            text = "".join(f"{line}\n" for line in lines if self._pattern.search(line))
+        if self._session.json:
+            self._kept.append(text)
+        elif text:
+            write_log(text)
 
     def close(self) -> None:
         if self._rest:
-            rest, self._rest = self._rest, ""
-            self.write(rest + "\n")
+            self.write("\n")
+        if self._session.json:
+            text = "".join(self._kept).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            self._session.emit({"id": self._run_id, "text": text})
 
-    def filtered(self, text: str) -> str:
-        if self.pattern is None:
-            return text
-        return "".join(line for line in text.splitlines(keepends=True) if self.pattern.search(line))
+
+def _pattern(text: str | None) -> re.Pattern[str] | None:
+    try:
+        return None if text is None else re.compile(text)
+    except re.error as error:
+        raise click.BadParameter(f"{text!r} is no regular expression: {error}.", param_hint="--grep") from None
 
 
 @click.command()

@@ -79,7 +79,7 @@ def resources_text(resources: Json, learners: int = 1) -> str:
     if not resources:
         return ""
     gpus, cpus, memory = (number(resources, key) for key in ("gpus", "cpus", "memory_mib"))
-    asked = f"{gpus:g} GPU, {cpus:g} CPU, {memory / 1024:g} GB"
+    asked = f"{gpus:g} GPU, {cpus:g} CPU, {memory / 1024:.3g} GB"
     return asked if learners == 1 else f"{learners} learners, each {asked}"
 
 

@@ -198,8 +198,8 @@ def _stay(session: Session, submitted: Submitted, *, follow: bool, stay: bool) -
     if session.json:
         session.emit({"ids": list(ids)})
     else:
-        named = ids[0] if len(ids) == 1 else f"{len(ids)} runs"
-        session.say(f"Submitted {named}. Next: {session.program} logs --follow {ids[0]}, or {session.program} list")
+        named, do = (ids[0], f"logs --follow {ids[0]}") if len(ids) == 1 else (f"{len(ids)} runs", "list")
+        session.say(f"Submitted {named}. Next: {session.program} {do}")
     return 0
 
 

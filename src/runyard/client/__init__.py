@@ -57,7 +57,7 @@ if TYPE_CHECKING:
         StateChange,
         Submitted,
     )
-    from runyard.client.run_calls import Overrides, Submission
+    from runyard.client.run_calls import Overrides, Submission, WhichLog
     from runyard.client.streams import Patience, Reconnected
     from runyard.client.training import train, wait
     from runyard.client.transport import Limits
@@ -109,6 +109,7 @@ __all__ = [
     "Unreachable",
     "Usage",
     "UsageLine",
+    "WhichLog",
     "train",
     "wait",
 ]
@@ -125,7 +126,7 @@ _HOMES = {
     "runyard.client.records": (
         "Attempt Check Checked Event Explanation LogChunk ResultObject Results Run StateChange Submitted"
     ),
-    "runyard.client.run_calls": "Overrides Submission",
+    "runyard.client.run_calls": "Overrides Submission WhichLog",
     "runyard.client.streams": "Patience Reconnected",
     "runyard.client.training": "train wait",
     "runyard.client.transport": "Limits",

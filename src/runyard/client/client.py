@@ -9,7 +9,7 @@ from runyard.client.account_calls import AccountCalls
 from runyard.client.address import find_address
 from runyard.client.data_calls import DataCalls
 from runyard.client.records import Event, LogChunk, Run, StateChange
-from runyard.client.run_calls import RunCalls
+from runyard.client.run_calls import RunCalls, WhichLog
 from runyard.client.streams import Patience, Reconnected, account_events, log_events
 from runyard.client.transport import Limits, Transport, path_of
 from runyard.client.waiting import wait_for
@@ -57,23 +57,12 @@ class Client(RunCalls, DataCalls, AccountCalls):
     def __repr__(self) -> str:
         return f"Client({self.url!r})"
 
-    def follow(
-        self,
-        run: str | Run,
-        *,
-        attempt: int | None = None,
-        learner: int = 1,
-        stream: str = "training-log",
-        offset: int = 0,
-        tail: int | None = None,
-        since: str | None = None,
-    ) -> Iterator[LogChunk | StateChange]:
+    def follow(self, run: str | Run, which: WhichLog | None = None) -> Iterator[LogChunk | StateChange]:
         """A run's log as it grows, with its changes of state in between, until the log is complete. Goes on into the
         next attempt, and over restarts of the service, without losing or repeating a byte."""
         run_id = self.resolve(run.id if isinstance(run, Run) else run)[0]
-        query = {"follow": True, "attempt": attempt, "learner": learner, "stream": stream, "tail": tail, "since": since}
-        path = path_of("training-runs", run_id, "logs")
-        return log_events(self._transport, path, run_id, {**query, "offset": offset or None}, self._patience)
+        query = {**(which or WhichLog()).query(), "follow": True}
+        return log_events(self._transport, path_of("training-runs", run_id, "logs"), run_id, query, self._patience)
 
     def events(self, after: int | None = None, *, deadline: float | None = None) -> Iterator[Event | Reconnected]:
         """The account's events with a sequence number above ``after`` (from now on, without one), for ever, as they

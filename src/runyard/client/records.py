@@ -198,11 +198,12 @@ class LogChunk:
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
-    """A followed run came into another state."""
+    """A followed run is in another state; ``sentence`` says why, for people."""
 
     run: str
     state: str
     reason: str | None
+    sentence: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,31 @@ class Submission:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class WhichLog:
+    """Which log of a run, and from where. ``attempt``: None for the latest (followed: from the first on); ``stream``:
+    training-log, load-data or load-model; ``offset`` in bytes; ``tail``: its last lines only; ``since``: an ISO time,
+    or seconds ago."""
+
+    attempt: int | None = None
+    learner: int = 1
+    stream: str = "training-log"
+    offset: int = 0
+    tail: int | None = None
+    since: str | None = None
+
+    def query(self) -> dict[str, object]:
+        """As the service reads it."""
+        return {
+            "attempt": self.attempt,
+            "learner": self.learner,
+            "stream": self.stream,
+            "offset": self.offset or None,
+            "tail": self.tail,
+            "since": self.since,
+        }
+
+
 def full_id(run: str | Run) -> str:
     """What to ask the service for: an id, ``last``, ``last-3``, or a beginning of an id, with or without its
     ``training-``."""
@@ -158,21 +183,16 @@ class RunCalls(Calls):
         """The bytes of one object, as they come: ``with client.read_result(run, key) as stream: ...``."""
         return self._transport.stream(Request("GET", self._path(run, "results") + "/" + quote(key)))
 
-    def log(
-        self,
-        run: str | Run,
-        *,
-        attempt: int | None = None,
-        learner: int = 1,
-        stream: str = "training-log",
-        offset: int = 0,
-        tail: int | None = None,
-        since: str | None = None,
-    ) -> bytes:
-        """A log as it is now. ``tail``: its last lines only; ``since``: an ISO time, or seconds ago."""
-        query = {"attempt": attempt, "learner": learner, "stream": stream, "tail": tail, "since": since}
-        request = Request("GET", self._path(run, "logs"), {**query, "offset": offset or None}, {"Accept": "text/plain"})
-        return self._transport.call(request).body
+    def read_log(self, run: str | Run, which: WhichLog | None = None) -> AbstractContextManager[Stream]:
+        """A log as it is now, in pieces, as they come."""
+        return self._transport.stream(self._log_request(run, which or WhichLog()))
+
+    def log(self, run: str | Run, which: WhichLog | None = None) -> bytes:
+        """A whole log as it is now."""
+        return self._transport.call(self._log_request(run, which or WhichLog())).body
+
+    def _log_request(self, run: str | Run, which: WhichLog) -> Request:
+        return Request("GET", self._path(run, "logs"), which.query(), {"Accept": "text/plain"})
 
     def has_definition(self, sha256: str) -> bool:
         """Whether this account has uploaded that zip."""

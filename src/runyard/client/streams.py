@@ -118,6 +118,7 @@ def log_events(
 ) -> Iterator[LogChunk | StateChange]:
     """A run's log and its changes of state until the log is complete, over all attempts that follow."""
     seen = (0, -1)
+    last: StateChange | None = None
     for sent in sent_events(transport, path, query, patience):
         if isinstance(sent, Reconnected):
             continue
@@ -125,7 +126,10 @@ def log_events(
         if sent.name == "end":
             return
         if sent.name == "state":
-            yield StateChange(run, text(raw, "state"), text_or_none(raw, "reason"))
+            change = StateChange(run, text(raw, "state"), text_or_none(raw, "reason"), text(raw, "sentence"))
+            if last is None or (change.state, change.reason) != (last.state, last.reason):
+                last = change
+                yield change
         elif sent.name == "log":
             chunk = LogChunk(run, integer(raw, "attempt"), integer(raw, "offset"), text(raw, "text"))
             if (chunk.attempt, chunk.offset) > seen:
