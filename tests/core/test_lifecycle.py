@@ -393,7 +393,7 @@ def test_a_late_word_of_making_room_does_not_end_a_run_that_waits_again() -> Non
     assert stop(StopCause.time_limit)(run) is None
 
 
-def test_canceling_a_waiting_run_says_what_was_not_stored() -> None:
+def test_canceling_a_waiting_run_stores_what_its_attempts_left() -> None:
     fresh = new_run()
     first = checked(fresh, stop(StopCause.cancel)(fresh))
     assert first.after.state == Finished(Ending(StateName.canceled, Reason.canceled))
@@ -401,10 +401,8 @@ def test_canceling_a_waiting_run_says_what_was_not_stored() -> None:
 
     again = went(new_run(), assign(), begun(), is_lost())
     second = checked(again, stop(StopCause.cancel)(again))
-    assert second.commands == (Command.release,)
-    assert isinstance(second.after.state, Finished)
-    assert "not in the results bucket" in second.after.state.note
-    assert second.events[0].body["note"] == second.after.state.note
+    assert second.commands == (Command.store,)
+    assert second.after.state == Storing(Ending(StateName.canceled, Reason.canceled))
 
 
 def test_canceling_while_storing_keeps_what_is_stored_and_says_so() -> None:

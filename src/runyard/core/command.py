@@ -232,6 +232,8 @@ def _encoded(spot: _Spot, text: str) -> str:
         raise ValueError(f"`{spot.name}` holds a line break, which cannot be put into a here-document.")
     if spot.quoting == "expansion" and shlex.quote(text) != text:
         raise ValueError(f"`{spot.name}` cannot be put into a ${{...}} between quotes: give it to a variable first.")
+    if spot.ticked and shlex.quote(text) != text:
+        raise ValueError(f"`{spot.name}` cannot be put between backticks: write $(...) in their place.")
     match spot.quoting:
         case "bare":
             text = shlex.quote(text)
@@ -247,4 +249,4 @@ def _encoded(spot: _Spot, text: str) -> str:
             text = " ".join(text.splitlines())
         case _:
             pass
-    return _escaped(text, "\\$`") if spot.ticked else text
+    return text

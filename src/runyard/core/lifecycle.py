@@ -134,7 +134,8 @@ def begun(run: Run, number: int, at_ms: int, now: int) -> Transition | None:
 
 
 def stop(run: Run, cause: StopCause, now: int) -> Transition | None:
-    """Somebody wants the run to stop. A waiting run ends at once, a storing one keeps what is stored.
+    """Somebody wants the run to stop. A waiting run ends at once (once what earlier attempts left is stored), a storing
+    one keeps what is stored.
 
     Only cancel and prune end a waiting run: the other causes were meant for a program that is gone.
     """
@@ -156,8 +157,8 @@ def _stop_waiting(run: Run, cause: StopCause, now: int) -> Transition:
     ending = replace(_WISHES[cause], outcome=StateName.canceled)
     if not run.attempts:
         return _finish(run, ending, now)
-    note = "Its earlier attempts left files that are not in the results bucket; `logs` shows what they printed."
-    return _finish(run, ending, now, note=note, settled_commands=(Command.release,))
+    after = _move(run, Storing(ending), finished_ms=now)
+    return Transition(run, after, (_event(run, EventKind.storing, now, len(run.attempts)),), (Command.store,))
 
 
 def _stop_program(run: Run, state: Stopping, now: int) -> Transition:
