@@ -19,17 +19,15 @@ from runyard.client.waiting import verdict
 ORDER: Final = ("waiting", "starting", "running", "stopping", "storing", "completed", "failed", "canceled")
 
 
-def follow_one(session: Session, run_id: str, *, timeout: float | None = None) -> int:
+def follow_one(session: Session, run_id: str) -> int:
     """Print a run's log as it grows and then how it ended; the exit code that tells it. Ctrl-C only detaches."""
-    begun = time.monotonic()
     try:
         for item in session.client.follow(run_id):
             if isinstance(item, LogChunk):
                 write_log(item.text, sys.stderr if session.json else sys.stdout)
             elif item.state not in FINAL:
                 session.say(f"{run_id}: {session.state(item.state)}{_told(item)}")
-        left = None if timeout is None else max(0.0, timeout - (time.monotonic() - begun))
-        run = session.client.wait(run_id, left)[0]
+        run = session.client.wait(run_id)[0]
     except KeyboardInterrupt:
         return detached(session, [run_id], f"logs --follow {run_id}")
     session.say(ending(session, run))
