@@ -97,7 +97,8 @@ def test_a_failed_run_says_what_to_do(server: ApiServer, cli: Cli) -> None:
     done = cli("train", "model", "m.yml", "-f")
     assert done.returncode == 1
     assert "runyard show" in done.stderr
-    assert "nonzero_exit" in done.stderr
+    assert "failed after" in done.stderr
+    assert "It is failed." in done.stderr
 
 
 @pytest.mark.parametrize("option", ["--wait", "--follow"])
