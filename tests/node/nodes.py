@@ -29,6 +29,7 @@ class NodeProcess:
         self.server = server
         self.options: list[str] = ["--fake-gpus", "2", "--sync-every", "600"]
         self.env: dict[str, str] = {}
+        self.become: Callable[[], None] | None = None
         self.process: subprocess.Popen[bytes] | None = None
         self.log = home.with_name(home.name + ".log")
 
@@ -52,6 +53,8 @@ class NodeProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                preexec_fn=self.become,
+                cwd="/",
             )
         self.server.wait(lambda: len(self.server.hellos) > hellos, "the node's hello")
 
@@ -88,13 +91,17 @@ class NodeProcess:
 
 
 @contextlib.contextmanager
-def running_node(folder: Path, *options: str, env: Mapping[str, str] | None = None) -> Iterator[NodeProcess]:
-    """A server and a node connected to it. The node's own mistakes fail the test."""
+def running_node(
+    folder: Path, *options: str, env: Mapping[str, str] | None = None, become: Callable[[], None] | None = None
+) -> Iterator[NodeProcess]:
+    """A server and a node connected to it. The node's own mistakes fail the test. ``become``: done by the node's
+    process before it is the node."""
     server = WireServer()
     server.start()
     node = NodeProcess(folder / "home", server)
     node.options += options
     node.env.update(env or {})
+    node.become = become
     try:
         node.start()
         yield node

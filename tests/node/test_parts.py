@@ -171,6 +171,18 @@ def test_facts_wait_for_the_hello_and_are_sent_again_after_the_next(server: Wire
     server.wait(lambda: server.facts == [began, ended, began], "the fact again")
 
 
+def test_a_fact_that_the_server_stumbles_over_does_not_keep_the_others_from_it(server: WireServer) -> None:
+    bad = facts.Began(RUN, 13, 1)
+    server.fact_status = lambda told: 500 if bad in told else 0
+    report = Report(link_to(server))
+    threading.Thread(target=report.send_for_ever, daemon=True).start()
+    good = [facts.Began(RUN, number, 1) for number in (1, 2)]
+    report.renew([good[0], bad, good[1]])
+    server.wait(lambda: all(fact in server.facts for fact in good), "the good facts")
+    server.fact_status = lambda _: 0
+    server.wait(lambda: bad in server.facts, "the other, once the server takes it")
+
+
 # -------------------------------------------------------------------------------------------------------------- logs
 
 

@@ -87,8 +87,9 @@ def test_several_references_are_merged_and_the_first_wins(node: NodeProcess, tmp
         "cd $DATA_DIR; find -L . -type f | sort; cat clash v.txt; echo; ls $DATA_DIR_d $DATA_DIR_sec_ond $DATA_DIR_vol"
     )
     node.server.give(launch_of(stage_of(node.server, {}, data=(one, two, three)), look))
-    assert node.server.wait_for(facts.Exited).exit_code == 0
-    node.server.wait(lambda: node.server.log(RUN).endswith(b"v.txt\n"), "the log")
+    exited = node.server.wait_for(facts.Exited)
+    assert exited.exit_code == 0
+    node.server.wait(lambda: len(node.server.log(RUN)) == exited.log_bytes, "the log")
     lines = node.server.log(RUN).decode().splitlines()
     assert lines[:5] == ["./clash", "./common/a", "./common/b", "./own/c", "./v.txt"]
     assert lines[5] == "clashclashclashfrom a volume"

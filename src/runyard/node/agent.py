@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,9 @@ from runyard.node.watch import Listener, Watch
 from runyard.stores.place import EmbeddedAccess
 from runyard.wire import facts, orders
 
+SPECS_KEPT_S = 30 * 86_400
+"""What is ready for a spec, and the evidence of one that failed, is known for so long after it was last asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -50,12 +54,12 @@ class Agent:
         self._home = home
         self._address = address
         self._inventory = inventory
-        self._sync_every_s = settings.sync_every_s
         self.link = Link(address)
         self.report = Report(self.link)
         self.shipping = Shipping(self.link)
         embedded = EmbeddedAccess(address.url, address.token or "")
         cache, specs = Cache(home, settings.cache_limit), Specs(home)
+        self._specs = specs
         data = DataFetcher(cache, embedded, settings.host_paths, settings.patience_s)
         self.staging = Staging(Tools(self.link, cache, specs, data, self.report))
         uid_base = settings.uid_base if os.geteuid() == 0 else None
@@ -74,6 +78,7 @@ class Agent:
         self.watch.start(Listener(self.endings.tell_began, self.endings.settle, self.endings.gone))
         for folder in self._home.all_attempts():
             self.endings.recover(folder)
+        self._specs.prune(time.time() - SPECS_KEPT_S)
         self.finishing.sync_for_ever()
 
     def hello(self) -> facts.Hello:

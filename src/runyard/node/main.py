@@ -20,6 +20,7 @@ from runyard.node.home import Grumble, open_home, say
 from runyard.node.inventory import take_inventory
 from runyard.node.lanes import do_safely
 from runyard.node.link import Address, Backoff, Refused, Unreachable
+from runyard.shim.lean import PR_SET_DUMPABLE, prctl
 from runyard.wire import facts, orders
 
 
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a node until it is told to end by SIGTERM or SIGINT; programs go on without it. Returns the exit code."""
     told = parser().parse_args(arguments)
     os.umask(0o077)
+    prctl(PR_SET_DUMPABLE, 0)  # where programs have our user id, they must not read credentials from our memory
     try:
         inventory = take_inventory(gpus=told.gpus, fake_gpus=told.fake_gpus, slots_per_gpu=told.slots_per_gpu)
         home = open_home(told.home)

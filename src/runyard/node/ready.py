@@ -85,6 +85,26 @@ class Specs:
         """The file of a log, there or not."""
         return f"{self._folder}/{spec}.{stream}.log"
 
+    def prune(self, before: float) -> None:
+        """Forget what nobody has asked for since a time (seconds since 1970)."""
+        for entry in list(os.scandir(self._folder)):
+            stem = entry.name.partition(".")[0]
+            if stem.isdigit() and entry.stat().st_mtime < before and not self._is_recent(stem, before):
+                self.forget(int(stem))
+
+    def _is_recent(self, stem: str, before: float) -> bool:
+        try:
+            return os.stat(f"{self._folder}/{stem}.json").st_mtime >= before
+        except FileNotFoundError:
+            return False
+
+    def touch(self, spec: int) -> None:
+        """It was asked for now."""
+        try:
+            os.utime(f"{self._folder}/{spec}.json")
+        except FileNotFoundError:
+            pass  # it was forgotten just now
+
     def forget(self, spec: int) -> None:
         """It is ready no longer."""
         for ending in ("json", "load-model.log", "load-data.log"):

@@ -24,6 +24,7 @@ class Report:
         self._waiting: list[Fact] = []
         self._changed = threading.Condition()
         self._connected = False
+        self._batch = BATCH
         self._grumble = Grumble()
 
     def tell(self, fact: Fact) -> None:
@@ -51,7 +52,7 @@ class Report:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._connected and self._waiting)
-                batch = self._waiting[:BATCH]
+                batch = self._waiting[: self._batch]
             if self._sent(batch):
                 backoff.reset()
             else:
@@ -61,15 +62,33 @@ class Report:
     def _sent(self, batch: list[Fact]) -> bool:
         try:
             msgspec.json.decode(self._link.ask("POST", "/facts", encode(batch)), type=list[bool])
-        except (Unreachable, Refused, msgspec.DecodeError) as error:
-            if not isinstance(error, Unreachable):
-                self._grumble.say(f"Facts were not taken: {error}")
+        except Unreachable:
+            return False
+        except (Refused, msgspec.DecodeError) as error:
+            self._grumble.say(f"Facts were not taken: {error}")
+            self._part(batch)
             return False
         self._grumble.reset()
+        self._settle(batch)
+        return True
+
+    def _settle(self, batch: list[Fact]) -> None:
+        """The server has these."""
         with self._changed:
             done = {id(fact) for fact in batch}
             self._waiting = [fact for fact in self._waiting if id(fact) not in done]
-        return True
+            if not self._waiting:
+                self._batch = BATCH
+
+    def _part(self, batch: list[Fact]) -> None:
+        """The server does not take these: send them one by one, and the one that it refuses after all the others, so
+        that one fact which a server stumbles over does not keep the rest from it."""
+        with self._changed:
+            if self._batch > 1:
+                self._batch = 1
+            else:
+                done = {id(fact) for fact in batch}
+                self._waiting = [*(fact for fact in self._waiting if id(fact) not in done), *batch]
 
 
 def without_overtaken(waiting: list[Fact], fact: Fact) -> list[Fact]:

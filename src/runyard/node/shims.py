@@ -85,6 +85,7 @@ def connect(folder: AttemptFolder) -> socket.socket:
     try:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
+            connection.settimeout(1.0)  # a shim that was stopped takes no more than its queue holds
             connection.connect(f"/proc/self/fd/{place}/control.sock")
         except OSError:
             connection.close()

@@ -93,7 +93,9 @@ class Staging:
 
     def mark_used(self, ready: Ready) -> None:
         """A program is launched with it."""
-        if not ready.used:
+        if ready.used:
+            self._tools.specs.touch(ready.spec)
+        else:
             self._tools.specs.put(msgspec.structs.replace(ready, used=True))
 
     def _work(self, key: tuple[int, str], stage: Stage) -> None:

@@ -23,6 +23,7 @@ from runyard.wire.orders import Place, Store
 
 WIDTH = 4
 """Uploads at once: each large one has parts in memory."""
+NOTHING = "there is nothing to store. Cancel the run to close it."
 LEFT_OUT = f"{LEARNER}/left-out.txt"
 """What was not stored and why, when there is such a thing."""
 
@@ -76,6 +77,8 @@ class Storing:
 
     def _everything(self, store: PlaceStore, order: Store, stopped: Callable[[], bool]) -> Stored:
         folder = self._home.attempt(order.run, order.attempt)
+        if not os.path.isdir(folder.path):
+            raise StoreError("invalid", f"This machine has no folder of attempt {order.attempt} any more: {NOTHING}")
         earlier = [self._home.attempt(order.run, number) for number in order.earlier]
         taken, synced = self._checkpoints(store, order.run, folder, stopped)
         with gathered(folder, earlier, order.outputs, taken) as (uploads, left_out):

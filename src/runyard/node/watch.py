@@ -47,7 +47,6 @@ class Watch:
         self._selector = selectors.DefaultSelector()
         self._lock = threading.Lock()
         self._lines: dict[Key, _Line] = {}
-        self._children: list[subprocess.Popen[bytes]] = []
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._selector.register(self._wake, selectors.EVENT_READ)
 
@@ -63,7 +62,7 @@ class Watch:
         key = (folder.run, folder.number)
         with self._lock:
             if child is not None:
-                self._children.append(child)
+                self._selector.register(os.pidfd_open(child.pid), selectors.EVENT_READ, child)
             if key in self._lines:
                 return
             line = self._lines[key] = _Line(folder, connect(folder))
@@ -98,9 +97,10 @@ class Watch:
             for key, _ in self._selector.select():
                 if key.data is None:
                     os.eventfd_read(self._wake)
-                else:
+                elif isinstance(key.data, _Line):
                     do_safely(lambda line=key.data: self._hear(listener, line))
-            self._reap()
+                else:
+                    self._reap(key.fd, key.data)
 
     def _hear(self, listener: Listener, line: _Line) -> None:
         try:
@@ -129,6 +129,8 @@ class Watch:
             line.connection.close()
             self._lines.pop((line.folder.run, line.folder.number), None)
 
-    def _reap(self) -> None:
+    def _reap(self, descriptor: int, child: subprocess.Popen[bytes]) -> None:
         with self._lock:
-            self._children = [child for child in self._children if child.poll() is None]
+            self._selector.unregister(descriptor)
+        os.close(descriptor)
+        child.wait()

@@ -36,6 +36,8 @@ class WireServer:
         self.objects: dict[tuple[str, str, str], bytes] = {}
         """By account, bucket and key."""
         self.is_stale: Callable[[facts.Fact], bool] = _never
+        self.fact_status: Callable[[list[facts.Fact]], int] = _taken
+        """A status to refuse some facts with; 0: they are taken."""
         self.log_status = 0
         """A status to refuse logs with; 0: they are taken."""
         self.data_status = 0
@@ -195,6 +197,10 @@ class WireServer:
             return {key: content for (a, b, key), content in self.objects.items() if (a, b) == (account, bucket)}
 
 
+def _taken(_: list[facts.Fact]) -> int:
+    return 0
+
+
 def _never(_: facts.Fact) -> bool:
     return False
 
@@ -329,7 +335,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.wire.hear_hello(facts.decode_hello(body))
             self._answer(204)
         elif path == "/facts":
-            self._json(self.wire.hear(facts.decode_facts(body)))
+            told = facts.decode_facts(body)
+            status = self.wire.fact_status(told)
+            self._answer(status) if status else self._json(self.wire.hear(told))
         elif path == "/orders":
             self._orders()
         elif path.startswith("/definitions/"):

@@ -1,0 +1,183 @@
+"""A node without root, with a full disk, a small cache, a shim that hangs."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import runyard
+from runyard.node.home import AttemptFolder, read_record
+from runyard.node.shims import kill_shim
+from runyard.shim import view
+from runyard.wire import facts, orders
+from runyard.wire.orders import Part, Place
+from tests.node.nodes import (
+    RESULTS,
+    RUN,
+    NodeProcess,
+    launch_of,
+    marked,
+    of_run,
+    run_to_end,
+    running_node,
+    stage_of,
+    store_of,
+)
+from tests.support.waiting import wait_until
+
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else or mount")
+NOBODY = 47_110
+
+
+def part(node: NodeProcess, bucket: str, size: int) -> Part:
+    item = node.server.put_object(bucket, "big.bin", os.urandom(size))
+    return Part(Place("local", bucket, account="acme", name="d"), (item,))
+
+
+# ------------------------------------------------------------------------------------------------------- without root
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Iterator[NodeProcess]:
+    """A node of a plain user, who can reach the interpreter, the package and its own folder."""
+    paths = [sys.prefix, sys.base_prefix, os.path.dirname(runyard.__file__), str(tmp_path)]
+    os.chown(tmp_path, NOBODY, NOBODY)
+
+    def become() -> None:
+        view.make(view.plan(paths, NOBODY, NOBODY))
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+
+    with running_node(tmp_path, become=become) as running:
+        yield running
+
+
+@root_only
+def test_a_plain_users_node_does_all_of_it_and_says_what_it_cannot(plain: NodeProcess) -> None:
+    assert any("does not run as root" in note for note in plain.server.hellos[0].notes)
+    data = part(plain, "data", 1000)
+    stage = stage_of(plain.server, {"a.py": "x"}, data=(data,))
+    command = "id -u; wc -c < $DATA_DIR/big.bin; echo r > $RESULT_DIR/r; echo c > $CHECKPOINT_DIR/c; mkdir -m 0 shut"
+    plain.server.give(launch_of(stage, command))
+    exited = plain.server.wait_for(facts.Exited)
+    assert (exited.exit_code, exited.tamper_proof) == (0, False)
+    plain.server.wait(lambda: len(plain.server.log(RUN)) == exited.log_bytes, "the log")
+    assert plain.server.log(RUN).startswith(b"%d\n1000\n" % NOBODY)
+    plain.server.give(store_of())
+    plain.server.wait_for(facts.Stored)
+    found = plain.server.bucket("results")
+    assert found[f"{RUN}/r"] == b"r\n"
+    assert found[f"{RUN}/checkpoints/c"] == b"c\n"
+    plain.server.give(orders.Release(RUN))
+    wait_until(lambda: not (plain.home / "runs" / RUN).exists(), "the release")
+
+
+@root_only
+def test_without_control_groups_what_a_dead_shim_left_is_still_found(plain: NodeProcess) -> None:
+    plain.server.give(
+        launch_of(stage_of(plain.server, {}), "setsid sleep 1000 & setsid sleep 1000 & echo ready; sleep 1000")
+    )
+    plain.server.wait(lambda: b"ready" in plain.server.log(RUN), "the program's line")
+    started = read_record(str(plain.attempt() / "started.json")) or {}
+    assert started["cgroup"]["folders"] == []
+    os.kill(started["shim_pid"], signal.SIGKILL)
+    assert plain.server.wait_for(facts.Lost).reason == "shim_lost"
+    assert not marked(RUN)
+
+
+@root_only
+def test_a_program_of_the_nodes_user_cannot_read_the_nodes_memory(plain: NodeProcess) -> None:
+    command = f"cat /proc/{plain.pid}/environ || echo closed; head -c 1 /proc/{plain.pid}/mem || echo closed"
+    assert run_to_end(plain, command, secret_env={"K": "v"}).exit_code == 0
+    assert plain.server.log(RUN).decode().splitlines().count("closed") == 2, plain.server.log(RUN)
+
+
+# -------------------------------------------------------------------------------------------------------- a full disk
+
+
+@pytest.fixture
+def cramped(tmp_path: Path) -> Iterator[NodeProcess]:
+    """A node on a disk of 6 MiB."""
+    (tmp_path / "home").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", tmp_path / "home"], check=True)
+    try:
+        with running_node(tmp_path) as running:
+            yield running
+    finally:
+        subprocess.run(["umount", "-l", tmp_path / "home"], check=True)
+
+
+@root_only
+def test_data_that_do_not_fit_the_disk_are_the_platforms_fault_and_leave_no_rest(cramped: NodeProcess) -> None:
+    cramped.server.give(stage_of(cramped.server, {}, data=(part(cramped, "data", 8 << 20),)))
+    failed = cramped.server.wait_for(facts.StageFailed)
+    assert failed.reason == "staging_failed"
+    assert "disk" in failed.detail
+    assert list((cramped.home / "cache" / "tmp").iterdir()) == []
+
+
+@root_only
+def test_code_that_does_not_fit_twice_is_a_launch_that_failed(cramped: NodeProcess) -> None:
+    order = launch_of(stage_of(cramped.server, {"big.bin": os.urandom(4 << 20)}), "true")
+    cramped.server.give(order)
+    exited = cramped.server.wait_for(facts.Exited)
+    assert "disk" in (exited.launch_error or ""), exited
+    cramped.server.give(orders.Release(RUN))
+    wait_until(lambda: not (cramped.home / "runs" / RUN).exists(), "the release")
+
+
+@root_only
+def test_a_program_that_fills_the_disk_ends_and_is_told_of(cramped: NodeProcess) -> None:
+    exited = run_to_end(cramped, "head -c 20M /dev/zero > $RESULT_DIR/x")
+    assert (exited.exit_code, exited.cause) == (1, None)
+    cramped.server.give(store_of())
+    assert cramped.server.wait_for(facts.Stored).size > 1 << 20
+
+
+# ------------------------------------------------------------------------------------------------------------- others
+
+
+def test_a_small_cache_gives_up_what_is_not_needed_and_the_server_hears_of_it(tmp_path: Path) -> None:
+    with running_node(tmp_path, "--cache-limit", "1") as node:
+        for spec, run in ((7, RUN), (8, "training-000000008")):
+            stage = stage_of(node.server, {}, spec, data=(part(node, f"data{spec}", 700_000),))
+            node.server.give(launch_of(stage, "wc -c < $DATA_DIR/big.bin", run=run))
+            assert node.server.wait_for(facts.Exited, of_run(run)).exit_code == 0
+            node.server.give(orders.Release(run))
+            wait_until(lambda run=run: not (node.home / "runs" / run).exists(), "the release")
+        node.server.give(stage_of(node.server, {}, 9, data=(part(node, "data9", 700_000),)))
+        node.server.wait(lambda: node.server.hellos[-1].staged == (9,), "a hello that says what is left")
+        assert sum(p.is_dir() for p in (node.home / "cache" / "data").iterdir()) == 1
+
+
+def test_a_shim_that_hangs_can_be_ended(tmp_path: Path) -> None:
+    with running_node(tmp_path) as node:
+        node.server.give(launch_of(stage_of(node.server, {}), "echo ready; sleep 1000"))
+        node.server.wait(lambda: b"ready" in node.server.log(RUN), "the program's line")
+        shim = (read_record(str(node.attempt() / "started.json")) or {})["shim_pid"]
+        os.kill(shim, signal.SIGSTOP)
+        kill_shim(AttemptFolder(RUN, 1, str(node.attempt())))
+        assert node.server.wait_for(facts.Lost).reason == "shim_lost"
+
+
+def test_a_run_whose_folder_is_gone_cannot_be_stored_and_says_so(tmp_path: Path) -> None:
+    with running_node(tmp_path) as node:
+        node.server.give(store_of(results=RESULTS))
+        failed = node.server.wait_for(facts.StoreFailed)
+        assert failed.denied
+        assert "no folder of attempt 1" in failed.detail
+
+
+def test_ended_shims_are_not_left_as_zombies(tmp_path: Path) -> None:
+    with running_node(tmp_path) as node:
+        run_to_end(node, "true")
+        children = Path(f"/proc/{node.pid}/task/{node.pid}/children")
+        wait_until(
+            lambda: all(not p.read_text() for p in Path(f"/proc/{node.pid}/task").glob("*/children")), "no child"
+        )
+        assert children.exists()
