@@ -110,6 +110,18 @@ def test_a_folder_in_the_way_of_a_file_is_a_conflict(volume: Path) -> None:
     assert sorted(os.listdir(volume)) == ["a"]
 
 
+def test_a_file_that_is_written_to_while_it_is_copied_has_changed(volume: Path, tmp_path: Path) -> None:
+    (volume / "k").write_bytes(b"1" * (100 << 20))
+
+    def write_into(_: int) -> None:
+        with (volume / "k").open("r+b") as file:
+            file.write(b"2")
+
+    with pytest.raises(StoreError) as caught:
+        at(volume).fetch("k", tmp_path / "target", size=100 << 20, on_bytes=write_into)
+    assert caught.value.kind == "changed"
+
+
 def test_what_was_being_written_is_not_listed(volume: Path) -> None:
     (volume / "d").mkdir()
     (volume / "d" / ".0123456789abcdef.runyard").write_text("half")

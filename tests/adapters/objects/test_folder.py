@@ -129,6 +129,14 @@ def test_every_content_has_its_own_etag_and_time(store: FolderStore) -> None:
     assert abs(head.modified_ms - os.stat("/proc/self").st_mtime * 1000) < 3_600_000
 
 
+def test_etags_differ_although_the_clock_stands_still(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time_ns", lambda: 1_700_000_000_123_456_789)
+    etags = [put(store, "k", b"same") for _ in range(20)]
+    assert len(set(etags)) == 20
+    (found,) = store.list(ACCOUNT, "bucket") or ()
+    assert (found.modified_ms, found.etag) == (1_700_000_000_123, etags[-1])
+
+
 def test_a_listing_goes_page_by_page_in_the_order_of_keys(store: FolderStore) -> None:
     names = ["a", "a-b", "a.txt", "a/", "a0", "b/c/d", "b/c-d", "b/c.d", "ba", "z/é", "z/~", "Z", "汉/字"]
     expected = sorted(name if not name.endswith("/") else "A/x" for name in names)
