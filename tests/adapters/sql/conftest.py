@@ -3,6 +3,7 @@
 import itertools
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -45,15 +46,22 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.cleanup()
 
 
+@contextmanager
+def own_database(server: str, name: str) -> Iterator[str]:
+    """The URL of a database of one's own, dropped at the end."""
+    identifier = sql.Identifier(name)
+    start, _, options = server.partition("?")
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(identifier))
+        yield f"{start.rpartition('/')[0]}/{name}?{options}"
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(identifier))
+
+
 @pytest.fixture
 def empty_postgres_url(postgres_server: str) -> Iterator[str]:
     """A PostgreSQL database without any table."""
-    name = sql.Identifier(f"empty{next(_numbers)}")
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
-        start, _, options = postgres_server.partition("?")
-        yield f"{start.rpartition('/')[0]}/{name.as_string().strip(chr(34))}?{options}"
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+    with own_database(postgres_server, f"empty{next(_numbers)}") as url:
+        yield url
 
 
 @pytest.fixture

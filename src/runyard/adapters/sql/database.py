@@ -167,6 +167,16 @@ def _sqlite_engines(url: URL) -> tuple[sa.Engine, sa.Engine]:
 def _postgres_engines(url: URL) -> tuple[sa.Engine, sa.Engine]:
     writer = sa.create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_size=1, max_overflow=0)
     reader = sa.create_engine(url, isolation_level="REPEATABLE READ", pool_pre_ping=True, pool_size=8, max_overflow=24)
+
+    def prepare(driver: Any, _record: object) -> None:
+        # After a large submission the planner's statistics are old: it would gather and sort the whole queue rather
+        # than read its first runs from the index that has them in order. Whatever we ask has its index.
+        for plan in ("seqscan", "bitmapscan", "sort"):
+            driver.execute(f"SET enable_{plan} = off")
+        driver.commit()
+
+    for engine in (writer, reader):
+        event.listen(engine, "connect", prepare)
     # Under the lock a READ COMMITTED writer sees all that the writers before it have committed.
     event.listen(writer, "begin", _sayer(f"SELECT pg_advisory_xact_lock({_WRITER_KEY})"))
     return writer, reader

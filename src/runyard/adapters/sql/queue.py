@@ -51,14 +51,14 @@ class QueueTables:
     def holdings(self) -> Sequence[Holding]:
         with self._db.read() as tx:
             rows = tx.rows(
-                "SELECT r.id, a.number, r.account_id, a.node_id, a.slots, c.gpus, c.cpu_millis, c.memory_mib "
+                "SELECT r.seq, r.id, a.number, r.account_id, a.node_id, a.slots, c.gpus, c.cpu_millis, c.memory_mib "
                 "FROM runs r JOIN queue_classes c ON c.id = r.class_id "
                 "JOIN attempts a ON a.run_id = r.id AND a.number = r.attempt "
-                f"WHERE {_HOLDS} ORDER BY r.seq"
+                f"WHERE {_HOLDS}"
             )
         return [
             Holding(run_id, number, account_id, node_id, numbers(slots), Resources(*shape))
-            for run_id, number, account_id, node_id, slots, *shape in rows
+            for _seq, run_id, number, account_id, node_id, slots, *shape in sorted(rows)
         ]
 
     def ahead_of(self, run: Run) -> int:
@@ -99,20 +99,20 @@ class QueueTables:
     def active_runs(self, node_id: str) -> Sequence[Run]:
         with self._db.read() as tx:
             rows = tx.rows(
-                f"SELECT r.id FROM runs r {_LATEST} WHERE {_ACTIVE} AND (a.node_id = :node OR r.ready_on = :node) "
-                "ORDER BY r.seq",
+                f"SELECT r.seq, r.id FROM runs r {_LATEST} "
+                f"WHERE {_ACTIVE} AND (a.node_id = :node OR r.ready_on = :node)",
                 node=node_id,
             )
-            return fetch_runs(tx, [row[0] for row in rows])
+            return fetch_runs(tx, [run_id for _seq, run_id in sorted(rows)])
 
     def requeued_runs(self, node_id: str) -> Sequence[Run]:
         with self._db.read() as tx:
             rows = tx.rows(
-                f"SELECT r.id FROM runs r {_LATEST} WHERE r.state = 'waiting' AND r.attempt > 0 AND a.node_id = :node "
-                "ORDER BY r.seq",
+                f"SELECT r.seq, r.id FROM runs r {_LATEST} "
+                "WHERE r.state = 'waiting' AND r.attempt > 0 AND a.node_id = :node",
                 node=node_id,
             )
-            return fetch_runs(tx, [row[0] for row in rows])
+            return fetch_runs(tx, [run_id for _seq, run_id in sorted(rows)])
 
     def set_rank(self, run_id: str, position: int, now_ms: int) -> bool:
         with self._db.write() as tx:

@@ -166,11 +166,11 @@ runs = sa.Table(
     _partial("ix_runs_active", "state", "seq", where=ACTIVE),
     _partial("ix_runs_ready", "class_id", "rank", where=READY),
     _partial("ix_runs_backoff", "class_id", "not_before_ms", where=IN_BACKOFF),
-    _partial("ix_runs_requeued", "seq", where=REQUEUED),
+    _partial("ix_runs_requeued", "attempt", where=REQUEUED),
     _partial("ix_runs_queue", sa.text("priority DESC"), "rank", where=WAITING),
     _partial("ix_runs_account_queue", "account_id", sa.text("priority DESC"), "rank", where=WAITING),
-    _partial("ix_runs_spec", "spec_id", "rank", where=WAITING),
-    _partial("ix_runs_unready", "spec_id", "rank", where=UNREADY),
+    _partial("ix_runs_spec_ready", "spec_id", "rank", where=READY),
+    _partial("ix_runs_spec_unready", "spec_id", "rank", where=UNREADY),
 )
 
 tags = sa.Table(

@@ -13,6 +13,7 @@ from runyard.core import lifecycle
 from runyard.core.run import Run
 
 _UNREADY: Final = "spec_id = :spec AND state = 'waiting' AND ready_on IS NULL"
+_READY: Final = "spec_id = :spec AND state = 'waiting' AND ready_on IS NOT NULL"
 _TELL_STAGED: Final = (
     "INSERT INTO events (seq, kind, run_id, account_id, at_ms, attempt, body) "
     "SELECT :first - 1 + row_number() OVER (ORDER BY rank), :kind, id, account_id, :now, NULL, :body "
@@ -60,12 +61,14 @@ class StagingTables:
 
     def waiting_of_spec(self, spec_id: int, limit: int) -> Sequence[Run]:
         with self._db.read() as tx:
-            rows = tx.rows(
-                "SELECT id FROM runs WHERE spec_id = :spec AND state = 'waiting' ORDER BY rank LIMIT :limit",
-                spec=spec_id,
-                limit=limit,
-            )
-            return fetch_runs(tx, [row[0] for row in rows])
+            found = [
+                row
+                for runs in (_UNREADY, _READY)
+                for row in tx.rows(
+                    f"SELECT rank, id FROM runs WHERE {runs} ORDER BY rank LIMIT :limit", spec=spec_id, limit=limit
+                )
+            ]
+            return fetch_runs(tx, [run_id for _rank, run_id in sorted(found)[:limit]])
 
 
 def _mark_like(tx: Transaction, pattern: lifecycle.Transition) -> int:

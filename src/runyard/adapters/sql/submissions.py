@@ -29,7 +29,7 @@ _INSERT_TAG: Final = insert_into("tags", ("run_id", "tag", "seq", "position"))
 _INSERT_KEY: Final = insert_into("idempotency", ("account_id", "key", "digest", "run_ids", "created_ms"))
 _INSERT_ACCEPTED: Final = (
     "INSERT INTO events (seq, kind, run_id, account_id, at_ms, attempt, body) "
-    "SELECT seq + :shift, :kind, id, account_id, created_ms, NULL, :body FROM runs WHERE seq >= :first"
+    "SELECT seq + :shift, :kind, id, account_id, created_ms, NULL, :body FROM runs WHERE seq BETWEEN :first AND :last"
 )
 
 
@@ -90,6 +90,7 @@ def _accept(tx: Transaction, submission: Submission) -> None:
         kind=EventKind.accepted.value,
         body=to_json({"member": submission.member_id}),
         first=first,
+        last=first + count - 1,
     )
     count_states(tx, {(submission.account_id, StateName.waiting): count})
     if submission.idempotency_key is not None:

@@ -5,8 +5,6 @@ Revision 0001. History: it says again what ``schema.py`` said on that day, and m
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
 from alembic import op
 
@@ -43,8 +41,11 @@ def _flag(name: str) -> sa.Column[bool]:
     return sa.Column(name, sa.Boolean(), nullable=False)
 
 
-def _partial(name: str, *columns: Any, where: str) -> sa.Index:
-    return sa.Index(name, *columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
+def _index(name: str, table: str, *columns: str, where: str | None = None) -> None:
+    """``columns`` may say ``DESC``."""
+    condition = None if where is None else sa.text(where)
+    parts = [sa.text(column) if " " in column else column for column in columns]
+    op.create_index(name, table, parts, sqlite_where=condition, postgresql_where=condition)
 
 
 def upgrade() -> None:
@@ -100,8 +101,8 @@ def _create_tokens() -> None:
         _maybe_word("node_id"),
         _maybe_big("expires_ms"),
         _maybe_big("revoked_ms"),
-        sa.Index("ix_tokens_account", "account_id", "created_ms"),
     )
+    _index("ix_tokens_account", "tokens", "account_id", "created_ms")
 
 
 def _create_connections() -> None:
@@ -124,8 +125,8 @@ def _create_definitions() -> None:
         _big("size"),
         _big("created_ms"),
         sa.Column("mentions_config", sa.Boolean(), nullable=True),
-        sa.Index("ix_definitions_sha256", "sha256"),
     )
+    _index("ix_definitions_sha256", "definitions", "sha256")
 
 
 def _create_specs() -> None:
@@ -140,8 +141,8 @@ def _create_specs() -> None:
         sa.Column("sealed", sa.LargeBinary(), nullable=True),
         _big("priority"),
         _maybe_big("stage_rank"),
-        _partial("ix_specs_to_stage", sa.text("priority DESC"), "stage_rank", where="stage_rank IS NOT NULL"),
     )
+    _index("ix_specs_to_stage", "specs", "priority DESC", "stage_rank", where="stage_rank IS NOT NULL")
 
 
 def _create_queue_classes() -> None:
@@ -156,8 +157,8 @@ def _create_queue_classes() -> None:
         _big("waiting"),
         _big("ready"),
         sa.UniqueConstraint("account_id", "priority", "gpus", "cpu_millis", "memory_mib", name="uq_queue_classes"),
-        _partial("ix_queue_classes_ready", "id", where="ready > 0"),
     )
+    _index("ix_queue_classes_ready", "queue_classes", "id", where="ready > 0")
 
 
 def _create_runs() -> None:
@@ -185,17 +186,17 @@ def _create_runs() -> None:
         _maybe_big("finished_ms"),
         _maybe_big("stored_ms"),
         _word("notes"),
-        sa.Index("ix_runs_account", "account_id", "seq"),
-        sa.Index("ix_runs_account_state", "account_id", "state", "seq"),
-        _partial("ix_runs_active", "state", "seq", where="state IN ('starting', 'running', 'stopping', 'storing')"),
-        _partial("ix_runs_ready", "class_id", "rank", where="state = 'waiting' AND ready_on IS NOT NULL"),
-        _partial("ix_runs_backoff", "class_id", "not_before_ms", where="state = 'waiting' AND not_before_ms > 0"),
-        _partial("ix_runs_requeued", "seq", where="state = 'waiting' AND attempt > 0"),
-        _partial("ix_runs_queue", sa.text("priority DESC"), "rank", where="state = 'waiting'"),
-        _partial("ix_runs_account_queue", "account_id", sa.text("priority DESC"), "rank", where="state = 'waiting'"),
-        _partial("ix_runs_spec", "spec_id", "rank", where="state = 'waiting'"),
-        _partial("ix_runs_unready", "spec_id", "rank", where="state = 'waiting' AND ready_on IS NULL"),
     )
+    _index("ix_runs_account", "runs", "account_id", "seq")
+    _index("ix_runs_account_state", "runs", "account_id", "state", "seq")
+    _index("ix_runs_active", "runs", "state", "seq", where="state IN ('starting', 'running', 'stopping', 'storing')")
+    _index("ix_runs_ready", "runs", "class_id", "rank", where="state = 'waiting' AND ready_on IS NOT NULL")
+    _index("ix_runs_backoff", "runs", "class_id", "not_before_ms", where="state = 'waiting' AND not_before_ms > 0")
+    _index("ix_runs_requeued", "runs", "attempt", where="state = 'waiting' AND attempt > 0")
+    _index("ix_runs_queue", "runs", "priority DESC", "rank", where="state = 'waiting'")
+    _index("ix_runs_account_queue", "runs", "account_id", "priority DESC", "rank", where="state = 'waiting'")
+    _index("ix_runs_spec_ready", "runs", "spec_id", "rank", where="state = 'waiting' AND ready_on IS NOT NULL")
+    _index("ix_runs_spec_unready", "runs", "spec_id", "rank", where="state = 'waiting' AND ready_on IS NULL")
 
 
 def _create_tags() -> None:
@@ -205,8 +206,8 @@ def _create_tags() -> None:
         _word("tag", primary_key=True),
         _big("seq"),
         _big("position"),
-        sa.Index("ix_tags_tag", "tag", "seq"),
     )
+    _index("ix_tags_tag", "tags", "tag", "seq")
 
 
 def _create_attempts() -> None:
@@ -225,9 +226,9 @@ def _create_attempts() -> None:
         _maybe_big("log_bytes"),
         sa.Column("tamper_proof", sa.Boolean(), nullable=True),
         _maybe_big("peak_memory_mib"),
-        _partial("ix_attempts_spec", "spec_id", "released_ms", where="released_ms IS NOT NULL"),
-        _partial("ix_attempts_account", "account_id", "released_ms", where="released_ms IS NOT NULL"),
     )
+    _index("ix_attempts_spec", "attempts", "spec_id", "released_ms", where="released_ms IS NOT NULL")
+    _index("ix_attempts_account", "attempts", "account_id", "released_ms", where="released_ms IS NOT NULL")
 
 
 def _create_nodes() -> None:
@@ -259,9 +260,9 @@ def _create_events() -> None:
         _big("at_ms"),
         _maybe_big("attempt"),
         _word("body"),
-        sa.Index("ix_events_run", "run_id", "seq"),
-        sa.Index("ix_events_account", "account_id", "seq"),
     )
+    _index("ix_events_run", "events", "run_id", "seq")
+    _index("ix_events_account", "events", "account_id", "seq")
 
 
 def _create_ledger() -> None:
@@ -278,9 +279,9 @@ def _create_ledger() -> None:
         _big("gb_ms"),
         _big("cost"),
         _flag("waste"),
-        sa.Index("ix_ledger_account", "account_id", "from_ms"),
-        sa.Index("ix_ledger_from", "from_ms"),
     )
+    _index("ix_ledger_account", "ledger", "account_id", "from_ms")
+    _index("ix_ledger_from", "ledger", "from_ms")
 
 
 def _create_idempotency() -> None:
