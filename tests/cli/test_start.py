@@ -5,9 +5,13 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
+import click
+import pathspec
 import pytest
 
+import runyard
 from runyard.cli.catalog import COMMANDS, LATER
 from tests.cli.calling import BIN, Cli
 
@@ -106,22 +110,35 @@ def test_completion_of_commands_and_ids(cli: Cli) -> None:
     assert cli().stdout.strip() == "plain,cancel"
 
 
-def test_up_says_what_is_missing(nobody: Cli) -> None:
-    """An interpreter without the server's packages: the client alone is installed."""
-    script = """
-import sys
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("uvicorn", "fastapi") or name == "runyard.up.start":
-            raise ModuleNotFoundError(f"No module named {name!r}", name="fastapi")
-sys.meta_path.insert(0, Absent())
-sys.argv = ["runyard", "up"]
-from runyard.cli.main import main
-sys.exit(main())
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=nobody.env(), check=False)
-    assert done.returncode == 4
-    assert "pip install 'runyard[server]'" in done.stderr
+@pytest.fixture
+def client_alone(tmp_path: Path) -> list[str]:
+    """An interpreter that has this package and what it needs without extras, and nothing else."""
+    for module in (click, pathspec, runyard):
+        folder = Path(str(module.__file__)).parent
+        (tmp_path / "packages").mkdir(exist_ok=True)
+        (tmp_path / "packages" / folder.name).symlink_to(folder)
+    start = "import sys; sys.path.insert(0, sys.argv.pop(1)); from runyard.cli.main import main; sys.exit(main())"
+    return [sys.executable, "-I", "-S", "-c", start, str(tmp_path / "packages")]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["up"], 4, "pip install 'runyard[server]'"),
+        (["up", "--detach"], 4, "(fastapi, uvicorn, sqlalchemy"),
+        (["doctor"], 1, "pip install 'runyard[server]'"),
+        (["down"], 0, "does not run"),
+        (["list"], 5, "runyard up"),
+        (["train", "--help"], 0, "--idempotency-key"),
+    ],
+)
+def test_the_client_alone_says_what_is_missing(
+    nobody: Cli, client_alone: list[str], words: list[str], code: int, said: str
+) -> None:
+    done = subprocess.run([*client_alone, *words], capture_output=True, text=True, env=nobody.env(), check=False)
+    assert done.returncode == code, done.stderr
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_elsewhere_than_on_linux_up_says_so(nobody: Cli) -> None:

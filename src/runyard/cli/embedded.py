@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from typing import cast
+from importlib.util import find_spec
+from typing import Final, cast
 
 import click
 
@@ -13,6 +14,9 @@ from runyard.cli.failures import REFUSED
 from runyard.cli.options import DoctorOptions, DownOptions, UpOptions
 from runyard.cli.session import Session, common
 from runyard.client.address import home_folder
+
+SERVER_PACKAGES: Final = ("fastapi", "uvicorn", "sqlalchemy", "alembic", "obstore", "msgspec", "yaml", "cryptography")
+"""What the server and the node import, and `runyard` without extras does not bring."""
 
 HOME = click.option("--home", metavar="DIR", help="The installation's folder [default: RUNYARD_HOME or ~/.runyard].")
 
@@ -79,12 +83,10 @@ def _call(session: Session, name: str, options: object) -> int:
     if sys.platform != "linux":
         session.say("error: server and node need Linux. This machine can use one: set RUNYARD_URL and RUNYARD_TOKEN.")
         return REFUSED
-    try:
-        module = import_module("runyard.up")
-    except ModuleNotFoundError as error:
-        if session.debug or (error.name or "").startswith("runyard."):
-            raise
-        session.say(f"error: `{name}` needs packages that are missing ({error.name}): pip install 'runyard[server]'")
+    missing = [package for package in SERVER_PACKAGES if find_spec(package) is None] if name == "up" else []
+    if missing:
+        which = ", ".join(missing)
+        session.say(f"error: `{name}` needs packages that are not installed ({which}): pip install 'runyard[server]'")
         return REFUSED
-    function = cast("Callable[[object], int]", getattr(module, name))
+    function = cast("Callable[[object], int]", getattr(import_module("runyard.up"), name))
     return function(options)
