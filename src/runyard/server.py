@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from runyard.adapters.vault import FileVault
 from runyard.api.app import create_app
 from runyard.api.context import Context
 from runyard.core.account import Account, Scope
+from runyard.core.errors import RunyardError
 from runyard.core.lifecycle import RetryPolicy
 from runyard.engine import loops
 from runyard.engine.world import Rules, SpecShelf, World
@@ -110,6 +112,9 @@ def _defaults(store: Store, bootstrap: Bootstrap | None, now: int) -> None:
 async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     context = app.state.context
     assert isinstance(context, Context)
+    # More than the default of a small machine: stations, streams and nodes share them, and each holds one only briefly.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(32, "runyard"))
+    await loops.prepare(context.world)
     turning = asyncio.create_task(loops.turn_all(context.world))
     yield
     turning.cancel()
@@ -142,7 +147,11 @@ def main(argv: list[str] | None = None) -> int:
         listening = socket.create_server((options.host, options.port), backlog=1024)
     host, port = listening.getsockname()[:2]
     url = f"http://{host}:{port}"
-    app, _ = build(options.home / "server", settings_room.load(options.home), bootstrap, url)
+    try:
+        app, _ = build(options.home / "server", settings_room.load(options.home), bootstrap, url)
+    except RunyardError as error:
+        logging.getLogger(__name__).error("%s", error.message)
+        return 4
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, timeout_keep_alive=75, lifespan="on"
     )

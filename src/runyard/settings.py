@@ -11,6 +11,8 @@ from typing import cast
 from runyard.core.errors import RunyardError
 from runyard.core.resources import DEFAULT_CONFIGURATIONS, ComputeConfiguration, Price, Resources
 
+_MOST = 1_000_000_000
+
 
 class SettingsError(RunyardError):
     """A settings file that cannot be used."""
@@ -66,6 +68,8 @@ def load(home: Path) -> Settings:
         return Settings()
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: {error}") from None
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
     known = {field.name for field in fields(Settings)}
     for key in table:
         if key not in known:
@@ -83,13 +87,17 @@ def _checked(path: Path, table: dict[str, object]) -> Settings:
         if key == "compute_configurations":
             values[key] = _configurations(path, value)
         elif isinstance(default, tuple):
-            if not isinstance(value, list):
+            if not isinstance(value, list) or not all(isinstance(each, str) for each in cast(list[object], value)):
                 raise SettingsError(f"{path}: {key} is a list of texts")
-            values[key] = tuple(str(each) for each in cast(list[object], value))
-        elif isinstance(default, int | float):
-            if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+            values[key] = tuple(cast(list[str], value))
+        elif isinstance(default, int):
+            if not _is_number(value) or not isinstance(value, int):
+                raise SettingsError(f"{path}: {key} is a whole number, 0 or more")
+            values[key] = value
+        elif isinstance(default, float):
+            if not _is_number(value):
                 raise SettingsError(f"{path}: {key} is a number, 0 or more")
-            values[key] = type(default)(value)
+            values[key] = float(cast(float, value))
         elif not isinstance(value, str):
             raise SettingsError(f"{path}: {key} is a text")
         else:
@@ -97,12 +105,19 @@ def _checked(path: Path, table: dict[str, object]) -> Settings:
     return Settings(**values)  # pyright: ignore[reportArgumentType]  # each was checked against its default above
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST
+
+
 def _configurations(path: Path, value: object) -> tuple[tuple[str, int, float, float], ...]:
     rows: list[tuple[str, int, float, float]] = []
     try:
         for name, row in cast(dict[str, dict[str, float]], value).items():
-            rows.append((str(name), int(row["gpus"]), float(row["cpus"]), float(row["memory_gb"])))
+            gpus, cpus, memory = row["gpus"], row["cpus"], row["memory_gb"]
+            if not all(map(_is_number, (gpus, cpus, memory))) or not isinstance(gpus, int) or len(row) > 3:
+                raise ValueError
+            rows.append((name, gpus, float(cpus), float(memory)))
     except (AttributeError, KeyError, TypeError, ValueError):
-        text = "[compute_configurations.NAME] has gpus, cpus and memory_gb, each a number"
+        text = "[compute_configurations.NAME] has gpus, cpus and memory_gb, each a number, 0 or more"
         raise SettingsError(f"{path}: {text}") from None
     return tuple(rows)

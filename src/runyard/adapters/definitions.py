@@ -8,7 +8,15 @@ import os
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
+
+
+class Digest(Protocol):
+    """What of a hash is used here."""
+
+    def update(self, data: bytes, /) -> None:
+        """Take bytes in."""
+        ...
 
 
 class DefinitionFiles:
@@ -17,6 +25,8 @@ class DefinitionFiles:
     def __init__(self, root: Path) -> None:
         self._root = root
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for left in root.glob("??/.*.tmp"):  # by a process that was killed
+            left.unlink()
 
     def _path(self, sha256: str) -> Path:
         if len(sha256) != 64 or not all(c in "0123456789abcdef" for c in sha256):
@@ -35,13 +45,12 @@ class DefinitionFiles:
                     size += len(chunk)
                     if size > limit:
                         raise OverflowError(f"the model definition has more than {limit} bytes")
-                    digest.update(chunk)
-                    file.write(chunk)
+                    await asyncio.to_thread(_add, file, digest, chunk)
                 if digest.hexdigest() != sha256:
                     raise ValueError("the bytes that arrived have another SHA-256 than the address says")
                 file.flush()
                 await asyncio.to_thread(os.fsync, file.fileno())
-            os.replace(temporary, target)
+            await asyncio.to_thread(_move, temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
         return size
@@ -59,3 +68,18 @@ class DefinitionFiles:
             return self._path(sha256).stat().st_size
         except (FileNotFoundError, ValueError):
             return None
+
+
+def _add(file: BinaryIO, digest: Digest, chunk: bytes) -> None:
+    digest.update(chunk)
+    file.write(chunk)
+
+
+def _move(temporary: Path, target: Path) -> None:
+    os.replace(temporary, target)
+    for folder in (target.parent, target.parent.parent):  # the name is durable too, and that of its folder
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

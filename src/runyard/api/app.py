@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI
 
 from runyard.api import access, data, definitions, logs, node, problems, queue, results, runs, status
 from runyard.api.context import Context
+from runyard.api.limits import BodyLimit
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -38,6 +39,7 @@ def create_app(context: Context, lifespan: Lifespan | None = None) -> FastAPI:
     )
     app.state.context = context
     problems.install(app)
+    app.add_middleware(BodyLimit)
     for router in _ROUTERS:
         app.include_router(router, prefix="/api/v1")
     app.add_api_route("/healthz", _health, tags=["installation"])

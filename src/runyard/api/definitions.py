@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from runyard.api.context import Context, Ctx, Who
-from runyard.api.files import read_file
+from runyard.api.files import Closing, read_file
 from runyard.core.errors import NotFound, RunyardError
 from runyard.ports.store import Definition
 
@@ -48,8 +48,9 @@ def download(sha256: str, context: Ctx, who: Who) -> StreamingResponse:
 
 def zip_of(context: Context, sha256: str) -> StreamingResponse:
     """A kept zip as a response."""
-    file, size = context.definitions.open(sha256), context.definitions.size(sha256)
+    size = context.definitions.size(sha256)
+    file = context.definitions.open(sha256) if size is not None else None
     if file is None or size is None:
         raise NotFound(f"There is no model definition {sha256}.")
     headers = {"Content-Length": str(size)}
-    return StreamingResponse(read_file(file, 0, size), media_type="application/zip", headers=headers)
+    return Closing(read_file(file, 0, size), headers=headers, media_type="application/zip", file=file)

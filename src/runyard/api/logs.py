@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -11,8 +10,10 @@ from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
 from runyard.api.context import Ctx, Who
+from runyard.api.files import Closing
+from runyard.api.limits import Offset, number_of
 from runyard.api.runs import event_item
-from runyard.api.streams import HEADERS, LogEvents, events, log_bytes
+from runyard.api.streams import HEADERS, MAIN, LogEvents, events, log_bytes
 from runyard.core.errors import Refused
 from runyard.core.run import Run
 from runyard.engine import queries
@@ -21,50 +22,55 @@ from runyard.ports.logs import LogKey
 
 router = APIRouter(tags=["logs and events"])
 _BLOCK = 64 * 1024
-_STREAMS = ("training-log", "load-data", "load-model")
+STREAMS = (MAIN, "load-data", "load-model")
 
 
 def tail_offset(world: World, key: LogKey, lines: int) -> int:
-    """Where the last ``lines`` lines of a stream begin."""
-    end = world.logs.size(key)
-    position, found, last = end, 0, b""
+    """Where the last ``lines`` (1 or more) lines of a stream begin; a last line without its end counts as one."""
+    position = end = world.logs.size(key)
+    left = lines
     while position > 0:
         begin = max(0, position - _BLOCK)
         block = world.logs.read(key, begin, position - begin)
-        if position == end:
-            last = block[-1:]
-        for index in range(len(block) - 1, -1, -1):
-            if block[index] == 0x0A:
-                found += 1
-                if found > lines or (found == lines and last != b"\n"):
-                    return begin + index + 1
-        position = begin
+        if position == end and not block.endswith(b"\n"):
+            left -= 1
+        count = block.count(b"\n")
+        if count <= left:
+            left -= count
+            position = begin
+            continue
+        place = len(block)
+        for _ in range(left + 1):
+            place = block.rfind(b"\n", 0, place)
+        return begin + place + 1
     return 0
 
 
-def _since_ms(text: str) -> int:
+def _since_ms(text: str, now: int) -> int:
     try:
-        return int(time.time() * 1000 - float(text) * 1000)
-    except ValueError:
+        return now - int(float(text) * 1000)
+    except (ValueError, OverflowError):
         pass
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    except (ValueError, OverflowError):
         raise Refused(f"`since` is seconds ago or an ISO 8601 time, not {text!r}.", code="invalid_request") from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _key(run: Run, attempt: int | None, learner: int, stream: str) -> LogKey:
-    if stream not in _STREAMS:
-        raise Refused(f"There is no log stream {stream!r}: there are {', '.join(_STREAMS)}.", code="invalid_request")
+    if stream not in STREAMS:
+        raise Refused(f"There is no log stream {stream!r}: there are {', '.join(STREAMS)}.", code="invalid_request")
     number = attempt if attempt is not None else len(run.attempts)
+    if stream == MAIN:
+        number = max(1, number)  # a program's log begins with its first attempt
     return LogKey(run.id, number, learner, stream)
 
 
 def _begin(world: World, key: LogKey, offset: int, tail: int | None, since: str | None) -> int:
     if tail is not None:
         return tail_offset(world, key, tail) if tail else world.logs.size(key)
-    return world.logs.offset_at(key, _since_ms(since)) if since is not None else offset
+    return world.logs.offset_at(key, _since_ms(since, world.clock.now_ms())) if since is not None else offset
 
 
 @router.get("/training-runs/{run}/logs", response_class=StreamingResponse)
@@ -72,11 +78,11 @@ async def logs(
     run: str,
     context: Ctx,
     who: Who,
-    attempt: Annotated[int | None, Query(ge=0)] = None,
-    learner: Annotated[int, Query(ge=1)] = 1,
+    attempt: Annotated[int | None, Query(ge=0, le=1_000_000)] = None,
+    learner: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     stream: str = "training-log",
-    offset: Annotated[int, Query(ge=0)] = 0,
-    tail: Annotated[int | None, Query(ge=0)] = None,
+    offset: Offset = 0,
+    tail: Annotated[int | None, Query(ge=0, le=1_000_000_000)] = None,
     since: str | None = None,
     follow: bool = False,
     accept: Annotated[str, Header()] = "text/plain",
@@ -91,27 +97,24 @@ async def logs(
         begin = await asyncio.to_thread(_begin, world, key, offset, tail, since)
         if last_event_id is not None:
             key, begin = _resumed(found, key, last_event_id)
-        if key.attempt == 0 and stream == "training-log":
-            key, begin = LogKey(found.id, 1, learner, stream), 0
-        return StreamingResponse(LogEvents(world, key, begin).stream(), media_type="text/event-stream", headers=HEADERS)
+        return Closing(LogEvents(world, key, begin).stream(), headers=HEADERS, media_type="text/event-stream")
     key = _key(found, attempt, learner, stream)
     begin = await asyncio.to_thread(_begin, world, key, offset, tail, since)
     body = log_bytes(world, key, begin, follow=follow)
-    return StreamingResponse(body, media_type="text/plain", headers=HEADERS | {"Runyard-Log-Offset": str(begin)})
+    return Closing(body, headers=HEADERS | {"Runyard-Log-Offset": str(begin)}, media_type="text/plain")
 
 
 def _resumed(run: Run, key: LogKey, last_event_id: str) -> tuple[LogKey, int]:
-    attempt, _, offset = last_event_id.partition(":")
-    if not attempt.isdigit() or not offset.isdigit():
-        raise Refused("Last-Event-ID is not one of this stream's.", code="invalid_request")
-    return LogKey(run.id, int(attempt), key.learner, key.stream), int(offset)
+    words = last_event_id.partition(":")
+    attempt, offset = (number_of(words[at], "Last-Event-ID is not one of this stream's.") for at in (0, 2))
+    return LogKey(run.id, max(attempt, 1) if key.stream == MAIN else attempt, key.learner, key.stream), offset
 
 
 @router.get("/events", response_model=None)
 async def account_events(
     context: Ctx,
     who: Who,
-    after: Annotated[int | None, Query(ge=0)] = None,
+    after: Offset | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     accept: Annotated[str, Header()] = "application/json",
     last_event_id: Annotated[str | None, Header()] = None,
@@ -120,10 +123,10 @@ async def account_events(
     world = context.world
     begin = after if after is not None else 0
     if "text/event-stream" in accept:
-        if last_event_id is not None and last_event_id.isdigit():
-            begin = int(last_event_id)
+        if last_event_id is not None:
+            begin = number_of(last_event_id, "Last-Event-ID is not one of this stream's.")
         elif after is None:
             begin = await asyncio.to_thread(world.store.last_seq)
-        return StreamingResponse(events(world, who.account_id, begin), media_type="text/event-stream", headers=HEADERS)
+        return Closing(events(world, who.account_id, begin), headers=HEADERS, media_type="text/event-stream")
     page = await asyncio.to_thread(world.store.events, begin, limit, account_id=who.account_id)
     return {"items": [event_item(each) for each in page], "next": str(page[-1].seq) if len(page) == limit else None}

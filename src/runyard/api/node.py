@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncGenerator
 from typing import Annotated
 
 import msgspec
@@ -13,7 +14,9 @@ from fastapi.responses import StreamingResponse
 from runyard.api.context import Context, Ctx, NodeWho, node_of
 from runyard.api.data import ObjectItem, ObjectPage, head_of, object_item, object_page
 from runyard.api.definitions import zip_of
-from runyard.api.files import receive, send
+from runyard.api.files import Closing, receive, send
+from runyard.api.limits import Few, Offset
+from runyard.api.logs import STREAMS
 from runyard.core.errors import NotFound, RunyardError
 from runyard.core.lifecycle import Exit
 from runyard.core.reasons import Reason
@@ -22,12 +25,16 @@ from runyard.core.run import StopCause
 from runyard.engine import nodes, stage, supervise
 from runyard.engine.bell import log_topic
 from runyard.engine.world import World
-from runyard.ports.links import OrderStream
 from runyard.ports.logs import LogKey
 from runyard.ports.store import Node
 from runyard.wire import facts, orders
 
 router = APIRouter(prefix="/node", include_in_schema=False, dependencies=[Depends(node_of)])
+_log = logging.getLogger(__name__)
+_EVIDENCE = 64 * 1024
+_LOST = frozenset({Reason.shim_lost, Reason.node_lost, Reason.machine_restarted})
+_NOT_STAGED = frozenset({Reason.code_invalid, Reason.data_not_found, Reason.data_access_denied,
+                         Reason.data_unreachable, Reason.staging_failed})  # fmt: skip
 _PING_S = 8.0
 _PING = orders.encode(orders.Ping())
 
@@ -64,11 +71,11 @@ async def hello(request: Request, context: Ctx, who: NodeWho) -> dict[str, str]:
 async def order_stream(context: Ctx, who: NodeWho) -> StreamingResponse:
     """The node's orders, a JSON object a line, for as long as it stays connected."""
     node_id = _id(who)
+    return Closing(_orders(context, node_id), media_type="application/x-ndjson")
+
+
+async def _orders(context: Context, node_id: str) -> AsyncGenerator[bytes]:
     stream = context.links.connect(node_id)
-    return StreamingResponse(_orders(context, node_id, stream), media_type="application/x-ndjson")
-
-
-async def _orders(context: Context, node_id: str, stream: OrderStream) -> AsyncIterator[bytes]:
     try:
         await asyncio.to_thread(nodes.connected, context.world, node_id)
         while True:
@@ -78,7 +85,15 @@ async def _orders(context: Context, node_id: str, stream: OrderStream) -> AsyncI
             yield lines or _PING
     finally:
         if context.links.disconnect(node_id, stream):
-            nodes.disconnected(context.world, node_id)
+            # Not awaited: this may be the end of a cancelled task. The loop's threads outlive it.
+            asyncio.get_running_loop().run_in_executor(None, _gone, context, node_id)
+
+
+def _gone(context: Context, node_id: str) -> None:
+    try:
+        nodes.disconnected(context.world, node_id, lambda: context.links.is_connected(node_id))
+    except Exception:
+        _log.exception("the end of the stream of %s could not be noted", node_id)
 
 
 def _take(world: World, node_id: str, fact: facts.Fact) -> bool:
@@ -88,18 +103,30 @@ def _take(world: World, node_id: str, fact: facts.Fact) -> bool:
         case facts.Exited():
             return supervise.exited(world, node_id, fact.run, fact.attempt, _exit(fact))
         case facts.Lost():
-            return supervise.lost(world, node_id, fact.run, fact.attempt, Reason(fact.reason), fact.detail)
+            return supervise.lost(world, node_id, fact.run, fact.attempt, _reason(fact.reason, _LOST), fact.detail)
         case facts.Staged():
             return stage.staged(world, node_id, fact.spec)
         case facts.StageProgress():
             world.ready.report(fact.spec, fact.done, fact.total)
             return True
         case facts.StageFailed():
-            return stage.failed(world, node_id, fact.spec, Reason(fact.reason), fact.detail, fact.log)
+            reason = _reason(fact.reason, _NOT_STAGED)
+            return stage.failed(world, node_id, fact.spec, reason, fact.detail, fact.log[:_EVIDENCE])
         case facts.Stored():
-            return supervise.stored(world, fact.run, fact.objects, fact.size)
+            return supervise.stored(world, node_id, fact.run, fact.objects, fact.size)
         case facts.StoreFailed():
-            return supervise.store_failed(world, fact.run, fact.detail, denied=fact.denied)
+            return supervise.store_failed(world, node_id, fact.run, fact.detail, denied=fact.denied)
+
+
+def _reason(word: str, known: frozenset[Reason]) -> Reason:
+    """The reason that a node gives. One that this server does not know, or that does not belong there, is read as the
+    platform's fault: a fact is never refused for a word."""
+    found = next((reason for reason in known if reason.value == word), None)
+    return found or (Reason.staging_failed if Reason.staging_failed in known else Reason.shim_lost)
+
+
+def _cause(word: str | None) -> StopCause | None:
+    return next((cause for cause in StopCause if cause.value == word), None)
 
 
 def _exit(fact: facts.Exited) -> Exit:
@@ -107,7 +134,7 @@ def _exit(fact: facts.Exited) -> Exit:
         at_ms=fact.at_ms,
         exit_code=fact.exit_code,
         signal=fact.signal,
-        cause=StopCause(fact.cause) if fact.cause is not None else None,
+        cause=_cause(fact.cause),
         oom_kills=fact.oom_kills,
         launch_error=fact.launch_error,
         log_bytes=fact.log_bytes,
@@ -133,10 +160,10 @@ async def take_facts(request: Request, context: Ctx, who: NodeWho) -> list[bool]
 @router.put("/logs/{run}/{attempt}/{learner}/{stream}")
 async def append_log(
     run: str,
-    attempt: int,
-    learner: int,
+    attempt: Few,
+    learner: Few,
     stream: str,
-    offset: Annotated[int, Query(ge=0)],
+    offset: Offset,
     request: Request,
     context: Ctx,
     who: NodeWho,
@@ -151,6 +178,8 @@ async def append_log(
 
 
 def _append(world: World, node_id: str, key: LogKey, offset: int, chunk: bytes) -> int:
+    if key.stream not in STREAMS:
+        raise NotFound(f"There is no log stream {key.stream!r}.")
     run = world.store.run(key.run_id)
     attempts = run.attempts if run is not None else ()
     if not 1 <= key.attempt <= len(attempts) or attempts[key.attempt - 1].node_id != node_id:
@@ -159,7 +188,7 @@ def _append(world: World, node_id: str, key: LogKey, offset: int, chunk: bytes) 
 
 
 @router.get("/logs/{run}/{attempt}/{learner}/{stream}/size")
-def log_size(run: str, attempt: int, learner: int, stream: str, context: Ctx) -> dict[str, int]:
+def log_size(run: str, attempt: Few, learner: Few, stream: str, context: Ctx) -> dict[str, int]:
     """How much of a log is here."""
     return {"size": context.world.logs.size(LogKey(run, attempt, learner, stream))}
 

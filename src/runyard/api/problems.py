@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from runyard.core.errors import (
     AccessDenied,
@@ -21,7 +22,7 @@ from runyard.core.errors import (
 )
 
 _log = logging.getLogger(__name__)
-_BY_CODE = {"forbidden": 403, "not_in_this_version": 501, "too_large": 413, "invalid_request": 422}
+_BY_CODE = {"forbidden": 403, "not_in_this_version": 501, "too_large": 413, "invalid_request": 422, "store_full": 507}
 _BY_TYPE: tuple[tuple[type[RunyardError], int], ...] = (
     (ManifestError, 422),
     (Refused, 409),
@@ -30,8 +31,15 @@ _BY_TYPE: tuple[tuple[type[RunyardError], int], ...] = (
     (AccessDenied, 401),
     (StoreUnavailable, 422),
 )
-_TITLES = {401: "Not signed in", 403: "Not allowed", 404: "Not found", 409: "Refused", 413: "Too large",
-           422: "Cannot be accepted", 501: "Not in this version"}  # fmt: skip
+_HTTP_CODES = {400: "invalid_request", 404: "not_found", 405: "invalid_request", 413: "too_large"}
+_HTTP_SENTENCES = {
+    400: "The body of the request could not be read: send it again.",
+    404: "There is no such address: /api/openapi.json lists those that there are.",
+    405: "This address does not take this method: /api/openapi.json lists those that it takes.",
+}
+_TITLES = {400: "Not understood", 401: "Not signed in", 403: "Not allowed", 404: "Not found", 409: "Refused",
+           413: "Too large", 422: "Cannot be accepted", 500: "Failed", 501: "Not in this version",
+           507: "No room"}  # fmt: skip
 
 
 def problem(status: int, code: str, detail: str, **more: Any) -> JSONResponse:
@@ -63,8 +71,13 @@ def _validation(_: Request, error: Exception) -> JSONResponse:
 
 def _http(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    code = {404: "not_found", 405: "invalid_request", 401: "access_denied"}.get(error.status_code, "error")
-    return problem(error.status_code, code, str(error.detail))
+    code = _HTTP_CODES.get(error.status_code, "error")
+    detail = _HTTP_SENTENCES.get(error.status_code, str(error.detail))
+    return problem(error.status_code, code, detail)
+
+
+def _cut_off(_: Request, __: Exception) -> JSONResponse:
+    return problem(400, "invalid_request", "The request broke off: send it again.")  # nobody is there to read it
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
@@ -77,4 +90,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RunyardError, _ours)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientDisconnect, _cut_off)
     app.add_exception_handler(Exception, _unexpected)

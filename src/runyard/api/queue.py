@@ -35,14 +35,14 @@ class MoveBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     id: str
-    position: int = Field(ge=1)
+    position: int = Field(ge=1, le=1_000_000_000)
 
 
 class QuotaBody(BaseModel):
     """GPUs at once, null for all slots."""
 
     model_config = ConfigDict(extra="forbid")
-    gpus: int | None = Field(ge=0)
+    gpus: int | None = Field(ge=0, le=1_000_000)
 
 
 class AccountItem(BaseModel):
@@ -88,7 +88,7 @@ def resume(context: Ctx, who: Who, body: PauseBody | None = None) -> Paused:
 
 @router.post("/queue/move")
 def move(body: MoveBody, context: Ctx, who: Who) -> RunView:
-    """Move a waiting run to a position among the account's runs of its priority."""
+    """Move a waiting run to a position among all that wait with its priority."""
     run = queries.resolve(context.world, who.account_id, body.id)
     return queries.show(context.world, control.move(context.world, who.account_id, run.id, body.position))
 
@@ -119,9 +119,9 @@ def _moment(text: str | None, what: str) -> int | None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    except (ValueError, OverflowError):
         raise Refused(f"`{what}` is an ISO 8601 time, not {text!r}.", code="invalid_request") from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 @router.get("/usage")

@@ -9,6 +9,8 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from runyard.api.context import Ctx, Who
+from runyard.api.files import Closing
+from runyard.api.slow import slowly
 from runyard.core.errors import NotFound, StoreUnavailable
 from runyard.core.run import Run
 from runyard.core.spec import Credentials, Location
@@ -42,8 +44,12 @@ def _below(context: Ctx, run: Run) -> tuple[Location, Credentials | None]:
 
 
 @router.get("/{run}/results")
-def results(run: str, context: Ctx, who: Who) -> ResultList:
+async def results(run: str, context: Ctx, who: Who) -> ResultList:
     """The objects that a run has stored."""
+    return await slowly(_results, run, context, who)
+
+
+def _results(run: str, context: Ctx, who: Who) -> ResultList:
     found = queries.resolve(context.world, who.account_id, run)
     location, credentials = _below(context, found)
     listing = context.world.objects.list(location, credentials, account_id=who.account_id)
@@ -54,12 +60,16 @@ def results(run: str, context: Ctx, who: Who) -> ResultList:
 
 
 @router.get("/{run}/results/{key:path}", response_class=StreamingResponse)
-def result(run: str, key: str, context: Ctx, who: Who) -> StreamingResponse:
+async def result(run: str, key: str, context: Ctx, who: Who) -> StreamingResponse:
     """One stored object's bytes, passed through."""
+    return await slowly(_result, run, key, context, who)
+
+
+def _result(run: str, key: str, context: Ctx, who: Who) -> Closing:
     found = queries.resolve(context.world, who.account_id, run)
     location, credentials = _below(context, found)
     opened = context.world.objects.read(location, credentials, key, account_id=who.account_id)
     if opened is None:
         raise NotFound(f"{found.id} has stored no {key}.")
     size, chunks = opened
-    return StreamingResponse(chunks, media_type="application/octet-stream", headers={"Content-Length": str(size)})
+    return Closing(chunks, headers={"Content-Length": str(size)}, media_type="application/octet-stream")

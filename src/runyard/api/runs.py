@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from typing import Annotated, Any
 
@@ -10,7 +9,8 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from runyard.api.context import Ctx, Who
-from runyard.core.errors import Refused
+from runyard.api.limits import number_of
+from runyard.api.slow import slowly
 from runyard.core.run import StateName
 from runyard.core.spec import Scalar
 from runyard.engine import control, intake, queries
@@ -145,11 +145,11 @@ async def submit(
     body: SubmitBody,
     context: Ctx,
     who: Who,
-    idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
 ) -> Submitted:
     """Accept all runs, or none with the reason. With an ``Idempotency-Key`` a repeated request makes no second runs."""
     digest = hashlib.sha256(await request.body()).hexdigest()
-    accepted = await asyncio.to_thread(intake.submit, context.world, who, request_of(body, idempotency_key, digest))
+    accepted = await slowly(intake.submit, context.world, who, request_of(body, idempotency_key, digest))
     return Submitted(ids=list(accepted.ids), replayed=accepted.replayed, notes=list(accepted.notes))
 
 
@@ -164,9 +164,7 @@ def list_runs(
     cursor: str | None = None,
 ) -> RunPage:
     """The account's runs, newest first."""
-    if cursor is not None and not cursor.isdigit():
-        raise Refused("The cursor is not one that a list has answered.", code="invalid_request")
-    before = int(cursor) if cursor is not None else None
+    before = number_of(cursor, "The cursor is not one that a list has answered.") if cursor is not None else None
     query = RunQuery(who.account_id, frozenset(state or ()), tag, name, before, limit)
     items, next_seq = queries.listing(context.world, query)
     return RunPage(items=items, next=str(next_seq) if next_seq is not None else None)
@@ -186,10 +184,14 @@ def cancel(run: str, context: Ctx, who: Who) -> RunView:
 
 
 @router.delete("/{run}", status_code=204)
-def delete(run: str, context: Ctx, who: Who, with_results: bool = False) -> Response:
+async def delete(run: str, context: Ctx, who: Who, with_results: bool = False) -> Response:
     """Remove the record of a final run; what is in the bucket stays, unless asked for."""
-    found = queries.resolve(context.world, who.account_id, run)
-    control.delete(context.world, who.account_id, found.id, with_results=with_results)
+
+    def work() -> None:
+        found = queries.resolve(context.world, who.account_id, run)
+        control.delete(context.world, who.account_id, found.id, with_results=with_results)
+
+    await slowly(work)
     return Response(status_code=204)
 
 
@@ -211,9 +213,9 @@ check_router = APIRouter(prefix="/manifests", tags=["manifests"])
 
 
 @check_router.post("/check")
-def check(body: SubmitBody, context: Ctx, who: Who) -> Checked:
+async def check(body: SubmitBody, context: Ctx, who: Who) -> Checked:
     """Examine a submission without accepting it."""
-    examined = intake.examine(context.world, who, request_of(body))
+    examined = await slowly(intake.examine, context.world, who, request_of(body))
     resources = examined.resources
     return Checked(
         name=examined.spec.name,

@@ -29,7 +29,7 @@ class Status(BaseModel):
     queue_paused: bool
 
 
-def _node(node: Node) -> NodeView:
+def _node(node: Node, now: int) -> NodeView:
     return NodeView(
         id=node.id,
         name=node.name,
@@ -39,7 +39,7 @@ def _node(node: Node) -> NodeView:
         cpus=node.total.cpu_millis / 1000,
         memory_mib=node.total.memory_mib,
         version=node.version,
-        seen_at=iso(node.seen_ms),
+        seen_at=iso(now if node.connected else node.seen_ms),
         closed=node.closed,
         notes=node.notes,
     )
@@ -56,7 +56,7 @@ def status(context: Ctx, who: Who) -> Status:
         started_at=iso(context.started_ms),
         account=who.account_id,
         member=member.name if member is not None else who.member_id,
-        nodes=[_node(node) for node in nodes],
+        nodes=[_node(node, context.world.clock.now_ms()) for node in nodes],
         slots=SlotsView(
             total=sum(node.total.gpus for node in nodes if node.connected),
             used=sum(len(holding.slots) for holding in holdings),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import replace
 
 from runyard.api.runs import event_item
 from runyard.core.run import FINAL, Run
@@ -14,7 +15,9 @@ from runyard.engine.world import World
 from runyard.ports.logs import LogKey
 
 _CHUNK = 256 * 1024
-_QUIET_S = 15.0
+QUIET_S = 15.0
+"""How long a stream says nothing at most; and how long a log whose attempt is over is waited for in vain."""
+MAIN = "training-log"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -24,7 +27,7 @@ def sse(event: str, data: Mapping[str, object], id: str | None = None) -> bytes:
     return f"{head}event: {event}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
 
 
-async def events(world: World, account_id: str, after: int) -> AsyncIterator[bytes]:
+async def events(world: World, account_id: str, after: int) -> AsyncGenerator[bytes]:
     """The account's events after a sequence number, as they happen, without end."""
     with world.bell.listen(EVENTS) as ear:
         while True:
@@ -32,7 +35,7 @@ async def events(world: World, account_id: str, after: int) -> AsyncIterator[byt
             for recorded in page:
                 after = recorded.seq
                 yield sse(recorded.event.kind.value, event_item(recorded), str(recorded.seq))
-            if not page and not await ear.wait(_QUIET_S):
+            if not page and not await ear.wait(QUIET_S):
                 yield b": quiet\n\n"
 
 
@@ -48,41 +51,55 @@ def whole_characters(chunk: bytes) -> int:
     return len(chunk)
 
 
-def log_complete(run: Run, attempt: int, offset: int) -> bool:
-    """Whether nothing will be added to an attempt's log beyond ``offset``."""
-    if attempt > len(run.attempts):
-        return run.state_name in FINAL
-    ended = run.attempts[attempt - 1]
-    if ended.ending is None:
-        return False
-    return offset >= ended.log_bytes if ended.log_bytes is not None else run.state_name in FINAL
+def over(run: Run, attempt: int) -> bool:
+    """Whether an attempt is of the past: a later one has begun, or the run is final. Its last bytes may be on their
+    way all the same."""
+    return attempt < len(run.attempts) or run.state_name in FINAL
 
 
-async def log_bytes(world: World, key: LogKey, offset: int, *, follow: bool) -> AsyncIterator[bytes]:
-    """Raw bytes of a stream from an offset to its end; followed until the attempt's log is complete."""
+def log_complete(run: Run, key: LogKey, offset: int) -> bool:
+    """Whether it is certain that nothing will be added to a stream beyond ``offset``.
+
+    The final size is known of the training log alone, and only where the program's end was seen.
+    """
+    if key.stream == MAIN and 1 <= key.attempt <= len(run.attempts):
+        ended = run.attempts[key.attempt - 1]
+        if ended.ending is None:
+            return False
+        if ended.log_bytes is not None:
+            return offset >= ended.log_bytes
+    return over(run, key.attempt)
+
+
+async def log_bytes(
+    world: World, key: LogKey, offset: int, *, follow: bool, quiet_s: float = QUIET_S
+) -> AsyncGenerator[bytes]:
+    """Raw bytes of a stream from an offset to its end; followed until the attempt's log is complete, or says nothing
+    for a while although the attempt is over."""
+    rung = True
     with world.bell.listen(log_topic(key.run_id)) as ear:
         while True:
-            chunk = await asyncio.to_thread(world.logs.read, key, offset, _CHUNK)
-            if chunk:
-                offset += len(chunk)
-                yield chunk
-                continue
             run = await asyncio.to_thread(world.store.run, key.run_id)
-            if not follow or run is None or log_complete(run, key.attempt, offset) or key.stream != "training-log":
+            while chunk := await asyncio.to_thread(world.logs.read, key, offset, _CHUNK):
+                offset, rung = offset + len(chunk), True
+                yield chunk
+            if not follow or run is None or log_complete(run, key, offset) or (not rung and over(run, key.attempt)):
                 return
-            await ear.wait(_QUIET_S)
+            rung = await ear.wait(quiet_s)
 
 
 class LogEvents:
     """The log of a run as events: chunks with their offsets, state changes in between, on into later attempts."""
 
-    def __init__(self, world: World, key: LogKey, offset: int) -> None:
+    def __init__(self, world: World, key: LogKey, offset: int, *, quiet_s: float = QUIET_S) -> None:
         self._world = world
         self._key = key
         self._offset = offset
         self._shown: tuple[str, int] | None = None
+        self._quiet_s = quiet_s
+        self._rung = True
 
-    async def stream(self) -> AsyncIterator[bytes]:
+    async def stream(self) -> AsyncGenerator[bytes]:
         """Events until the run is final and its log complete."""
         with self._world.bell.listen(log_topic(self._key.run_id)) as ear:
             while True:
@@ -92,17 +109,29 @@ class LogEvents:
                     return
                 async for event in self._news(run):
                     yield event
-                if self._over(run):
-                    view = await asyncio.to_thread(queries.show, self._world, run)
-                    yield sse("end", {"state": view.state, "reason": view.reason, "sentence": view.sentence})
-                    return
-                if not self._next_attempt(run) and not await ear.wait(_QUIET_S):
+                if self._complete(run):
+                    if self._key.attempt >= len(run.attempts):
+                        view = await asyncio.to_thread(queries.show, self._world, run)
+                        yield sse("end", {"state": view.state, "reason": view.reason, "sentence": view.sentence})
+                        return
+                    self._key = replace(self._key, attempt=self._key.attempt + 1)
+                    self._offset, self._rung = 0, True
+                    continue
+                self._rung = await ear.wait(self._quiet_s)
+                if not self._rung:
                     yield b": quiet\n\n"
 
-    async def _news(self, run: Run) -> AsyncIterator[bytes]:
+    def _complete(self, run: Run) -> bool:
+        """Whether this attempt's log has been shown; of one that is over and says nothing more, what there is."""
+        if not over(run, self._key.attempt):
+            return False
+        return not self._rung or log_complete(run, self._key, self._offset)
+
+    async def _news(self, run: Run) -> AsyncGenerator[bytes]:
         shown = (run.state_name.value, len(run.attempts))
         while chunk := await asyncio.to_thread(self._world.logs.read, self._key, self._offset, _CHUNK):
-            complete = log_complete(run, self._key.attempt, self._offset + len(chunk))
+            given_up = not self._rung and over(run, self._key.attempt)
+            complete = given_up or log_complete(run, self._key, self._offset + len(chunk))
             whole = len(chunk) if complete else whole_characters(chunk)
             if whole == 0:
                 break
@@ -114,18 +143,3 @@ class LogEvents:
             self._shown = shown
             view = await asyncio.to_thread(queries.show, self._world, run)
             yield sse("state", {"state": view.state, "reason": view.reason, "sentence": view.sentence})
-
-    def _over(self, run: Run) -> bool:
-        return (
-            run.state_name in FINAL
-            and self._key.attempt >= len(run.attempts)
-            and log_complete(run, self._key.attempt, self._offset)
-        )
-
-    def _next_attempt(self, run: Run) -> bool:
-        attempt = self._key.attempt
-        if attempt >= len(run.attempts) or not log_complete(run, attempt, self._offset):
-            return False
-        self._key = LogKey(run.id, attempt + 1, self._key.learner, self._key.stream)
-        self._offset = 0
-        return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 DISPATCH: Final = "dispatch"
@@ -53,8 +53,9 @@ class Bell:
     def ring(self, *topics: str) -> None:
         """Wake every listener of the topics."""
         loop = self._loop
-        if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(self._ring, topics)
+        if loop is not None:
+            with suppress(RuntimeError):  # the loop was closed meanwhile: nobody listens any more
+                loop.call_soon_threadsafe(self._ring, topics)
 
     def _ring(self, topics: tuple[str, ...]) -> None:
         for topic in topics:

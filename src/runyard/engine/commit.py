@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
+from runyard.core import lifecycle
 from runyard.core.lifecycle import Transition
 from runyard.core.metering import LedgerEntry, settle
-from runyard.core.run import HOLDS_SLOT, Run, StateName
+from runyard.core.reasons import Reason
+from runyard.core.run import HOLDS_SLOT, Run, Starting, StateName, Storing
 from runyard.engine.bell import DISPATCH, EVENTS, STAGE, log_topic
 from runyard.engine.orders import direct
 from runyard.engine.world import World
 
 _TRIES = 20
+_NO_ORDER = "The server could not make the order for the machine; its log says why."
+_log = logging.getLogger(__name__)
 
 
 def change(world: World, run_id: str, decide: Callable[[Run], Transition | None]) -> Run | None:
@@ -30,13 +35,45 @@ def change(world: World, run_id: str, decide: Callable[[Run], Transition | None]
 
 
 def apply(world: World, transitions: Sequence[Transition]) -> tuple[bool, ...]:
-    """Apply transitions with their ledger entries in one transaction; then give the orders and ring the bells."""
-    applied = world.store.apply(transitions, ledger_of(world, transitions))
-    done = [transition for transition, yes in zip(transitions, applied, strict=True) if yes]
-    for transition in done:
-        direct(world, transition)
+    """Apply transitions with their ledger entries in one transaction; then give the orders and ring the bells.
+
+    Nobody else's orders come between the two: a node gets its orders in the order of the commits.
+    """
+    stuck: list[Run] = []
+    with world.orders:
+        applied = world.store.apply(transitions, ledger_of(world, transitions))
+        done = [transition for transition, yes in zip(transitions, applied, strict=True) if yes]
+        for transition in done:
+            try:
+                direct(world, transition)
+            except Exception:
+                _log.exception("no order could be made for %s", transition.after.id)
+                stuck.append(transition.after)
     world.bell.ring(*_topics(done))
+    for run in stuck:
+        give_up(world, run)
     return applied
+
+
+def give_up(world: World, run: Run) -> None:
+    """No order can be made for a run (its secrets cannot be opened, say): that is its own trouble and nobody else's.
+
+    An attempt that has not begun ends by the platform's fault; a failed try at storing is noted; a program that runs
+    goes on.
+    """
+    now = world.clock.now_ms()
+    number = len(run.attempts)
+
+    def decide(current: Run) -> Transition | None:
+        if len(current.attempts) != number:
+            return None
+        if isinstance(current.state, Starting):
+            return lifecycle.lost(current, number, Reason.launch_failed, _NO_ORDER, world.rules.retry, now)
+        if isinstance(current.state, Storing):
+            return lifecycle.store_failed(current, _NO_ORDER, now, denied=False)
+        return None
+
+    change(world, run.id, decide)
 
 
 def ledger_of(world: World, transitions: Sequence[Transition]) -> list[LedgerEntry]:

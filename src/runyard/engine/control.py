@@ -5,7 +5,7 @@ from __future__ import annotations
 from runyard.core import lifecycle
 from runyard.core.errors import Conflict, NotFound, Refused
 from runyard.core.run import FINAL, Run, StateName, StopCause
-from runyard.engine.bell import DISPATCH, EVENTS
+from runyard.engine.bell import DISPATCH, EVENTS, log_topic
 from runyard.engine.commit import change
 from runyard.engine.orders import credentials_for, open_credentials
 from runyard.engine.world import World
@@ -40,11 +40,11 @@ def delete(world: World, account_id: str, run_id: str, *, with_results: bool) ->
     if not world.store.delete_run(run_id):
         raise Conflict(f"{run_id} has changed in the meantime: try again.")
     world.logs.delete(run_id)
-    world.bell.ring(EVENTS)
+    world.bell.ring(EVENTS, log_topic(run_id))
 
 
 def move(world: World, account_id: str, run_id: str, position: int) -> Run:
-    """Move a waiting run to a position (from 1) among those of its priority."""
+    """Move a waiting run to a position (from 1) among all that wait with its priority."""
     run = find(world, account_id, run_id)
     if position < 1:
         raise Refused("Positions in the queue count from 1.")

@@ -146,6 +146,11 @@ def resolve_connections(world: World, account_id: str, parsed: Parsed) -> Parsed
         record = world.store.connection(account_id, name)
         if record is None:
             raise NotFound(f"There is no connection {name!r}: `runyard connections list` shows those that there are.")
+        if record.kind is not location.kind:
+            raise Refused(
+                f"The connection {name!r} is of type {record.kind.value}, the reference of type {location.kind.value}: "
+                "name another one, or correct `type`."
+            )
         if record.sealed is None:
             return replace(location, connection=record.connection)
         key = f"connection/{name}"

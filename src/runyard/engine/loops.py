@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
-from runyard.engine import dispatch, nodes, stage, supervise
+from runyard.engine import dispatch, nodes, stage
 from runyard.engine.bell import NODES
 from runyard.engine.world import World
 
 _log = logging.getLogger(__name__)
 
 
-async def turn_all(world: World) -> None:
-    """Run every station until cancelled."""
+async def prepare(world: World) -> None:
+    """Make a world ready for requests and stations. To be awaited before the first request is answered."""
     world.bell.attach(asyncio.get_running_loop())
     await asyncio.to_thread(nodes.forget_connections, world)
+
+
+async def turn_all(world: World) -> None:
+    """Run every station until cancelled, after :func:`prepare`."""
     async with asyncio.TaskGroup() as group:
         for turn in (dispatch.turn, stage.turn, watch_nodes):
             group.create_task(_keep(turn, world), name=turn.__module__)
@@ -33,14 +36,14 @@ async def _keep(turn: Callable[[World], Awaitable[None]], world: World) -> None:
 
 
 async def watch_nodes(world: World) -> None:
-    """Fence the attempts of nodes that stay away for too long."""
+    """Fence the attempts of nodes that stay away for too long; how long they were away before this server began does
+    not count, since nobody was there to hear them."""
+    since = world.clock.now_ms()
     with world.bell.listen(NODES) as ear:
         while True:
             now = world.clock.now_ms()
-            late, wake_at = await asyncio.to_thread(nodes.overdue, world, now)
+            late, wake_at = await asyncio.to_thread(nodes.overdue, world, now, since)
             for node in late:
-                detail = f"{node.name} was last heard of {(now - node.seen_ms) // 1000} seconds before."
-                if await asyncio.to_thread(supervise.node_gone, world, node.id, detail):
-                    _log.warning("fenced the attempts of node %s: %s", node.name, detail)
-                await asyncio.to_thread(world.store.put_node, replace(node, seen_ms=now))
+                if await asyncio.to_thread(nodes.fence, world, node.id, since):
+                    _log.warning("fenced the attempts of node %s, which stayed away", node.name)
             await ear.wait(None if wake_at is None else max(0.01, (wake_at - now) / 1000))

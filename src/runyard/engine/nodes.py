@@ -1,36 +1,44 @@
-"""Nodes come and go: what they offer, what they still hold, what they are asked again when they connect."""
+"""Nodes come and go: what they offer, what they still hold, what they are asked again when they connect.
+
+A node's row is read and written under ``world.orders``, so that of a stream that ends and one that begins the later
+has the last word.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from runyard.core.reasons import Reason
 from runyard.core.run import Run, Running, Starting, Stopping, Storing
 from runyard.engine import supervise
 from runyard.engine.bell import DISPATCH, NODES, STAGE
+from runyard.engine.commit import give_up
 from runyard.engine.orders import give_stop, known_stage, launch_request, store_request
 from runyard.engine.world import World
 from runyard.ports.store import Node
 
 _ABSENT = "The machine came back without the run's folder."
+_log = logging.getLogger(__name__)
 
 
 def hello(world: World, node: Node, held: Sequence[tuple[str, int]], staged: Sequence[int]) -> None:
     """A node introduces itself. Attempts that began there and of which it knows nothing are lost."""
-    world.store.put_node(node)
-    world.ready.connected(node.id, tuple(staged))
-    known = set(held)
-    for run in world.store.active_runs(node.id):
-        if _began(run) and (run.id, len(run.attempts)) not in known:
-            supervise.lost(world, node.id, run.id, len(run.attempts), Reason.node_lost, _ABSENT)
+    with world.orders:
+        world.store.put_node(node)
+        world.ready.connected(node.id, tuple(staged))
+        known = set(held)
+        for run in world.store.active_runs(node.id):
+            if _began(run, node.id) and (run.id, len(run.attempts)) not in known:
+                supervise.lost(world, node.id, run.id, len(run.attempts), Reason.node_lost, _ABSENT)
     world.bell.ring(DISPATCH, STAGE, NODES)
 
 
-def _began(run: Run) -> bool:
+def _began(run: Run, node_id: str) -> bool:
     attempt = run.attempt
     running = isinstance(run.state, Running | Stopping)
-    return running and attempt is not None and attempt.started_ms is not None
+    return running and attempt is not None and attempt.started_ms is not None and attempt.node_id == node_id
 
 
 def connected(world: World, node_id: str) -> None:
@@ -41,9 +49,13 @@ def connected(world: World, node_id: str) -> None:
                 world.store.put_node(replace(node, connected=True, seen_ms=world.clock.now_ms()))
         runs = world.store.active_runs(node_id)
         for run in runs:
-            _again(world, node_id, run)
+            try:
+                _again(world, node_id, run)
+            except Exception:
+                _log.exception("no order could be made for %s", run.id)
+                give_up(world, run)
         world.executor.synced(node_id, tuple(run.id for run in runs) + _with_folders(world, node_id))
-    world.bell.ring(DISPATCH, STAGE)
+    world.bell.ring(DISPATCH, STAGE, NODES)
 
 
 def _with_folders(world: World, node_id: str) -> tuple[str, ...]:
@@ -54,20 +66,26 @@ def _with_folders(world: World, node_id: str) -> tuple[str, ...]:
 def _again(world: World, node_id: str, run: Run) -> None:
     state = run.state
     if isinstance(state, Starting | Running | Stopping) and run.attempt is not None:
-        stage = known_stage(run, world.specs.get(run.spec_id), node_id)
-        world.executor.launch(launch_request(world, run, stage))
-        give_stop(world, run)
+        try:
+            stage = known_stage(run, world.specs.get(run.spec_id), node_id)
+            world.executor.launch(launch_request(world, run, stage))
+        finally:
+            give_stop(world, run)  # needs no secret
     elif isinstance(state, Storing):
         request = store_request(world, run)
         if request is not None:
             world.executor.store(request)
 
 
-def disconnected(world: World, node_id: str) -> None:
-    """A node's stream has closed: nothing starts there until it is back; what runs there goes on."""
-    for node in world.store.nodes():
-        if node.id == node_id:
-            world.store.put_node(replace(node, connected=False, seen_ms=world.clock.now_ms()))
+def disconnected(world: World, node_id: str, has_stream: Callable[[], bool]) -> None:
+    """A node's stream has closed: nothing starts there until it is back; what runs there goes on.
+
+    ``has_stream`` tells whether the node has connected again meanwhile: then nothing is to be noted.
+    """
+    with world.orders:
+        for node in world.store.nodes():
+            if node.id == node_id and not has_stream():
+                world.store.put_node(replace(node, connected=False, seen_ms=world.clock.now_ms()))
     world.bell.ring(DISPATCH, NODES)
 
 
@@ -78,10 +96,26 @@ def forget_connections(world: World) -> None:
             world.store.put_node(replace(node, connected=False))
 
 
-def overdue(world: World, now: int) -> tuple[list[Node], int | None]:
-    """Nodes that were not heard of for too long, and when the next one will be (None: none is away)."""
-    away = [node for node in world.store.nodes() if not node.connected]
-    limit = world.rules.node_lost_after_ms
-    late = [node for node in away if now - node.seen_ms >= limit]
-    times = [node.seen_ms + limit for node in away if now - node.seen_ms < limit]
-    return late, min(times, default=None)
+def overdue(world: World, now: int, since_ms: int) -> tuple[list[Node], int | None]:
+    """Nodes that were not heard of for too long, and when the next one will be (None: none is away).
+
+    ``since_ms``: from when on somebody listened.
+    """
+    away = [(node, _due(world, node, since_ms)) for node in world.store.nodes() if not node.connected]
+    return [node for node, at in away if at <= now], min((at for _, at in away if at > now), default=None)
+
+
+def _due(world: World, node: Node, since_ms: int) -> int:
+    return max(node.seen_ms, since_ms) + world.rules.node_lost_after_ms
+
+
+def fence(world: World, node_id: str, since_ms: int) -> int:
+    """Give up the attempts of a node that is still overdue. Returns how many there were."""
+    with world.orders:
+        now = world.clock.now_ms()
+        late, _ = overdue(world, now, since_ms)
+        node = next((node for node in late if node.id == node_id), None)
+        if node is None:
+            return 0
+        detail = f"{node.name} was last heard of {(now - node.seen_ms) // 1000} seconds before."
+        return supervise.node_gone(world, node_id, detail)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -36,6 +37,7 @@ from runyard.engine.world import World
 from runyard.ports.store import RunQuery, UsageRow
 
 _AMBIGUOUS_SHOWN = 5
+_FARTHEST = 100_000
 _SO_FAR = Ending(StateName.completed, Reason.finished)
 
 
@@ -44,10 +46,11 @@ def resolve(world: World, account_id: str, text: str) -> Run:
     if text == "last" or text.startswith("last-"):
         return _nth_last(world, account_id, text)
     prefix = text if text.startswith(RUN_PREFIX) else RUN_PREFIX + text
-    ids: Sequence[str] = ()
+    ids: list[str] = []
     if len(prefix) > len(RUN_PREFIX):
-        ids = world.store.run_ids(account_id, prefix, _AMBIGUOUS_SHOWN + 1)
-    run = world.store.run(ids[0]) if len(ids) == 1 else None
+        ids = list(world.store.run_ids(account_id, prefix, _AMBIGUOUS_SHOWN + 1))
+    # A complete id may begin others: those of the trials of a search.
+    run = world.store.run(ids[0]) if len(ids) == 1 or prefix in ids[:1] else None
     if run is not None:
         return run
     if ids:
@@ -60,7 +63,7 @@ def resolve(world: World, account_id: str, text: str) -> Run:
 
 def _nth_last(world: World, account_id: str, text: str) -> Run:
     number = text.removeprefix("last").removeprefix("-") or "0"
-    if not number.isdigit() or int(number) > 100_000:
+    if not re.fullmatch("[0-9]{1,6}", number) or int(number) > _FARTHEST:
         raise NotFound(f"{text} is no selector: write `last`, or `last-3` for the third before the last.")
     runs = world.store.runs(RunQuery(account_id, limit=int(number) + 1))
     if len(runs) <= int(number):
@@ -159,12 +162,21 @@ def _where(world: World, run: Run, plan: Plan | None) -> _Where:
         return _Where(f"Asked to stop ({state.cause.value}); its grace runs.", reason=state.cause.value)
     if isinstance(state, Storing):
         trouble = f" Storing failed {state.tries} times, and is tried again: {state.problem}" if state.problem else ""
-        return _ended(state.ending, f"{sentence_of(state.ending)} Its results are being stored.{trouble}")
+        away = _away(world, run, "which holds its results; they are stored once it is back, or never if it is canceled")
+        return _ended(state.ending, f"{sentence_of(state.ending)} Its results are being stored.{trouble}{away}")
     if isinstance(state, Finished):
         return _ended(state.ending, f"{sentence_of(state.ending)} {state.note}".strip())
     if run.state_name is StateName.starting:
-        return _Where("A slot is assigned; the program is being started.", reason="starting")
-    return _Where("The program runs.")
+        away = _away(world, run, "on which it is to start")
+        return _Where(f"A slot is assigned; the program is being started.{away}", reason="starting")
+    return _Where(f"The program runs.{_away(world, run, 'on which it runs; it goes on by itself')}")
+
+
+def _away(world: World, run: Run, what: str) -> str:
+    """A sentence about the machine of the latest attempt when it is not connected, else nothing."""
+    node_id = run.attempt.node_id if run.attempt is not None else None
+    away = [node.name for node in world.store.nodes() if node.id == node_id and not node.connected]
+    return f" The machine {away[0]} is not connected, {what}." if away else ""
 
 
 def _ended(ending: Ending, text: str) -> _Where:
@@ -195,6 +207,9 @@ def _waiting(world: World, run: Run, state: Waiting, plan: Plan | None) -> _Wher
 
 def _staging(world: World, run: Run) -> Standing:
     progress = world.ready.progress(run.spec_id)
+    nodes = world.store.nodes()
+    if not any(node.connected and run.resources.fits_in(node.total) for node in nodes):
+        return Standing("staging", "No machine that is large enough is connected: `runyard status` shows those known.")
     if progress is None:
         return Standing("staging", "Its code and data are being made ready.")
     done, total = progress

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from runyard.core import lifecycle
-from runyard.core.lifecycle import RetryPolicy
-from runyard.core.reasons import Reason
+from runyard.core.reasons import RULES, Fault, Reason
+from runyard.core.run import Run
 from runyard.core.spec import Location, StoreKind
 from runyard.engine.bell import DISPATCH, EVENTS, STAGE
 from runyard.engine.commit import apply
-from runyard.engine.orders import any_node, credentials_for, open_credentials
+from runyard.engine.orders import credentials_for, open_credentials
 from runyard.engine.world import World
 from runyard.ports.executor import DataPart, StageRequest
 from runyard.ports.logs import LogKey
@@ -23,53 +26,64 @@ _REASONS = {
     Verdict.denied: Reason.data_access_denied,
     Verdict.unreachable: Reason.data_unreachable,
 }
-
-
-@dataclass(slots=True)
-class Again:
-    """Specs whose listing failed for now: how often, and when to try again."""
-
-    backoff: RetryPolicy
-    tries: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
-
-    def due(self, spec_id: int, now: int) -> bool:
-        """Whether it may be tried now."""
-        return self.tries.get(spec_id, (0, 0))[1] <= now
-
-    def failed(self, spec_id: int, now: int) -> int:
-        """Count a failure; returns how many there were."""
-        count = self.tries.get(spec_id, (0, 0))[0] + 1
-        self.tries[spec_id] = (count, now + self.backoff.backoff_ms(count))
-        return count
-
-    def wake_in_s(self, now: int) -> float | None:
-        """Seconds until the next try is due, None when none waits."""
-        times = [at for _, at in self.tries.values() if at > now]
-        return (min(times) - now) / 1000 if times else None
+_NO_PLAN = "The server could not plan the transfer; its log says why."
+_log = logging.getLogger(__name__)
 
 
 async def turn(world: World) -> None:
     """Stage whatever waits for it, in the order of the queue, until cancelled."""
-    again = Again(world.rules.retry)
-    tasks: set[asyncio.Task[None]] = set()
-    with world.bell.listen(STAGE) as ear:
-        while True:
-            now = world.clock.now_ms()
-            specs = await asyncio.to_thread(world.store.specs_to_stage, world.rules.stage_window)
-            again.tries = {spec: state for spec, state in again.tries.items() if spec in specs}
-            for spec_id in specs:
-                if again.due(spec_id, now):
-                    task = asyncio.create_task(asyncio.to_thread(stage, world, spec_id, again))
-                    tasks.add(task)
-                    task.add_done_callback(tasks.discard)
-            await ear.wait(again.wake_in_s(now))
+    loop = asyncio.get_running_loop()
+    # Threads of its own: a store that does not answer must not keep other stations from theirs.
+    pool = ThreadPoolExecutor(world.rules.stage_window, "stage")
+    try:
+        with world.bell.listen(STAGE) as ear:
+            while True:
+                specs = await asyncio.to_thread(world.store.specs_to_stage, world.rules.stage_window)
+                now = world.clock.now_ms()
+                due = {spec_id: world.ready.due_ms(spec_id) for spec_id in specs}
+                for spec_id in specs:
+                    if due[spec_id] <= now and not world.ready.asked(spec_id):
+                        loop.run_in_executor(pool, stage, world, spec_id)
+                later = [at for at in due.values() if at > now]
+                await ear.wait((min(later) - now) / 1000 if later else None)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
-def stage(world: World, spec_id: int, again: Again) -> None:
-    """List the data of a spec and ask a node to make it ready; nothing happens when one is asked already."""
-    node_id = any_node(world)
-    if node_id is None or not world.ready.ask(node_id, spec_id):
-        return
+def stage(world: World, spec_id: int) -> None:
+    """List the data of a spec and ask a node to make it ready; nothing happens when one is asked already.
+
+    What goes wrong with one spec is told of, and tried again later: it harms no other.
+    """
+    try:
+        node_id = node_for(world, spec_id)
+        if node_id is not None and world.ready.ask(node_id, spec_id):
+            _ask_safely(world, node_id, spec_id)
+    except Exception:
+        _log.exception("staging spec %d failed", spec_id)
+        world.ready.failed(spec_id, world.clock.now_ms(), world.rules.retry)
+        world.ready.answered(spec_id)
+        world.bell.ring(STAGE)
+
+
+def _ask_safely(world: World, node_id: str, spec_id: int) -> None:
+    try:
+        _ask(world, node_id, spec_id)
+    except Exception:
+        _log.exception("staging spec %d could not be planned", spec_id)
+        _put_off(world, node_id, spec_id, Reason.staging_failed, _NO_PLAN, _NO_PLAN + "\n")
+
+
+def node_for(world: World, spec_id: int) -> str | None:
+    """The connected node that is to make a spec ready: one that has it, else the first that can take its runs."""
+    first = next(iter(world.store.waiting_of_spec(spec_id, 1)), None)
+    if first is None:
+        return None
+    fitting = [node.id for node in world.store.nodes() if node.connected and first.resources.fits_in(node.total)]
+    return min(fitting, key=lambda node_id: (not world.ready.has(node_id, spec_id), node_id), default=None)
+
+
+def _ask(world: World, node_id: str, spec_id: int) -> None:
     if world.ready.has(node_id, spec_id):
         staged(world, node_id, spec_id)
         return
@@ -79,14 +93,21 @@ def stage(world: World, spec_id: int, again: Again) -> None:
         world.executor.stage(StageRequest(node_id, spec_id, spec.account_id, spec.code_sha256, parts))
         return
     location, checked = failure
-    now = world.clock.now_ms()
-    tries = again.failed(spec_id, now) if checked.verdict is Verdict.unreachable else world.rules.stage_attempts
-    if tries < world.rules.stage_attempts:
-        world.ready.answered(spec_id)
-        world.bell.ring(STAGE)
-        return
     log = f"{_place(location)}: {checked.message}\n"
-    failed(world, node_id, spec_id, _REASONS[checked.verdict], checked.message, log)
+    reason = _REASONS[checked.verdict]
+    if checked.verdict is Verdict.unreachable:
+        _put_off(world, node_id, spec_id, reason, checked.message, log)
+    else:
+        _fail(world, node_id, spec_id, reason, checked.message, log)
+
+
+def _put_off(world: World, node_id: str, spec_id: int, reason: Reason, detail: str, log: str) -> bool:
+    """What failed may pass: it is tried again after a while, a few times."""
+    if world.ready.failed(spec_id, world.clock.now_ms(), world.rules.retry) >= world.rules.stage_attempts:
+        return _fail(world, node_id, spec_id, reason, detail, log)
+    world.ready.answered(spec_id)
+    world.bell.ring(STAGE)
+    return True
 
 
 def _plan(world: World, spec_id: int) -> tuple[tuple[DataPart, ...], tuple[Location, Checked] | None]:
@@ -123,11 +144,17 @@ def staged(world: World, node_id: str, spec_id: int) -> bool:
 
 
 def failed(world: World, node_id: str, spec_id: int, reason: Reason, detail: str, log: str) -> bool:
-    """Code or data cannot be had: every waiting run of the spec that is not ready fails, with the evidence stored."""
-    world.ready.answered(spec_id)
+    """A node could not make code and data of a spec ready. By the platform's fault it is tried again, a few times;
+    else every waiting run of the spec that is not ready fails, with the evidence stored."""
+    if RULES[reason].fault is Fault.platform:
+        return _put_off(world, node_id, spec_id, reason, detail, log)
+    return _fail(world, node_id, spec_id, reason, detail, log)
+
+
+def _fail(world: World, node_id: str, spec_id: int, reason: Reason, detail: str, log: str) -> bool:
     now = world.clock.now_ms()
     count = 0
-    while runs := [run for run in world.store.waiting_of_spec(spec_id, _BATCH) if run.ready_on is None]:
+    for runs in _unready(world, spec_id):
         transitions: list[lifecycle.Transition] = []
         for run in runs:
             world.logs.append(LogKey(run.id, 0, stream="load-data"), 0, log.encode(), now)
@@ -135,5 +162,21 @@ def failed(world: World, node_id: str, spec_id: int, reason: Reason, detail: str
             if transition is not None:
                 transitions.append(replace(transition, after=replace(transition.after, ready_on=node_id)))
         count += sum(apply(world, transitions))
+    world.ready.forgive(spec_id)
+    world.ready.answered(spec_id)
     world.bell.ring(STAGE)
     return count > 0
+
+
+def _unready(world: World, spec_id: int) -> Iterator[Sequence[Run]]:
+    """Batches of the waiting runs of a spec that are not ready, each looked for anew, until there are none."""
+    reach = _BATCH
+    while True:
+        seen = world.store.waiting_of_spec(spec_id, reach)
+        unready = [run for run in seen if run.ready_on is None][:_BATCH]
+        if unready:
+            yield unready
+        elif len(seen) < reach:
+            return
+        else:
+            reach *= 2

@@ -60,12 +60,14 @@ class SpecShelf:
 
 
 class Readiness:
-    """Which specs each node has ready or is asked for, and how far it is: the server's memory, not its record."""
+    """Which specs each node has ready or is asked for, how far it is, and what failed and is tried again: the server's
+    memory, not its record."""
 
     def __init__(self) -> None:
         self._ready: dict[str, set[int]] = {}
         self._asked: dict[int, str] = {}
         self._progress: dict[int, tuple[int, int]] = {}
+        self._failures: dict[int, tuple[int, int]] = {}
         self._lock = threading.Lock()
 
     def connected(self, node_id: str, specs: tuple[int, ...]) -> None:
@@ -73,6 +75,17 @@ class Readiness:
         with self._lock:
             self._ready[node_id] = set(specs)
             self._asked = {spec: node for spec, node in self._asked.items() if node != node_id}
+
+    def gone(self, node_id: str) -> None:
+        """A node is given up: it has nothing, and is asked for nothing."""
+        with self._lock:
+            self._ready.pop(node_id, None)
+            self._asked = {spec: node for spec, node in self._asked.items() if node != node_id}
+
+    def asked(self, spec_id: int) -> bool:
+        """Whether a node is being asked for a spec."""
+        with self._lock:
+            return spec_id in self._asked
 
     def ask(self, node_id: str, spec_id: int) -> bool:
         """Note that a node is being asked for a spec; False when one already is."""
@@ -92,6 +105,24 @@ class Readiness:
         """A node has a spec ready."""
         with self._lock:
             self._ready.setdefault(node_id, set()).add(spec_id)
+            self._failures.pop(spec_id, None)
+
+    def failed(self, spec_id: int, now: int, backoff: RetryPolicy) -> int:
+        """Count a failure that may pass; returns how many there were. The spec is due again after the back-off."""
+        with self._lock:
+            count = self._failures.get(spec_id, (0, 0))[0] + 1
+            self._failures[spec_id] = (count, now + backoff.backoff_ms(count))
+            return count
+
+    def forgive(self, spec_id: int) -> None:
+        """Forget the failures of a spec."""
+        with self._lock:
+            self._failures.pop(spec_id, None)
+
+    def due_ms(self, spec_id: int) -> int:
+        """When a spec may be tried again, 0 when nothing failed."""
+        with self._lock:
+            return self._failures.get(spec_id, (0, 0))[1]
 
     def discard(self, node_id: str, spec_id: int) -> None:
         """A node has lost a spec."""

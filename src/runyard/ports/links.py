@@ -21,6 +21,10 @@ class NodeLinks(Protocol):
         """Open a node's stream (in the loop's thread); an older one of the same node is over."""
         ...
 
+    def is_connected(self, node_id: str) -> bool:
+        """Whether the node has a stream now. From any thread."""
+        ...
+
     def disconnect(self, node_id: str, stream: OrderStream) -> bool:
         """Close a stream. True when it was the node's current one: the node is gone."""
         ...

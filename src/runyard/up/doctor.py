@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from runyard import settings
 from runyard.cli.options import DoctorOptions
+from runyard.core.errors import RunyardError
 from runyard.shim.cgroups import hierarchies
 from runyard.up import record
 from runyard.up.say import answer
@@ -52,6 +54,7 @@ def examine(home: Path) -> list[Finding]:
     checks: tuple[Callable[[], Iterable[Finding]], ...] = (
         _packages,
         lambda: _home(home),
+        lambda: _settings(home),
         _cgroups,
         _users,
         _gpus,
@@ -97,6 +100,16 @@ def _home(home: Path) -> Iterable[Finding]:
         path = home / name
         if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
             yield Finding("secrets", "bad", f"{path} can be read by others: chmod 600 {path}")
+
+
+def _settings(home: Path) -> Iterable[Finding]:
+    try:
+        settings.load(home)
+    except RunyardError as error:
+        yield Finding("settings", "bad", error.message)
+    else:
+        there = (home / "settings.toml").exists()
+        yield Finding("settings", "ok", "settings.toml can be used" if there else "the defaults: no settings.toml")
 
 
 def _cgroups() -> Iterable[Finding]:

@@ -14,7 +14,7 @@ from runyard.up import record
 from runyard.up.say import say
 
 _STOP_S = 30.0
-_LIVE = ("waiting", "starting", "running", "stopping", "storing")
+_LIVE = ("waiting", "starting", "running", "stopping")
 
 
 def down(options: DownOptions) -> int:
@@ -25,13 +25,7 @@ def down(options: DownOptions) -> int:
         say(f"Runyard does not run in {home}.")
         return 0
     going_on = _prepare(home, running, cancel=options.cancel_runs)
-    descriptor = os.pidfd_open(running.pid)
-    try:
-        signal.pidfd_send_signal(descriptor, signal.SIGTERM)
-        ended, _, _ = select.select([descriptor], [], [], _STOP_S)
-    finally:
-        os.close(descriptor)
-    if not ended:
+    if not _stop(home, running):
         say(f"Runyard (process {running.pid}) did not stop within {_STOP_S:g} seconds.")
         return 1
     say("Runyard is down.")
@@ -43,8 +37,23 @@ def down(options: DownOptions) -> int:
     return 0
 
 
+def _stop(home: Path, running: record.Running) -> bool:
+    """Ask the supervisor to stop and wait; False when it did not in time."""
+    try:
+        descriptor = os.pidfd_open(running.pid)
+    except ProcessLookupError:
+        return True
+    try:
+        if record.read(home) != running:  # it ended meanwhile, and the number may be somebody else's by now
+            return True
+        signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+        return bool(select.select([descriptor], [], [], _STOP_S)[0])
+    finally:
+        os.close(descriptor)
+
+
 def _prepare(home: Path, running: record.Running, *, cancel: bool) -> int:
-    """Cancel all runs when asked to; returns how many programs go on."""
+    """Cancel all runs when asked to (what has ended goes on storing its results); returns how many programs go on."""
     try:
         client = Client(url=running.url, token=(home / "token").read_text().strip())
         if cancel:

@@ -76,6 +76,7 @@ def _node_argv(home: Path, options: UpOptions, url: str) -> list[str]:
     argv = [*python(), "-m", "runyard.node", "--home", str(home / "node"), "--server", url]
     argv += ["--name", socket.gethostname(), "--token-file", str(home / "node" / "token")]
     argv += ["--gpus", options.gpus, "--slots-per-gpu", str(options.slots_per_gpu), "--uid-base", str(chosen.uid_base)]
+    argv += ["--cache-limit", str(max(1, round(chosen.cache_gib * 1024)))]
     if options.fake_gpus is not None:
         argv += ["--fake-gpus", str(options.fake_gpus)]
     for path in chosen.host_paths:
@@ -91,6 +92,9 @@ def foreground(home: Path, options: UpOptions, listening: socket.socket) -> int:
         return 4
     url = url_of(listening)
     record.write(home, url)
+    authorities = settings.load(home).ca_file
+    if authorities is not None:
+        os.environ["SSL_CERT_FILE"] = authorities  # for server and node alike
     children = _children(home, options, listening)
     supervisor = Supervisor(children)
     say(f"Runyard at {url} (home {home}); Ctrl-C stops it, programs go on.")

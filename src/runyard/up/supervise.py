@@ -21,7 +21,7 @@ _STOP_S = 10.0
 
 def backoff_s(deaths: int) -> float:
     """Seconds to wait before a child is started again after so many quick deaths in a row."""
-    return 0.0 if deaths <= 1 else min(_LONGEST_S, 0.1 * 2 ** (deaths - 2))
+    return 0.0 if deaths <= 1 else min(_LONGEST_S, 0.1 * 2 ** min(deaths - 2, 30))
 
 
 @dataclass(slots=True)
@@ -40,18 +40,24 @@ class Child:
     def start(self) -> None:
         """Start it, its output going to the end of its log."""
         self.began = time.monotonic()
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=self.fds
-            )
+        try:
+            with self.log.open("ab") as log:
+                self.process = subprocess.Popen(
+                    self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=self.fds
+                )
+        except OSError as error:
+            self._again(f"could not be started ({error})")
 
     def died(self, status: int) -> None:
         """Note its end and when it is to be started again."""
+        self._again(f"ended with status {status}")
+
+    def _again(self, what: str) -> None:
         now = time.monotonic()
         self.deaths = self.deaths + 1 if now - self.began < _QUICK_S else 1
         self.due = now + backoff_s(self.deaths)
         self.process = None
-        say(f"{self.name} ended with status {status}; it is started again (see {self.log})")
+        say(f"{self.name} {what}; it is started again (see {self.log})")
 
 
 class Supervisor:
@@ -71,14 +77,15 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(write_end)
-        for child in self._children:
-            child.start()
-        while not self._stopping:
-            self._turn(read_end)
-        self._stop_all()
+        try:
+            for child in self._children:
+                child.start()
+            while not self._stopping:
+                self._turn(read_end)
+        finally:
+            self._stop_all()
 
     def _turn(self, wakeups: int) -> None:
-
         now = time.monotonic()
         waits = [child.due - now for child in self._children if child.process is None]
         timeout = max(0.0, min(waits)) if waits else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
+from contextlib import suppress
 
 from runyard.adapters.node.orders import launch_order, stage_order, store_order
 from runyard.core.run import StopCause
@@ -33,7 +34,7 @@ class Outbox:
         self._wake()
 
     def _wake(self) -> None:
-        if not self._loop.is_closed():
+        with suppress(RuntimeError):  # the loop was closed meanwhile: nobody reads any more
             self._loop.call_soon_threadsafe(self._filled.set)
 
     async def next(self, timeout_s: float) -> bytes | None:
@@ -68,6 +69,11 @@ class NodeExecutor:
         if older is not None:
             older.end()
         return outbox
+
+    def is_connected(self, node_id: str) -> bool:
+        """Whether the node has a stream now. From any thread."""
+        with self._lock:
+            return node_id in self._outboxes
 
     def disconnect(self, node_id: str, stream: OrderStream) -> bool:
         """Close a stream; True when it was the node's current one."""
