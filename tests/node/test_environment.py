@@ -3,14 +3,16 @@
 import json
 import os
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runyard.node.environment import PASSED_ON, merged_config
-from tests.node.nodes import RUN, NodeProcess, run_to_end, running_node
+from runyard.node.environment import PASSED_ON, find_interpreter, merged_config
+from runyard.wire import facts
+from tests.node.nodes import RUN, NodeProcess, launch_of, run_to_end, running_node, stage_of
 
 SECRET = "s3cr3t-Zq8vT1"
 LEAKED = "l3aked-Xw2"
@@ -112,6 +114,25 @@ def test_python_is_the_nodes_own_and_finds_its_packages_and_the_code(node: NodeP
     files = {"train.py": "import helper, msgspec, sys; print(sys.version_info[:2], helper.X)", "helper.py": "X = 5"}
     assert run_to_end(node, "cd / && python $MODEL_DIR/train.py", files).exit_code == 0
     assert b" 5\n" in node.server.log(RUN)
+
+
+def test_an_interpreter_without_the_short_name_gets_a_folder_that_has_it(tmp_path: Path) -> None:
+    (tmp_path / "bin with blank").mkdir()
+    executable = tmp_path / "bin with blank" / "python3.11"
+    executable.write_text('#!/bin/sh\necho "called $@"\n')
+    executable.chmod(0o755)
+    found = find_interpreter(str(tmp_path), str(executable))
+    for name in ("python", "python3"):
+        said = subprocess.run([f"{found.folder}/{name}", "-c", "x y"], capture_output=True, text=True, check=True)
+        assert said.stdout == "called -c x y\n"
+    assert found.folder in found.visible
+    assert str(tmp_path / "bin with blank") in found.visible
+
+
+def test_an_order_that_makes_no_sense_ends_as_a_launch_that_failed(tmp_path: Path) -> None:
+    with running_node(tmp_path, flawless=False) as node:
+        node.server.give(launch_of(stage_of(node.server, {}), "true", parameters="[1"))
+        assert "mistake in the node" in (node.server.wait_for(facts.Exited).launch_error or "")
 
 
 def test_a_failing_part_of_a_pipe_fails_the_run(node: NodeProcess) -> None:

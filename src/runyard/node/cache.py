@@ -26,6 +26,7 @@ class Cache:
         self._making: dict[str, tuple[threading.Lock, int]] = {}
         remove_tree(home.temporary)
         os.mkdir(home.temporary, 0o700)
+        self._total = sum(size for _, size, _ in self._entries())
 
     def path(self, kind: str, key: str) -> str:
         """Where an entry is, or would be. ``kind``: ``code`` or ``data``."""
@@ -70,25 +71,31 @@ class Cache:
         os.chmod(temporary, 0o755)
         os.rename(temporary, path)
         os.chmod(path, mode)
+        with self._lock:
+            self._total += size
         return path
 
-    def trim(self, pinned: Collection[str]) -> list[str]:
-        """Remove the least recently used entries while all together are over the limit.
+    def excess(self, room_for: int = 0) -> int:
+        """Bytes that should go: over the limit with ``room_for`` more, or wanting on the disk for these."""
+        room = os.statvfs(self._home.temporary)
+        return max(self._total + room_for - self._limit, room_for - room.f_bavail * room.f_frsize)
+
+    def trim(self, excess: int, pinned: Collection[str]) -> list[str]:
+        """Remove the least recently used entries until so many bytes are gone.
 
         ``pinned``: paths that stay. Returns the paths that went.
         """
+        gone: list[str] = []
         with self._lock:
-            entries = sorted(self._entries())
-            total = sum(size for _, size, _ in entries)
-            gone: list[str] = []
-            for _, size, path in entries:
-                if total <= self._limit:
+            for _, size, path in sorted(self._entries()):
+                if excess <= 0:
                     break
                 if path in pinned or os.path.relpath(path, self._home.root + "/cache") in self._making:
                     continue
                 self._remove(path)
                 gone.append(path)
-                total -= size
+                excess -= size
+                self._total -= size
         return gone
 
     def _entries(self) -> Iterator[tuple[float, int, str]]:

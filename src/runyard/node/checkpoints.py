@@ -83,14 +83,15 @@ class CheckpointStore:
         self._run = run
         self._below = f"{run}/checkpoints/"
 
-    def manifest(self) -> Manifest | None:
-        """The bucket's manifest; None when there is none that can be read."""
+    def manifest(self, *, may_be_closed: bool = False) -> Manifest | None:
+        """The bucket's manifest; None when there is none that can be read (``may_be_closed``: credentials that may
+        only write do not count as an error)."""
         try:
             return msgspec.json.decode(self._store.get_bytes(self._below + MANIFEST), type=Manifest)
         except msgspec.DecodeError:
             return None
         except StoreError as error:
-            if error.kind == "not_found":
+            if error.kind == "not_found" or (may_be_closed and error.kind == "denied"):
                 return None
             raise
 
@@ -101,7 +102,7 @@ class CheckpointStore:
         """
         everything = [file for file in tree.walk() if isinstance(file, Found)]
         files = candidates(everything, time.time_ns() - SETTLED_NS if running else None)
-        old = self.manifest()
+        old = self.manifest(may_be_closed=True)
         if old is None and not files:
             return Synced()
         there = {entry.path: entry for entry in old.files} if old else {}

@@ -14,7 +14,7 @@ from runyard.node.became import (
     what_became,
 )
 from runyard.node.closing import close_log
-from runyard.node.home import AttemptFolder, make_folder, say
+from runyard.node.home import PASSABLE, AttemptFolder, Record, make_folder, say
 from runyard.node.lanes import Crew, Lanes, Later
 from runyard.node.prepare import Ground
 from runyard.node.report import Report
@@ -52,15 +52,14 @@ class Endings:
         became = what_became(trace)
         if became is Became.running:
             self._listen_again(folder)
-        elif became is Became.exited:
-            self._report.tell(self.close(folder))
+        elif trace.exit is not None:
+            self._report.tell(self.close(folder, trace.exit))
         elif became is Became.lost and trace.started is not None:
             self._clear_up(folder)
             self._report.tell(lost(folder, trace.started, self._boot_id))
 
-    def close(self, folder: AttemptFolder) -> Exited:
-        """Bring the logs of an ended attempt to their end, and return the fact of it."""
-        record = look(folder).exit or {}
+    def close(self, folder: AttemptFolder, record: Record) -> Exited:
+        """Bring the logs of an ended attempt to their end, and return the fact in its exit record."""
         try:
             close_log(folder, record)
         except OSError as error:
@@ -70,9 +69,13 @@ class Endings:
         return fact
 
     def end_early(self, folder: AttemptFolder, *, cause: str | None = None, error: str | None = None) -> None:
-        """Put down that an attempt ended before its program began, and tell the server."""
+        """Put down that an attempt ended before its program began, and tell the server. One that has a shim after all
+        is left to it."""
+        if what_became(look(folder)) is not Became.prepared:
+            self.settle(folder)
+            return
         try:
-            make_folder(folder.path, 0o711)
+            make_folder(folder.path, PASSABLE)
             end_without_program(folder, cause=cause, error=error)
             self.settle(folder)
         except OSError as trouble:  # the fact has to go without a record: the disk is full, most likely
@@ -88,11 +91,12 @@ class Endings:
 
     def recover(self, folder: AttemptFolder) -> None:
         """Find an attempt again that was there before this node started. What takes long is done in some thread."""
-        became = what_became(look(folder))
+        trace = look(folder)
+        became = what_became(trace)
         if became is Became.running:
             self._listen_again(folder)
-        elif became is Became.exited:
-            self.close(folder)
+        elif trace.exit is not None:
+            self.close(folder, trace.exit)
         elif became is Became.lost:
             self._shipping.open(folder)
 
@@ -104,25 +108,23 @@ class Endings:
 
     def bring_to_end(self, folder: AttemptFolder) -> None:
         """An attempt that is to be removed: nothing of it lives on, and its logs are shipped to their end."""
-        became = what_became(look(folder))
-        if became is Became.lost:
+        trace = look(folder)
+        if what_became(trace) is Became.lost:
             self._clear_up(folder)
-        elif became is Became.exited:
-            self.close(folder)
+        elif trace.exit is not None:
+            self.close(folder, trace.exit)
         else:
             self._shipping.finish(folder)
 
     def facts(self) -> list[Fact]:
-        """What the folders tell: sent again at every connect."""
+        """What the folders tell of beginnings, to be sent again at every connect; the ends follow by themselves."""
         told: list[Fact] = []
         for folder in self._ground.home.all_attempts():
             trace = look(folder)
             became = what_became(trace)
             if trace.started is not None and became is not Became.lost:
                 told.append(began(folder, trace.started))
-            if became is Became.exited and trace.exit is not None:
-                told.append(exited(folder, trace.exit))
-            elif became is Became.lost:
+            if became in (Became.exited, Became.lost):
                 self.settle(folder)
         return told
 

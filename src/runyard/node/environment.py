@@ -37,21 +37,21 @@ class Interpreter:
     visible: tuple[str, ...]
 
 
-def find_interpreter(root: str) -> Interpreter:
+def find_interpreter(root: str, executable: str = sys.executable) -> Interpreter:
     """The interpreter that runs this node. Where its folder has no ``python``, a folder below ``root`` gets one that
     calls it: a link would make a virtual environment forget its packages."""
-    folder = os.path.dirname(sys.executable)
+    folder = os.path.dirname(executable)
     prefixes = {os.path.realpath(path) for path in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
     own_package = os.path.dirname(os.path.abspath(runyard.__file__))  # the program may `import runyard`
     visible = sorted(
-        prefixes | {sys.prefix, sys.base_prefix, os.path.dirname(os.path.realpath(sys.executable)), own_package}
+        prefixes | {sys.prefix, sys.base_prefix, os.path.dirname(os.path.realpath(executable)), own_package}
     )
     if all(os.path.exists(f"{folder}/{name}") for name in ("python", "python3")):
         return Interpreter(folder, tuple(visible))
     own = root + "/bin"
     make_folder(own, 0o755)
     for name in ("python", "python3"):
-        write_whole(f"{own}/{name}", f'#!/bin/sh\nexec {sys.executable} "$@"\n'.encode())
+        write_whole(f"{own}/{name}", f'#!/bin/sh\nexec "{executable}" "$@"\n'.encode())
         os.chmod(f"{own}/{name}", 0o755)
     return Interpreter(own, (*visible, own))
 

@@ -86,6 +86,9 @@ class Finishing:
         except (StoreError, OSError) as error:
             self._failed(storing, error)
             return
+        except Exception:
+            self._failed(storing, StoreError("unreachable", "A mistake in the node itself: see its own log."))
+            raise
         with self._lock:
             if self._storing.pop(run, None) is not None:
                 self._stored[run] = stored

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from runyard.node.prepare import Ground, Stopped, prepare
 from runyard.node.ready import Ready
 from runyard.node.shims import start_shim
 from runyard.node.ship import Shipping
-from runyard.node.stage import Outcome, Staging, disk_sentence
+from runyard.node.stage import Outcome, Staging
 from runyard.node.store import Storing
 from runyard.node.watch import Key, Watch
 from runyard.stores.errors import StoreError
@@ -141,18 +142,34 @@ class Launching:
             if self._is_stopped(order):
                 raise Stopped
             child = start_shim(folder, shim_order)
-            hands.watch.connect(folder, child)
-            hands.shipping.open(folder, fresh=True)
         except Stopped:
             self._end_stopped(folder)
         except StoreError as error:
             hands.endings.end_early(folder, error=f"The run's checkpoints could not be fetched back: {error.message}")
         except OSError as error:
-            hands.endings.end_early(folder, error=disk_sentence(error))
+            words = error.strerror or type(error).__name__
+            hands.endings.end_early(
+                folder, error=f"This machine's disk could not take the attempt, or start it: {words}."
+            )
+        except Exception:
+            hands.endings.end_early(
+                folder, error="A mistake in the node itself kept it from starting: see its own log."
+            )
+            raise
         else:
-            stop = self._stop_of(folder)
-            if stop is not None:
-                hands.watch.stop(stop.run, stop.attempt, stop.cause, stop.grace_ms)
+            self._follow(folder, child)
+
+    def _follow(self, folder: AttemptFolder, child: subprocess.Popen[bytes]) -> None:
+        """Listen to a shim that has just been started. From here on it alone says what becomes of the attempt."""
+        hands = self._hands
+        try:
+            hands.watch.connect(folder, child)
+            hands.shipping.open(folder, fresh=True)
+        except OSError:
+            hands.endings.gone(folder)
+        stop = self._stop_of(folder)
+        if stop is not None:
+            hands.watch.stop(stop.run, stop.attempt, stop.cause, stop.grace_ms)
 
     def _restore(self, order: Launch) -> None:
         """Fetch the checkpoints of an earlier attempt that another machine (or another disk) had."""

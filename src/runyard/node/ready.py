@@ -89,14 +89,15 @@ class Specs:
         """Forget what nobody has asked for since a time (seconds since 1970)."""
         for entry in list(os.scandir(self._folder)):
             stem = entry.name.partition(".")[0]
-            if stem.isdigit() and entry.stat().st_mtime < before and not self._is_recent(stem, before):
+            if stem.isdigit() and entry.stat().st_mtime < before and self.asked_at(int(stem)) < before:
                 self.forget(int(stem))
 
-    def _is_recent(self, stem: str, before: float) -> bool:
+    def asked_at(self, spec: int) -> float:
+        """When it was last made ready, ordered or used, in seconds since 1970; 0: it is not known."""
         try:
-            return os.stat(f"{self._folder}/{stem}.json").st_mtime >= before
+            return os.stat(f"{self._folder}/{spec}.json").st_mtime
         except FileNotFoundError:
-            return False
+            return 0.0
 
     def touch(self, spec: int) -> None:
         """It was asked for now."""

@@ -24,6 +24,8 @@ from runyard.wire import facts
 from runyard.wire.orders import Stage
 
 PROGRESS_EVERY_S = 0.25
+UNUSED_KEPT_S = 3600.0
+"""What was made ready for a run that has not started yet stays at least so long: the run may have been cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class Failed:
     detail: str
 
 
+MISTAKE = Failed(Reason.staging_failed, "A mistake in the node itself: see its own log.")
 Outcome = Ready | Failed
 Then = Callable[[Outcome], None]
 
@@ -100,13 +103,18 @@ class Staging:
 
     def _work(self, key: tuple[int, str], stage: Stage) -> None:
         fetched = 0
-        outcome: Outcome = Failed(Reason.staging_failed, "A mistake in the node itself: see its own log.")
+        outcome: Outcome = MISTAKE
         try:
             ready = self.find(stage)
             if ready is None:
+                self._trim(sum(item.size for part in stage.data for item in part.items))
                 fetched, outcome = Making(self._tools, stage).make()
             else:
                 outcome = ready
+                self._tools.specs.touch(stage.spec)
+        except Exception:
+            self._tools.report.tell(facts.StageFailed(stage.spec, MISTAKE.reason, MISTAKE.detail))
+            raise
         finally:
             with self._lock:
                 waiting = self._waiting.pop(key)
@@ -114,13 +122,20 @@ class Staging:
                 self._tools.report.tell(facts.Staged(stage.spec, fetched))
             for then in waiting:
                 then(outcome)
-        self._trim()
+        self._trim(0)
 
-    def _trim(self) -> None:
-        used = set(self.in_use())
+    def _trim(self, room_for: int) -> None:
+        """Bring the cache below its limit, and make room on the disk for so many bytes."""
+        excess = self._tools.cache.excess(room_for)
+        if excess <= 0:
+            return
+        used, recently = set(self.in_use()), time.time() - UNUSED_KEPT_S
+        pinned: set[str] = set()
         ready = list(self._tools.specs.all())
-        pinned = {path for entry in ready if entry.spec in used or not entry.used for path in entry.entries}
-        gone = set(self._tools.cache.trim(pinned))
+        for entry in ready:
+            if entry.spec in used or (not entry.used and self._tools.specs.asked_at(entry.spec) > recently):
+                pinned.update(entry.entries)
+        gone = set(self._tools.cache.trim(excess, pinned))
         if not gone:
             return
         for entry in ready:

@@ -82,7 +82,7 @@ class Storing:
         earlier = [self._home.attempt(order.run, number) for number in order.earlier]
         taken, synced = self._checkpoints(store, order.run, folder, stopped)
         with gathered(folder, earlier, order.outputs, taken) as (uploads, left_out):
-            there = _sizes(store, order.run)
+            there = _sizes(store, order.run) or {}
             missing = [upload for upload in uploads if there.get(upload.key) != upload.size]
             for_each(self.crew, missing, lambda upload: _put(store, order.run, upload, left_out, stopped), WIDTH)
         gone = {left.path for left in left_out}
@@ -124,18 +124,23 @@ def _put(store: PlaceStore, run: str, upload: Upload, left_out: list[LeftOut], s
         os.close(descriptor)
 
 
-def _sizes(store: PlaceStore, run: str) -> dict[str, int]:
-    """What is in the bucket below a run, by key below it; nothing when there is no bucket yet."""
+def _sizes(store: PlaceStore, run: str) -> dict[str, int] | None:
+    """What is in the bucket below a run, by key below it; nothing when there is no bucket yet. None: the credentials
+    may only write."""
     try:
         return {item.key.removeprefix(run + "/"): item.size for item in store.list(run + "/")}
     except StoreError as error:
         if error.kind == "not_found":
             return {}  # the embedded store and folders make theirs; of the others the first upload will complain
+        if error.kind == "denied":
+            return None  # if they are wrong altogether, the first upload says so
         raise
 
 
 def _verify(store: PlaceStore, run: str, sizes: dict[str, int]) -> None:
     there = _sizes(store, run)
+    if there is None:
+        return  # each upload was answered with a yes; there is no more to be had
     wrong = [key for key, size in sizes.items() if there.get(key) != size]
     if wrong:
         raise StoreError(
