@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import os
 import socket
 import sys
 from collections.abc import AsyncGenerator
@@ -55,8 +54,6 @@ class Bootstrap:
 def build(home: Path, settings: Settings, bootstrap: Bootstrap | None, url: str) -> tuple[FastAPI, Context]:
     """Put everything together over a folder of the server's own."""
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if settings.ca_file is not None:
-        os.environ["SSL_CERT_FILE"] = settings.ca_file
     store = open_store(settings.store_url or f"sqlite:///{home / 'runyard.db'}")
     clock = MachineClock(store.latest_event_ms())
     embedded = FolderStore(home / "store")
@@ -70,7 +67,11 @@ def build(home: Path, settings: Settings, bootstrap: Bootstrap | None, url: str)
     world = World(
         store=store,
         executor=executor,
-        objects=Stores(embedded, host_paths=settings.host_paths),
+        objects=Stores(
+            embedded,
+            host_paths=settings.host_paths,
+            ca_bundle=Path(settings.ca_file) if settings.ca_file is not None else None,
+        ),
         vault=FileVault(home / "key"),
         logs=LogFiles(home / "logs"),
         clock=clock,

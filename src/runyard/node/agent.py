@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runyard import __version__
+from runyard.node.access import StoreAccess
 from runyard.node.became import boot_id, look, what_became
 from runyard.node.cache import Cache
 from runyard.node.data import DataFetcher
@@ -25,7 +26,7 @@ from runyard.node.ready import Specs
 from runyard.node.report import Report
 from runyard.node.ship import Shipping
 from runyard.node.stage import Staging, Tools
-from runyard.node.store import StoreAccess, Storing
+from runyard.node.store import Storing
 from runyard.node.watch import Listener, Watch
 from runyard.stores.place import EmbeddedAccess
 from runyard.wire import facts, orders
@@ -37,13 +38,15 @@ SPECS_KEPT_S = 30 * 86_400
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the operator says. ``patience_s``: how long a data store that cannot be reached is tried;
-    ``sync_every_s``: between two looks at the checkpoints of running programs."""
+    ``sync_every_s``: between two looks at the checkpoints of running programs; ``ca_bundle``: authorities that object
+    stores may be certified by, beside the system's own."""
 
     uid_base: int
     host_paths: tuple[Path, ...]
     cache_limit: int
     patience_s: float
     sync_every_s: float
+    ca_bundle: Path | None = None
 
 
 class Agent:
@@ -58,13 +61,14 @@ class Agent:
         self.report = Report(self.link)
         self.shipping = Shipping(self.link)
         embedded = EmbeddedAccess(address.url, address.token or "")
+        access = StoreAccess(embedded, settings.host_paths, settings.ca_bundle)
         cache, specs = Cache(home, settings.cache_limit), Specs(home)
         self._specs = specs
-        data = DataFetcher(cache, embedded, settings.host_paths, settings.patience_s)
+        data = DataFetcher(cache, access, settings.patience_s)
         self.staging = Staging(Tools(self.link, cache, specs, data, self.report))
         uid_base = settings.uid_base if os.geteuid() == 0 else None
         ground = Ground(home, cache, specs, inventory, find_interpreter(home.root), uid_base, dict(os.environ))
-        storing = Storing(home, specs, StoreAccess(embedded, settings.host_paths))
+        storing = Storing(home, specs, access)
         self.watch, lanes, later = Watch(), Lanes(), Later()
         self.endings = Endings(ground, self.report, self.shipping, self.watch, lanes, later)
         hands = Hands(ground, self.staging, storing, self.shipping, self.watch, self.endings, lanes, later)

@@ -7,9 +7,9 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
+from runyard.node.access import StoreAccess
 from runyard.node.cache import Cache, remove_tree
 from runyard.node.evidence import Evidence, human
 from runyard.node.lanes import Crew
@@ -17,8 +17,6 @@ from runyard.node.parallel import WIDTH, Patience
 from runyard.node.ready import Reference
 from runyard.node.views import SEALED, Fetching, folder_of, merge, seal, usable, view_key
 from runyard.stores.errors import StoreError
-from runyard.stores.opening import open_place
-from runyard.stores.place import EmbeddedAccess
 from runyard.wire.orders import Part, Place
 
 OnBytes = Callable[[int], None]
@@ -38,12 +36,9 @@ class StagedData:
 class DataFetcher:
     """Makes views of data in the cache."""
 
-    def __init__(
-        self, cache: Cache, embedded: EmbeddedAccess | None, host_paths: Sequence[Path], patience_s: float
-    ) -> None:
+    def __init__(self, cache: Cache, access: StoreAccess, patience_s: float) -> None:
         self._cache = cache
-        self._embedded = embedded
-        self._host_paths = tuple(host_paths)
+        self._access = access
         self._patience_s = patience_s
         self._crew = Crew("fetch", WIDTH + WIDTH // 2)
 
@@ -72,7 +67,7 @@ class DataFetcher:
 
     def _volume(self, place: Place, name: str, evidence: Evidence) -> str:
         try:
-            path = folder_of(place, self._host_paths)
+            path = folder_of(place, self._access.host_paths)
         except StoreError as error:
             evidence.note(error.message)
             raise StoreError("not_found", error.message) from None
@@ -105,7 +100,7 @@ class DataFetcher:
                 raise OSError(
                     28, f"the data need {human(size)} and the disk has {human(room.f_bavail * room.f_frsize)}"
                 )
-            store = open_place(part.place, embedded=self._embedded)
+            store = self._access.open(part.place)
             try:
                 fetching = Fetching(store, evidence, Patience(self._patience_s), on_bytes)
                 fetching.fetch_all(self._crew, items, folder)

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"The node cannot start: {error}")
         return 1
     host_paths = tuple(Path(path) for path in told.host_path)
-    settings = Settings(told.uid_base, host_paths, told.cache_limit << 20, told.patience, told.sync_every)
+    settings = Settings(told.uid_base, host_paths, told.cache_limit << 20, told.patience, told.sync_every, told.ca_file)
     agent = Agent(home, address, inventory, settings)
     ended = threading.Event()
 
@@ -110,6 +110,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--slots-per-gpu", type=positive, default=1, metavar="K")
     made.add_argument("--uid-base", type=int, default=50_000, help="user ids of programs start here")
     made.add_argument("--host-path", action="append", default=[], metavar="DIR", help="folder that runs may name")
+    made.add_argument("--ca-file", type=Path, metavar="PEM", help="authorities to trust beside the system's own")
     made.add_argument("--cache-limit", type=positive, default=DEFAULT_LIMIT >> 20, metavar="MIB")
     made.add_argument("--patience", type=float, default=30.0, metavar="S", help="for a data store that is not reached")
     made.add_argument("--sync-every", type=float, default=SYNC_EVERY_S, metavar="S", help="between checkpoint syncs")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
+from runyard.node.access import StoreAccess
 from runyard.node.checkpoints import CheckpointStore, Synced, candidates
 from runyard.node.home import STREAM_FILES, AttemptFolder, Home
 from runyard.node.lanes import Crew
@@ -16,28 +15,15 @@ from runyard.node.ready import Specs
 from runyard.node.results import LEARNER, Upload, gathered
 from runyard.node.sweep import LeftOut, Tree
 from runyard.stores.errors import StoreError
-from runyard.stores.opening import open_place
-from runyard.stores.place import EmbeddedAccess, PlaceStore
+from runyard.stores.place import PlaceStore
 from runyard.wire.facts import Stored
-from runyard.wire.orders import Place, Store
+from runyard.wire.orders import Store
 
 WIDTH = 4
 """Uploads at once: each large one has parts in memory."""
 NOTHING = "there is nothing to store. Cancel the run to close it."
 LEFT_OUT = f"{LEARNER}/left-out.txt"
 """What was not stored and why, when there is such a thing."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoreAccess:
-    """How this node gets into stores: the embedded one, and folders of the machine below ``host_paths``."""
-
-    embedded: EmbeddedAccess | None
-    host_paths: tuple[Path, ...]
-
-    def open(self, place: Place) -> PlaceStore:
-        """Open a place to write. Raises :class:`StoreError`."""
-        return open_place(place, embedded=self.embedded, volume_roots=self.host_paths)
 
 
 class Storing:

@@ -77,6 +77,8 @@ def _node_argv(home: Path, options: UpOptions, url: str) -> list[str]:
     argv += ["--name", socket.gethostname(), "--token-file", str(home / "node" / "token")]
     argv += ["--gpus", options.gpus, "--slots-per-gpu", str(options.slots_per_gpu), "--uid-base", str(chosen.uid_base)]
     argv += ["--cache-limit", str(max(1, round(chosen.cache_gib * 1024)))]
+    if chosen.ca_file is not None:
+        argv += ["--ca-file", chosen.ca_file]
     if options.fake_gpus is not None:
         argv += ["--fake-gpus", str(options.fake_gpus)]
     for path in chosen.host_paths:
