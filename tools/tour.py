@@ -18,6 +18,12 @@ PORT = 8642
 SWEEP = {"learning_rate": "0.001,0.003,0.01", "channels": "8,16"}
 TAG = "quickstart"
 LOOK_EVERY_S = 2.0
+PRICES = """\
+# Prices of one hour, in whatever money you count.
+price_gpu_hour = 1.2
+price_cpu_hour = 0.05
+price_gb_hour = 0.01
+"""
 BUCKET = "digits-models"
 """Where the manifest of the sample puts its results."""
 
@@ -56,6 +62,7 @@ def tour(runyard: Runyard, keep: bool) -> int:
     if runyard.is_up():
         say(f"uses the server that is up in {runyard.home}")
         return train_and_show(runyard)
+    set_prices(runyard.home)
     with Step("starts the server"):
         runyard.ask("up", "--detach", "--port", str(free_port(PORT)))
     try:
@@ -68,6 +75,14 @@ def tour(runyard: Runyard, keep: bool) -> int:
     else:
         stop(runyard)
     return code
+
+
+def set_prices(home: Path) -> None:
+    """Gives the home prices to bill by, unless it has settings of its own."""
+    settings = home / "settings.toml"
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not settings.exists():
+        settings.write_text(PRICES)
 
 
 def stop(runyard: Runyard) -> None:
