@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -11,12 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from runyard.core import ids
 from runyard.node.shims import marked
 from runyard.testing.wire_server import WireServer
 from runyard.wire import facts, orders
 
-RUN = "training-a1B2c3D4e"
-OTHER = "training-zzzzzzzz9"
+# Programs are told apart by their run's id, also from those of another session of these tests on the same machine.
+RUN, OTHER = (ids.run_id(secrets.randbits(64)) for _ in range(2))
 NODE = (sys.executable, "-m", "runyard.node", "--name", "n1")
 RESULTS = orders.Place("local", "results", account="acme")
 

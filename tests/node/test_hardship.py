@@ -16,6 +16,7 @@ from runyard.shim import view
 from runyard.wire import facts, orders
 from runyard.wire.orders import Part, Place
 from tests.node.nodes import (
+    OTHER,
     RESULTS,
     RUN,
     NodeProcess,
@@ -144,7 +145,7 @@ def test_a_program_that_fills_the_disk_ends_and_is_told_of(cramped: NodeProcess)
 
 def test_a_small_cache_gives_up_what_is_not_needed_and_the_server_hears_of_it(tmp_path: Path) -> None:
     with running_node(tmp_path, "--cache-limit", "1") as node:
-        for spec, run in ((7, RUN), (8, "training-000000008")):
+        for spec, run in ((7, RUN), (8, OTHER)):
             stage = stage_of(node.server, {}, spec, data=(part(node, f"data{spec}", 700_000),))
             node.server.give(launch_of(stage, "wc -c < $DATA_DIR/big.bin", run=run))
             assert node.server.wait_for(facts.Exited, of_run(run)).exit_code == 0
