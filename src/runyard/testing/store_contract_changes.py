@@ -230,6 +230,7 @@ class ChangeContract:
         assert list(store.run_ids(None, "", 9)) == []
         assert not any(store.counts("acme").values())
         assert list(store.ledger(run.id)) == entries
+        assert store.typical_duration_ms(run.spec_id, "acme") is None
         *before, deleted = store.events(0, ALL)
         assert before == told
         assert deleted.event == Event(EventKind.deleted, run.id, "acme", NOW + 77)

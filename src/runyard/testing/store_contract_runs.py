@@ -211,7 +211,9 @@ class RunContract:
         assert ids(store.runs(RunQuery(None, tag="x"))) == [a_run_id(n) for n in (5, 2, 1)]
         assert ids(store.runs(RunQuery("acme", tag="y", limit=3))) == [a_run_id(n) for n in (4, 3, 2)]
         assert ids(store.runs(RunQuery("acme", tag="y", name="two"))) == [a_run_id(4), a_run_id(3)]
-        assert ids(store.runs(RunQuery("acme", tag="z"))) == []
+        for nothing in ("z", "x\x00", "\udc80", "X", "%"):
+            assert ids(store.runs(RunQuery("acme", tag=nothing))) == []
+            assert ids(store.runs(RunQuery("acme", name=nothing))) == []
 
     def test_runs_are_filtered_by_state(self, store: Store) -> None:
         runs = accept(store, 6, spec=a_spec(tags=("x",)))

@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,9 +37,12 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URI of a PostgreSQL server of our own, listening on a socket in a temporary folder."""
-    server = get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+def postgres_server() -> Iterator[str]:
+    """The URI of a PostgreSQL server of our own, listening on a socket in a temporary folder.
+
+    Not in a folder of pytest's: the server of a test run by root is another user's, and pytest locks others out.
+    """
+    server = get_server(tempfile.mkdtemp(prefix="runyard-postgres-"), cleanup_mode="delete")
     with psycopg.connect(server.get_uri(), autocommit=True) as connection:
         connection.execute("ALTER SYSTEM SET fsync = off")  # the tests end no machine; and it saves two minutes
         connection.execute("SELECT pg_reload_conf()")

@@ -279,7 +279,7 @@ class TwoStores(RuleBasedStateMachine):
 def test_the_two_stores_cannot_be_told_apart(sqlite_template: Path) -> None:
     TwoStores.template = sqlite_template
     calm = settings(
-        max_examples=40,
+        max_examples=30,
         stateful_step_count=40,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow],

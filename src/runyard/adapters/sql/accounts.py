@@ -25,6 +25,9 @@ class AccountTables:
     _db: Database
 
     def ensure_account(self, account: Account) -> Account:
+        there = self.account(account.id)
+        if there is not None:
+            return there
         with self._db.write() as tx:
             there = _account(tx, account.id)
             if there is not None:
@@ -34,6 +37,9 @@ class AccountTables:
             return account
 
     def ensure_member(self, member_id: str, account_id: str, name: str) -> Member:
+        there = self.member(member_id)
+        if there is not None:
+            return there
         with self._db.write() as tx:
             there = _member(tx, member_id)
             if there is not None:

@@ -80,10 +80,8 @@ class Transaction:
 
     def take(self, counter: str, count: int) -> int:
         """Take the next ``count`` numbers of a counter; returns the first of them."""
-        last = self.value(
-            "UPDATE counters SET value = value + :count WHERE name = :name RETURNING value", count=count, name=counter
-        )
-        return int(last) - count + 1
+        self.change("UPDATE counters SET value = value + :count WHERE name = :name", count=count, name=counter)
+        return int(self.value("SELECT value FROM counters WHERE name = :name", name=counter)) - count + 1
 
 
 class Database:

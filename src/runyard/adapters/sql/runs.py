@@ -35,6 +35,8 @@ class RunTables:
         return found[0] if found else None
 
     def runs(self, query: RunQuery) -> Sequence[Run]:
+        if not _is_text(query.name or "") or not _is_text(query.tag or ""):
+            return []
         with self._db.read() as tx:
             found = [(seq, run_id) for page in _pages(tx, query) for seq, run_id in tx.connection.execute(page)]
             newest = sorted(found, reverse=True)[: query.limit]
@@ -123,5 +125,10 @@ def _page(query: RunQuery, account_id: str | None, states: Collection[StateName]
 
 
 def _is_key(text: str) -> bool:
-    """Whether it can be (the beginning of) an id: PostgreSQL refuses some characters even in a question."""
-    return text.isascii() and (text.isprintable() or not text)
+    """Whether it can be (the beginning of) an id."""
+    return text.isascii() and text.isprintable()
+
+
+def _is_text(text: str) -> bool:
+    """Whether a database can hold it: some characters are refused even in a question."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
