@@ -54,7 +54,8 @@ def connected(world: World, node_id: str) -> None:
             except Exception:
                 _log.exception("no order could be made for %s", run.id)
                 give_up(world, run)
-        world.executor.synced(node_id, tuple(run.id for run in runs) + _with_folders(world, node_id))
+        own = dict.fromkeys((*(run.id for run in runs), *_with_folders(world, node_id)))
+        world.executor.synced(node_id, tuple(own))
     world.bell.ring(DISPATCH, STAGE, NODES)
 
 
