@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -276,6 +277,7 @@ class TwoStores(RuleBasedStateMachine):
             self.same(lambda store, by=by: list(store.usage(None, by, None, None)))
 
 
+@pytest.mark.slow
 def test_the_two_stores_cannot_be_told_apart(sqlite_template: Path) -> None:
     TwoStores.template = sqlite_template
     calm = settings(
