@@ -37,7 +37,7 @@ def delete(world: World, account_id: str, run_id: str, *, with_results: bool) ->
         location = stored.spec.results
         credentials = credentials_for(open_credentials(world, stored), location)
         world.objects.delete_prefix(location, credentials, f"{run.id}/", account_id=account_id)
-    if not world.store.delete_run(run_id):
+    if not world.store.delete_run(run_id, world.clock.now_ms()):
         raise Conflict(f"{run_id} has changed in the meantime: try again.")
     world.logs.delete(run_id)
     world.bell.ring(EVENTS, log_topic(run_id))
