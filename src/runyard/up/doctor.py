@@ -80,7 +80,10 @@ def _system() -> Finding:
 
 def _packages() -> Iterable[Finding]:
     missing = [name for name in _SERVER_PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
+    if len(missing) == len(_SERVER_PACKAGES):
+        text = "this machine can only submit; to run things here: pip install 'runyard[server]'"
+        yield Finding("packages", "note", text)
+    elif missing:
         yield Finding("packages", "bad", f"{', '.join(missing)} missing: pip install 'runyard[server]'")
     else:
         yield Finding("packages", "ok", "all that server and node need")
