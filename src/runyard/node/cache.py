@@ -24,9 +24,25 @@ class Cache:
         self._limit = limit
         self._lock = threading.Lock()
         self._making: dict[str, tuple[threading.Lock, int]] = {}
-        remove_tree(home.temporary)
-        os.mkdir(home.temporary, 0o700)
+        self._empty()
         self._total = sum(size for _, size, _ in self._entries())
+
+    def _empty(self) -> None:
+        """Put aside what an earlier node left unfinished; it is removed while this one works already."""
+        trash = self._home.root + "/cache/trash"
+        os.makedirs(trash, 0o700, exist_ok=True)
+        os.rename(self._home.temporary, tempfile.mkdtemp(dir=trash))
+        os.mkdir(self._home.temporary, 0o700)
+        threading.Thread(target=lambda: remove_tree(trash), name="trash", daemon=True).start()
+
+    def discard(self, path: str) -> None:
+        """Remove a folder of the node: at once from its place, as one, and then from the disk."""
+        aside = self.temporary()
+        try:
+            os.rename(path, aside + "/gone")
+        except FileNotFoundError:
+            pass  # there was none
+        remove_tree(aside)
 
     def path(self, kind: str, key: str) -> str:
         """Where an entry is, or would be. ``kind``: ``code`` or ``data``."""
@@ -108,13 +124,9 @@ class Cache:
 
     def _remove(self, path: str) -> None:
         os.unlink(path + ".size")
-        aside = tempfile.mkdtemp(dir=self._home.temporary)
-        try:
+        if os.path.isdir(path):
             os.chmod(path, 0o700)
-            os.rename(path, aside + "/entry")
-        except FileNotFoundError:
-            pass  # its folder was never kept, or somebody removed it
-        remove_tree(aside)
+        self.discard(path)
 
 
 def remove_tree(path: str) -> None:

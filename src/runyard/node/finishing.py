@@ -8,7 +8,6 @@ from functools import partial
 
 from runyard.core.run import StopCause
 from runyard.node.became import Became, look, what_became
-from runyard.node.cache import remove_tree
 from runyard.node.checkpoints import CheckpointStore
 from runyard.node.home import AttemptFolder, say
 from runyard.node.lanes import Crew
@@ -174,7 +173,7 @@ class Finishing:
 
     def _remove(self, run: str) -> None:
         try:
-            remove_tree(self._hands.ground.home.run(run))
+            self._hands.ground.cache.discard(self._hands.ground.home.run(run))
         except OSError as error:
             say(f"The folder of {run} cannot be removed yet: {error}")
             self._hands.later.put(
