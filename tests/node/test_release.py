@@ -69,6 +69,20 @@ def test_a_new_attempt_ends_an_older_one_that_the_server_gave_up(node: NodeProce
     assert node.server.wait_for(facts.Exited, of_run(RUN, 1)).cause == "fenced"
 
 
+def test_a_launch_that_comes_while_its_run_is_released_waits_for_that(node: NodeProcess) -> None:
+    node.server.log_status = 503
+    node.server.give(launch_of(stage_of(node.server, {}), "echo one"))
+    node.server.wait_for(facts.Exited)
+    node.server.give(orders.Release(RUN))
+    node.server.give(launch_of(stage_of(node.server, {}), "echo two", attempt=2))
+    node.server.wait(lambda: sum("/logs/" in line for line in node.server.requests) > 5, "tries")
+    node.server.log_status = 0
+    assert node.server.wait_for(facts.Exited, of_run(RUN, 2)).exit_code == 0
+    node.server.wait(lambda: node.server.log(RUN, 2) != b"", "the log")
+    assert node.server.log(RUN, 1) == b"one\n"
+    assert not (node.home / "runs" / RUN / "attempts" / "1").exists()
+
+
 def test_a_run_can_come_back_after_its_release(node: NodeProcess) -> None:
     run_to_end(node, "echo one")
     node.server.give(orders.Release(RUN))

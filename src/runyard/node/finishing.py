@@ -181,6 +181,6 @@ class Finishing:
             )
             return
         self._hands.shipping.forget(run)
-        self._launching.forget(run)
         with self._lock:
             self._releasing.discard(run)
+        self._launching.forget(run)

@@ -53,14 +53,16 @@ class Launching:
         self._stops: dict[Key, Stop] = {}
         self._orders: dict[Key, Launch] = {}
         """Every launch order since this node started, in its latest form, until its run is released."""
-        self._refused: set[str] = set()
+        self._leaving: dict[str, Launch | None] = {}
+        """Runs that are being released, and the launch that waits until they are."""
 
     # -------------------------------------------------------------------------------------------------- from outside
 
     def launch(self, order: Launch) -> None:
         """Start an attempt, or listen to it where it runs already."""
         with self._lock:
-            if order.run in self._refused:
+            if order.run in self._leaving:
+                self._leaving[order.run] = order
                 return
             self._orders[order.run, order.attempt] = order
         self._hands.lanes.put(order.run, self._crew, lambda: self._launch(order))
@@ -75,14 +77,17 @@ class Launching:
     def refuse(self, run: str) -> None:
         """Start nothing more of a run: it is being released."""
         with self._lock:
-            self._refused.add(run)
+            self._leaving[run] = None
             self._orders = {key: order for key, order in self._orders.items() if key[0] != run}
 
     def forget(self, run: str) -> None:
-        """The run's folders are gone."""
+        """The run's folders are gone. A launch that came meanwhile begins now."""
         with self._lock:
-            self._refused.discard(run)
-            self._stops = {key: order for key, order in self._stops.items() if key[0] != run}
+            order = self._leaving.pop(run, None)
+            waiting = (run, order.attempt) if order is not None else None
+            self._stops = {key: stop for key, stop in self._stops.items() if key[0] != run or key == waiting}
+        if order is not None:
+            self.launch(order)
 
     def results(self, run: str) -> Place | None:
         """Where a run's results go, its secret included, if a launch order of it came since this node started."""
@@ -222,7 +227,7 @@ class Launching:
 
     def _is_stopped(self, order: Launch) -> bool:
         with self._lock:
-            return (order.run, order.attempt) in self._stops or order.run in self._refused
+            return (order.run, order.attempt) in self._stops or order.run in self._leaving
 
     def _stop_of(self, folder: AttemptFolder) -> Stop | None:
         with self._lock:
