@@ -159,6 +159,21 @@ def running_installation(root: Path, *options: str, settings: str = "") -> Itera
     try:
         yield installation
     finally:
-        subprocess.run(
-            [str(RUNYARD), "down", "--cancel-runs", "--home", str(home)], capture_output=True, timeout=120, check=False
-        )
+        take_down(home)
+
+
+def take_down(home: Path) -> None:
+    """`runyard down`, with all runs; a supervisor that does not end by it is killed, and the test fails."""
+    supervisor = json.loads((home / "up.json").read_text())["pid"]
+    done = subprocess.run(
+        [str(RUNYARD), "down", "--cancel-runs", "--home", str(home)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    if done.returncode != 0 or cmdline(supervisor):
+        for pid in (supervisor, *children_of(supervisor)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        raise AssertionError(f"`runyard down` gave {done.returncode}: {done.stderr}")
