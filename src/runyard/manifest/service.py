@@ -40,7 +40,7 @@ RUNTIMES: Final = Key[tuple[Opened, ...]](
     Many(_RUNTIME, limit=10),
     (),
     "Versions of the language, as the Service wrote them.",
-    unused="has no effect: name an interpreter with `runyard.python`.",
+    unused="has no effect: programs run under the interpreter of the machine that runs them.",
 )
 FRAMEWORK: Final = Key[Opened | None](
     "framework",
