@@ -125,10 +125,12 @@ def test_a_named_connection_of_another_type_is_refused(yard: Yard) -> None:
         yard.submit(manifest(extra=named))
 
 
-def sweep(yard: Yard, mentions: bool | None, text: str | None = None, **more: bool) -> tuple[str, ...]:
+def sweep(
+    yard: Yard, mentions: bool | None, text: str | None = None, *, append_args: bool = False, force: bool = False
+) -> tuple[str, ...]:
     code = CODE if mentions is False else "b" * 64
     yard.fakes.store.add_definition(Definition("acme", code, 10, yard.now, mentions))
-    return yard.submit(text, parameters=({"lr": 0.1}, {"lr": 0.2}), definition=code, **more)
+    return yard.submit(text, parameters=({"lr": 0.1}, {"lr": 0.2}), definition=code, append_args=append_args, force=force)
 
 
 def test_a_sweep_of_identical_runs_is_refused_unless_forced(yard: Yard) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from runyard.api.context import Ctx, Who
 from runyard.api.limits import number_of
@@ -49,6 +50,16 @@ class SubmitBody(BaseModel):
     force: bool = False
     overrides: OverridesBody = OverridesBody()
     provenance: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def can_be_kept(cls, body: object) -> object:
+        """What Python reads and JSON (RFC 8259) has no word for could be kept and never be shown again."""
+        try:
+            json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+        except ValueError:
+            raise ValueError("NaN, Infinity and half characters (surrogates) are no JSON: leave them out") from None
+        return body
 
 
 class Submitted(BaseModel):

@@ -172,15 +172,18 @@ def connection_context(account_id: str, name: str) -> str:
 
 
 def fit_somewhere(world: World, spec: RunSpec) -> Fitted:
-    """Fit the request to the machine that needs the least scaling. Raises :class:`Refused` when none can take it."""
+    """Fit the request to the machine that needs the least scaling, to one that is away only where no connected one can
+    take it. Raises :class:`Refused` when none can."""
     nodes = world.store.nodes()
     if not nodes:
         raise Refused("No machine has joined yet: wait a moment and submit again, or look at `runyard status`.")
-    tries = [fit(spec.request.resources, node.total, logical_gpus=node.logical) for node in nodes]
-    fitting = [fitted for fitted in tries if fitted.refusal is None]
+    tries = [
+        (not node.connected, fit(spec.request.resources, node.total, logical_gpus=node.logical)) for node in nodes
+    ]
+    fitting = [(away, fitted) for away, fitted in tries if fitted.refusal is None]
     if not fitting:
-        raise Refused(min(fitted.refusal or "" for fitted in tries))
-    return min(fitting, key=lambda fitted: len(fitted.notes))
+        raise Refused(min(fitted.refusal or "" for _, fitted in tries))
+    return min(fitting, key=lambda each: (each[0], len(each[1].notes)))[1]
 
 
 def _check_code(world: World, account_id: str, request: Request, spec: RunSpec) -> None:
