@@ -209,4 +209,5 @@ def revoke_token(token: str, context: Ctx, who: Who) -> Response:
         raise AccessDenied("Only an administrator's token revokes this one.", code="forbidden")
     if not context.world.store.revoke_token(who.account_id, token, context.world.clock.now_ms()):
         raise NotFound(f"There is no token {token}: `runyard tokens list` shows those that there are.")
+    context.doorkeeper.forget()
     return Response(status_code=204)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -15,6 +16,38 @@ from runyard.engine.world import World
 from runyard.ports.definitions import Definitions
 from runyard.ports.embedded import EmbeddedStore
 from runyard.ports.links import NodeLinks
+from runyard.ports.store import Store
+
+_REMEMBERED = 1000
+_REMEMBERED_MS = 1000
+
+
+class Doorkeeper:
+    """Remembers for a second who a token speaks for: nodes ask many times a second.
+
+    A token that this server revokes is forgotten at once; one that another server on the same store revokes is good for
+    a second more.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[int, Principal]] = {}
+
+    async def who(self, store: Store, token: str, now_ms: int) -> Principal | None:
+        """Who a token speaks for, None for nobody."""
+        digest = token_digest(token)
+        until, principal = self._known.get(digest, (0, None))
+        if now_ms < until:
+            return principal
+        found = await asyncio.to_thread(store.principal, digest, now_ms)
+        if found is not None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[digest] = (now_ms + _REMEMBERED_MS, found)
+        return found
+
+    def forget(self) -> None:
+        """A token was revoked: ask the store again for all."""
+        self._known.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +62,10 @@ class Context:
     url: str
     started_ms: int
     definition_limit: int = 512 * 1024 * 1024
+    doorkeeper: Doorkeeper = field(default_factory=Doorkeeper)
 
 
-def context_of(request: Request) -> Context:
+async def context_of(request: Request) -> Context:
     """The context that the application was made with."""
     context = request.app.state.context
     assert isinstance(context, Context)
@@ -55,35 +89,35 @@ def _token_of(request: Request) -> str:
     return ""
 
 
-def principal_of(request: Request) -> Principal:
+async def principal_of(request: Request) -> Principal:
     """Who asks. Raises :class:`AccessDenied`."""
-    context = context_of(request)
-    token = _token_of(request)
-    found = context.world.store.principal(token_digest(token), context.world.clock.now_ms()) if token else None
+    context = await context_of(request)
+    token, world = _token_of(request), context.world
+    found = await context.doorkeeper.who(world.store, token, world.clock.now_ms()) if token else None
     if found is None:
         raise AccessDenied("No valid token: set RUNYARD_TOKEN, or use the token that `runyard up` has stored.")
     return found
 
 
-def member_of(request: Request) -> Principal:
+async def member_of(request: Request) -> Principal:
     """A person (not a node) asks."""
-    who = principal_of(request)
+    who = await principal_of(request)
     if who.scope is Scope.node:
         raise AccessDenied("A node's token does not reach so far.", code="forbidden")
     return who
 
 
-def admin_of(request: Request) -> Principal:
+async def admin_of(request: Request) -> Principal:
     """An administrator asks."""
-    who = member_of(request)
+    who = await member_of(request)
     if who.scope is not Scope.admin:
         raise AccessDenied("This needs an administrator's token.", code="forbidden")
     return who
 
 
-def node_of(request: Request) -> Principal:
+async def node_of(request: Request) -> Principal:
     """A node asks."""
-    who = principal_of(request)
+    who = await principal_of(request)
     if who.scope is not Scope.node or who.node_id is None:
         raise AccessDenied("This end-point is for nodes.", code="forbidden")
     return who
