@@ -20,7 +20,7 @@ def routes(*rooms: object) -> list[tuple[str, str]]:
             for route in router.routes if router is not None else ():
                 assert isinstance(route, APIRoute)
                 path = re.sub(r"\{[a-z0-9_]+(:path)?\}", "1", route.path)
-                found += [(method, path) for method in sorted(route.methods)]
+                found += [(method, path) for method in sorted(route.methods or ())]
     return found
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from select import select
 from types import FrameType
 
+from runyard.shim.lean import PR_SET_PDEATHSIG, prctl
 from runyard.up.say import say
 
 _QUICK_S = 10.0
@@ -22,6 +23,11 @@ _STOP_S = 10.0
 def backoff_s(deaths: int) -> float:
     """Seconds to wait before a child is started again after so many quick deaths in a row."""
     return 0.0 if deaths <= 1 else min(_LONGEST_S, 0.1 * 2 ** min(deaths - 2, 30))
+
+
+def _end_with_parent() -> None:
+    """A server that outlived its supervisor would share the database with the next one."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @dataclass(slots=True)
@@ -43,7 +49,12 @@ class Child:
         try:
             with self.log.open("ab") as log:
                 self.process = subprocess.Popen(
-                    self.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=self.fds
+                    self.argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=self.fds,
+                    preexec_fn=_end_with_parent,  # safe: the supervisor has no other thread
                 )
         except OSError as error:
             self._again(f"could not be started ({error})")

@@ -40,10 +40,12 @@ class Outbox:
     async def next(self, timeout_s: float) -> bytes | None:
         """Lines that are due, empty after the timeout, None when it is over."""
         try:
-            await asyncio.wait_for(self._filled.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                while not self._lines and not self._over:
+                    await self._filled.wait()
+                    self._filled.clear()
         except TimeoutError:
             return b""
-        self._filled.clear()
         if self._over:
             return None
         taken = [self._lines.popleft() for _ in range(len(self._lines))]

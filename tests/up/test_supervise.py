@@ -1,0 +1,121 @@
+"""Children are kept running, started again with back-off, and stopped in reverse order."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from runyard.up.supervise import Child, backoff_s
+from tests.support.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A supervisor that runs, and what its children noted."""
+
+    process: subprocess.Popen[str]
+    folder: Path
+
+    def notes(self, what: str) -> list[tuple[str, int]]:
+        """Name and pid of each note of a kind, in order."""
+        try:
+            lines = (self.folder / "notes").read_text().splitlines()
+        except FileNotFoundError:
+            return []
+        return [(line.split()[1], int(line.split()[2])) for line in lines if line.startswith(what)]
+
+    def stop(self, number: int = signal.SIGTERM) -> str:
+        """End it; returns what it said."""
+        self.process.send_signal(number)
+        _, said = self.process.communicate(timeout=30)
+        assert self.process.returncode == 0, said
+        return said
+
+
+@contextlib.contextmanager
+def keeping(folder: Path, *names: str) -> Iterator[Kept]:
+    """A supervisor of these children in a process of its own."""
+    argv = [sys.executable, "-m", "tests.up.keeping", str(folder), *names]
+    with subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        kept = Kept(process, folder)
+        try:
+            yield kept
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait(30)
+
+
+def gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_children_are_stopped_in_reverse_order(tmp_path: Path, number: int) -> None:
+    with keeping(tmp_path, "server", "node") as kept:
+        wait_until(lambda: len(kept.notes("began")) == 2, "both began")
+        pids = [pid for _, pid in kept.notes("began")]
+        kept.stop(number)
+        assert [name for name, _ in kept.notes("stopped")] == ["node", "server"]
+        assert all(gone(pid) for pid in pids)
+
+
+def test_a_child_that_was_killed_is_there_again(tmp_path: Path) -> None:
+    with keeping(tmp_path, "server", "node") as kept:
+        wait_until(lambda: len(kept.notes("began")) == 2, "both began")
+        before = dict(kept.notes("began"))
+        os.kill(before["server"], signal.SIGKILL)
+        wait_until(lambda: len(kept.notes("began")) == 3, "another server")
+        name, pid = kept.notes("began")[-1]
+        assert name == "server"
+        assert pid != before["server"]
+        assert not gone(before["node"]), "the other goes on"
+        said = kept.stop()
+        assert "server ended with status -9; it is started again (see " in said
+
+
+def test_a_child_that_dies_at_once_is_started_again_less_and_less_often(tmp_path: Path) -> None:
+    with keeping(tmp_path, "quick", "node") as kept:
+        begin = time.monotonic()
+        wait_until(lambda: len([n for n, _ in kept.notes("began") if n == "quick"]) >= 5, "five tries")
+        assert time.monotonic() - begin >= 0.1 + 0.2 + 0.4, "pauses between them"
+        kept.stop()
+        assert json.loads((tmp_path / "deaths").read_text())["quick"] >= 4
+        assert [name for name, _ in kept.notes("stopped")] == ["node"]
+
+
+def test_a_child_that_cannot_be_started_ends_nobody_else(tmp_path: Path) -> None:
+    with keeping(tmp_path, "node", "missing") as kept:
+        wait_until(lambda: len(kept.notes("began")) == 1, "the other began")
+        said = kept.stop()
+        assert "missing could not be started" in said
+        assert [name for name, _ in kept.notes("stopped")] == ["node"]
+
+
+def test_children_end_with_a_supervisor_that_was_killed(tmp_path: Path) -> None:
+    with keeping(tmp_path, "server", "node") as kept:
+        wait_until(lambda: len(kept.notes("began")) == 2, "both began")
+        kept.process.kill()
+        wait_until(lambda: len(kept.notes("stopped")) == 2, "both were told to stop")
+
+
+def test_the_pauses() -> None:
+    assert [backoff_s(deaths) for deaths in (0, 1, 2, 3, 4)] == [0.0, 0.0, 0.1, 0.2, 0.4]
+    assert backoff_s(10) == backoff_s(10_000) == 5.0
+
+
+def test_a_death_after_a_long_life_is_the_first_again(tmp_path: Path) -> None:
+    child = Child("server", ["true"], tmp_path / "log", began=time.monotonic() - 60, deaths=7)
+    child.died(1)
+    assert (child.deaths, child.process) == (1, None)
+    assert child.due <= time.monotonic()
