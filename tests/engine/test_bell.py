@@ -48,6 +48,24 @@ def test_whoever_listens_no_longer_is_forgotten() -> None:
     assert asyncio.run(listen()) == 0
 
 
+def test_who_is_cancelled_at_the_moment_of_a_ring_ends() -> None:
+    """A station that lost its cancellation to a ring would turn for ever."""
+
+    async def story() -> bool:
+        bell = Bell()
+        bell.attach(asyncio.get_running_loop())
+        with bell.listen("a") as ear:
+            waiting = asyncio.create_task(ear.wait(10))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            ear.ring()
+            waiting.cancel()
+            await asyncio.wait([waiting], timeout=10)
+            return waiting.cancelled()
+
+    assert asyncio.run(story())
+
+
 def test_rings_without_a_loop_and_after_its_end_are_nobodys_loss() -> None:
     bell = Bell()
     bell.ring("a")

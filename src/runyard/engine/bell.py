@@ -32,7 +32,9 @@ class Ear:
     async def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until rung (True) or until the time is over (False); forgets the ring."""
         try:
-            await asyncio.wait_for(self._event.wait(), timeout_s)
+            # Not wait_for: before Python 3.12 it forgets a cancellation that comes together with the ring.
+            async with asyncio.timeout(timeout_s):
+                await self._event.wait()
         except TimeoutError:
             return False
         self._event.clear()
