@@ -130,7 +130,8 @@ def sweep(
 ) -> tuple[str, ...]:
     code = CODE if mentions is False else "b" * 64
     yard.fakes.store.add_definition(Definition("acme", code, 10, yard.now, mentions))
-    return yard.submit(text, parameters=({"lr": 0.1}, {"lr": 0.2}), definition=code, append_args=append_args, force=force)
+    values = ({"lr": 0.1}, {"lr": 0.2})
+    return yard.submit(text, parameters=values, definition=code, append_args=append_args, force=force)
 
 
 def test_a_sweep_of_identical_runs_is_refused_unless_forced(yard: Yard) -> None:
