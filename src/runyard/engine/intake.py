@@ -177,9 +177,7 @@ def fit_somewhere(world: World, spec: RunSpec) -> Fitted:
     nodes = world.store.nodes()
     if not nodes:
         raise Refused("No machine has joined yet: wait a moment and submit again, or look at `runyard status`.")
-    tries = [
-        (not node.connected, fit(spec.request.resources, node.total, logical_gpus=node.logical)) for node in nodes
-    ]
+    tries = [(not node.connected, fit(spec.request.resources, node.total, logical_gpus=node.logical)) for node in nodes]
     fitting = [(away, fitted) for away, fitted in tries if fitted.refusal is None]
     if not fitting:
         raise Refused(min(fitted.refusal or "" for _, fitted in tries))
