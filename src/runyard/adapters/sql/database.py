@@ -144,12 +144,17 @@ def _canonical(url: str) -> URL:
     raise ValueError(f"{backend!r} databases are not known here: use sqlite:///FILE or postgresql://HOST/NAME")
 
 
+def _engine(url: URL, **options: Any) -> sa.Engine:
+    """An engine whose errors do not show what was to be written: some of it is not for logs."""
+    return sa.create_engine(url, hide_parameters=True, **options)
+
+
 def _sqlite_engines(url: URL) -> tuple[sa.Engine, sa.Engine]:
     path = Path(str(url.database))
     os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))  # what is beside it takes the same mode
     arguments = {"timeout": BUSY_TIMEOUT_S, "isolation_level": None}
-    writer = sa.create_engine(url, connect_args=arguments, pool_size=1, max_overflow=0)
-    reader = sa.create_engine(url, connect_args=arguments, pool_size=8, max_overflow=-1)
+    writer = _engine(url, connect_args=arguments, pool_size=1, max_overflow=0)
+    reader = _engine(url, connect_args=arguments, pool_size=8, max_overflow=-1)
 
     def prepare(driver: Any, _record: object) -> None:
         # FULL: a commit is on the disk before it returns (sqlite.org/pragma.html#pragma_synchronous)
@@ -163,8 +168,8 @@ def _sqlite_engines(url: URL) -> tuple[sa.Engine, sa.Engine]:
 
 
 def _postgres_engines(url: URL) -> tuple[sa.Engine, sa.Engine]:
-    writer = sa.create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_size=1, max_overflow=0)
-    reader = sa.create_engine(url, isolation_level="REPEATABLE READ", pool_pre_ping=True, pool_size=8, max_overflow=24)
+    writer = _engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_size=1, max_overflow=0)
+    reader = _engine(url, isolation_level="REPEATABLE READ", pool_pre_ping=True, pool_size=8, max_overflow=24)
 
     def prepare(driver: Any, _record: object) -> None:
         # After a large submission the planner's statistics are old: it would gather and sort the whole queue rather
