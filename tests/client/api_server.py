@@ -3,6 +3,7 @@
 It decides nothing: the tests move its runs. What a network does to people can be asked for as well: answers that never
 come, streams that are cut, a restart on the same port.
 """
+# long: one page of routes, answered in one place, so that it can be read beside docs/api.md
 
 import base64
 import contextlib
