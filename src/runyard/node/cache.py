@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 import threading
@@ -13,6 +14,8 @@ from typing import Any
 from runyard.node.home import Home
 
 DEFAULT_LIMIT = 100 << 30
+
+_EMPTYING = threading.Lock()
 
 
 class Cache:
@@ -31,9 +34,9 @@ class Cache:
         """Put aside what an earlier node left unfinished; it is removed while this one works already."""
         trash = self._home.root + "/cache/trash"
         os.makedirs(trash, 0o700, exist_ok=True)
-        os.rename(self._home.temporary, tempfile.mkdtemp(dir=trash))
+        os.rename(self._home.temporary, f"{trash}/{secrets.token_hex(8)}")
         os.mkdir(self._home.temporary, 0o700)
-        threading.Thread(target=lambda: remove_tree(trash), name="trash", daemon=True).start()
+        threading.Thread(target=_empty_folder, args=(trash,), name="trash", daemon=True).start()
 
     def discard(self, path: str) -> None:
         """Remove a folder of the node: at once from its place, as one, and then from the disk."""
@@ -127,6 +130,12 @@ class Cache:
         if os.path.isdir(path):
             os.chmod(path, 0o700)
         self.discard(path)
+
+
+def _empty_folder(path: str) -> None:
+    with _EMPTYING:
+        for name in os.listdir(path):
+            remove_tree(path + "/" + name)
 
 
 def remove_tree(path: str) -> None:

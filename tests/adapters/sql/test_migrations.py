@@ -103,7 +103,7 @@ def test_a_newer_schema_is_refused_and_left_alone(url: str) -> None:
 
 def test_several_openers_of_a_new_database(empty_url: str) -> None:
     failures: list[BaseException] = []
-    barrier = threading.Barrier(3)
+    barrier = threading.Barrier(12)
 
     def opener() -> None:
         barrier.wait(30)
@@ -112,7 +112,7 @@ def test_several_openers_of_a_new_database(empty_url: str) -> None:
         except BaseException as failure:
             failures.append(failure)
 
-    threads = [threading.Thread(target=opener) for _ in range(3)]
+    threads = [threading.Thread(target=opener) for _ in range(12)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import sqlite3
+import stat
 import threading
+import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -151,20 +155,44 @@ def _engine(url: URL, **options: Any) -> sa.Engine:
 
 def _sqlite_engines(url: URL) -> tuple[sa.Engine, sa.Engine]:
     path = Path(str(url.database))
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))  # what is beside it takes the same mode
+    _make_file(path)
     arguments = {"timeout": BUSY_TIMEOUT_S, "isolation_level": None}
     writer = _engine(url, connect_args=arguments, pool_size=1, max_overflow=0)
     reader = _engine(url, connect_args=arguments, pool_size=8, max_overflow=-1)
 
     def prepare(driver: Any, _record: object) -> None:
         # FULL: a commit is on the disk before it returns (sqlite.org/pragma.html#pragma_synchronous)
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "journal_size_limit=67108864"):
+        _turn_to_wal(driver)
+        for pragma in ("synchronous=FULL", "foreign_keys=ON", "journal_size_limit=67108864"):
             driver.execute(f"PRAGMA {pragma}").close()
 
     for engine, begin in ((writer, "BEGIN IMMEDIATE"), (reader, "BEGIN")):
         event.listen(engine, "connect", prepare)
         event.listen(engine, "begin", _sayer(begin))
     return writer, reader
+
+
+def _make_file(path: Path) -> None:
+    """Make the database's file, for its owner alone; what SQLite puts beside it takes the same mode.
+
+    It is never opened here: closing it would drop the locks that other connections of this process hold on it
+    (sqlite.org/howtocorrupt.html, 2.2).
+    """
+    with contextlib.suppress(FileExistsError):
+        os.mknod(path, 0o600 | stat.S_IFREG)
+
+
+def _turn_to_wal(driver: Any) -> None:
+    """Keep changes in a write-ahead log. SQLite does not wait its busy time for this one change: we do."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            driver.execute("PRAGMA journal_mode=WAL").close()
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
 
 
 def _postgres_engines(url: URL) -> tuple[sa.Engine, sa.Engine]:
