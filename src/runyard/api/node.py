@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 _EVIDENCE = 64 * 1024
 _LOST = frozenset({Reason.shim_lost, Reason.node_lost, Reason.machine_restarted})
 _NOT_STAGED = frozenset({Reason.code_invalid, Reason.data_not_found, Reason.data_access_denied,
-                         Reason.data_unreachable, Reason.staging_failed})  # fmt: skip
+                         Reason.data_unreachable, Reason.environment_failed, Reason.staging_failed})  # fmt: skip
 _PING_S = 8.0
 _PING = orders.encode(orders.Ping())
 
@@ -61,6 +61,9 @@ async def hello(request: Request, context: Ctx, who: NodeWho) -> dict[str, str]:
         version=told.version,
         seen_ms=context.world.clock.now_ms(),
         notes=told.notes,
+        features=told.features,
+        python=told.python,
+        packages=told.packages,
     )
     held = [(each.run, each.attempt) for each in told.held]
     await asyncio.to_thread(nodes.hello, context.world, node, held, told.staged)

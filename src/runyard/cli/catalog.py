@@ -28,12 +28,14 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
         "completion": Entry("about", "completion", "Print the completion script of a shell."),
     },
     "Training runs": {
+        "run": Entry("running", "run", "Run a command in this folder: no manifest needed."),
         "train": Entry("train", "train", "Submit training runs: one, or a sweep."),
         "wait": Entry("waiting", "wait", "Wait until runs are final."),
         "list": Entry("listing", "list_command", "List training runs."),
         "show": Entry("showing", "show", "Show all that is known of a run."),
         "logs": Entry("logs", "logs", "Print a run's log, or follow it."),
-        "monitor": Entry("logs", "monitor", "Follow a run (`logs --follow` in the older service's words)."),
+        "metrics": Entry("metrics", "metrics", "Show a run's metrics and their curves."),
+        "monitor": Entry("monitoring", "monitor", "Follow a run: its log, or its metrics."),
         "events": Entry("telling", "events", "Print what happened to a run, and when."),
         "explain": Entry("telling", "explain", "Say why a run is where it is."),
         "cancel": Entry("changing", "cancel", "Stop runs."),
@@ -49,6 +51,8 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
     "Data and access": {
         "data": Entry("data", "data", "Put data into the embedded store and get them back."),
         "connections": Entry("connections", "connections", "Keep connections to object stores."),
+        "secrets": Entry("secrets", "secrets", "Keep secrets that programs get by name."),
+        "frameworks": Entry("frameworks", "frameworks", "List frameworks; register environments of your own."),
         "tokens": Entry("tokens", "tokens", "Make and revoke tokens."),
         "accounts": Entry("accounts", "accounts", "List accounts."),
     },
@@ -56,7 +60,7 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
 COMMANDS: Final = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
 
 LATER: Final = (
-    "run", "metrics", "frameworks", "secrets", "top", "compare", "tensorboard", "import", "rerun", "store", "deploy",
+    "top", "compare", "tensorboard", "import", "rerun", "store", "deploy",
     "score", "experiments", "shell", "backup", "restore", "login", "service",
 )  # fmt: skip
 """Commands that are promised and not there yet."""
@@ -66,8 +70,7 @@ LATER_NOUNS: Final = frozenset(
     {
         f"{noun}{ending}"
         for noun in (
-            "training-definition", "experiment", "experiment-run", "model", "deployment", "framework", "secret",
-            "metric",
+            "training-definition", "experiment", "experiment-run", "model", "deployment",
         )
         for ending in ("", "s")
     }

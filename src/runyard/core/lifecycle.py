@@ -49,7 +49,14 @@ _WISHES: Final[Mapping[StopCause, Ending]] = MappingProxyType(
 )
 """What becomes of a run that somebody wants to end for good, once nothing of its own decides otherwise."""
 
-_WEIGHTS: Final = (StopCause.fenced, StopCause.preempt, StopCause.time_limit, StopCause.prune, StopCause.cancel)
+_WEIGHTS: Final = (
+    StopCause.fenced,
+    StopCause.preempt,
+    StopCause.time_limit,
+    StopCause.disk_limit,
+    StopCause.prune,
+    StopCause.cancel,
+)
 """A wish to stop overrides those before it: a run that makes room must not come back when it was canceled meanwhile."""
 
 
@@ -182,6 +189,8 @@ def judge(record: Exit) -> Ending:
         return Ending(StateName.failed, Reason.node_lost, code, signal)
     if record.cause is StopCause.time_limit:
         return Ending(StateName.failed, Reason.time_limit, code, signal)
+    if record.cause is StopCause.disk_limit:
+        return Ending(StateName.failed, Reason.disk_limit, code, signal)
     if code == 0:
         return Ending(StateName.completed, Reason.finished, 0)
     if record.oom_kills > 0:

@@ -35,6 +35,11 @@ class Reason(StrEnum):
     data_access_denied = "data_access_denied"
     data_unreachable = "data_unreachable"
     staging_failed = "staging_failed"
+    environment_failed = "environment_failed"
+    secret_missing = "secret_missing"
+    start_from_missing = "start_from_missing"
+    dependency_failed = "dependency_failed"
+    disk_limit = "disk_limit"
     launch_failed = "launch_failed"
     shim_lost = "shim_lost"
     node_lost = "node_lost"
@@ -113,6 +118,27 @@ RULES: Final[Mapping[Reason, Rule]] = MappingProxyType(
         ),
         Reason.staging_failed: Rule(
             Fault.platform, True, False, "The machine could not make code and data ready: see load-data.log."
+        ),
+        Reason.environment_failed: Rule(
+            Fault.user,
+            False,
+            False,
+            "The environment with the framework and requirements.txt could not be built: see load-model.log.",
+        ),
+        Reason.secret_missing: Rule(
+            Fault.user, False, False, "A secret that the manifest names is not stored: `runyard secrets add` stores it."
+        ),
+        Reason.start_from_missing: Rule(
+            Fault.user, False, False, "The checkpoints that it was to start from (`start_from`) cannot be had."
+        ),
+        Reason.dependency_failed: Rule(
+            Fault.user, False, False, "A run that it waited for (`after`) did not complete, so it never started."
+        ),
+        Reason.disk_limit: Rule(
+            Fault.user,
+            True,
+            True,
+            "The program wrote more to its folders than a run may keep on the disk: write less, or ask the operator.",
         ),
         Reason.launch_failed: Rule(Fault.platform, True, False, "The machine could not start the program."),
         Reason.shim_lost: Rule(

@@ -33,6 +33,11 @@ class StopCause(StrEnum):
     preempt = "preempt"
     prune = "prune"
     fenced = "fenced"
+    disk_limit = "disk_limit"
+
+
+BLOCKED: Final = 1 << 62
+"""As ``not_before_ms`` of a waiting run: it waits for other runs (``after``): an event, not the time, frees it."""
 
 
 @dataclass(frozen=True, slots=True)

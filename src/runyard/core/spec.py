@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from runyard.core.resources import Resources
 
@@ -64,6 +64,24 @@ class Framework:
 
 
 @dataclass(frozen=True, slots=True)
+class EnvironmentRequest:
+    """What a run's interpreter must offer, as resolved when it was submitted.
+
+    ``python``: an existing interpreter, virtual or conda environment of the machine, by path or name; the other field
+    is empty then. ``packages``: exact pins such as ``torch==2.13.0``: an environment that has them is used, else one
+    is built once. Both empty: the node's own interpreter. A ``requirements.txt`` of the model definition adds a layer
+    wherever ``python`` is None.
+    """
+
+    python: str | None = None
+    packages: tuple[str, ...] = ()
+
+
+OWN_ENVIRONMENT: Final = EnvironmentRequest()
+"""The node's own interpreter."""
+
+
+@dataclass(frozen=True, slots=True)
 class ResourceRequest:
     """Size of one learner and how many there are. ``configuration`` is the compute configuration it came from."""
 
@@ -80,6 +98,10 @@ class EvaluationMetrics:
     type: str = "none"
     source: str = ""
     groups: tuple[tuple[str, str], ...] = ()
+
+
+NO_EVALUATION: Final = EvaluationMetrics()
+"""No metrics but those that are found always."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,7 @@ def launch_request(world: World, run: Run, stage: StageRequest) -> LaunchRequest
         raise ValueError(f"{run.id} has no attempt or no member to launch for")
     secrets = open_credentials(world, spec)
     options = spec.spec.options
+    learners = spec.spec.request.learners
     return LaunchRequest(
         node_id=attempt.node_id,
         run_id=run.id,
@@ -72,10 +73,10 @@ def launch_request(world: World, run: Run, stage: StageRequest) -> LaunchRequest
         env=dict(options.env),
         secret_env={},
         member_number=member.number,
-        gpus=run.resources.gpus,
+        gpus=run.resources.gpus // learners,
         slots=attempt.slots,
-        cpu_millis=run.resources.cpu_millis,
-        memory_mib=run.resources.memory_mib,
+        cpu_millis=run.resources.cpu_millis // learners,
+        memory_mib=run.resources.memory_mib // learners,
         max_runtime_ms=options.max_runtime_ms,
         grace_ms=options.grace_ms,
         outputs=options.outputs,
@@ -83,12 +84,19 @@ def launch_request(world: World, run: Run, stage: StageRequest) -> LaunchRequest
         results=spec.spec.results,
         account_id=run.account_id,
         results_credentials=credentials_for(secrets, spec.spec.results),
+        learners=learners,
+        launch=options.launch,
+        shm_mib=options.shm_mib,
+        network=options.network,
+        evaluation=spec.spec.metrics,
     )
 
 
 def known_stage(run: Run, spec: StoredSpec, node_id: str) -> StageRequest:
     """The stage of a launch on a node that has the spec ready: nothing is listed again."""
-    return StageRequest(node_id, run.spec_id, run.account_id, spec.code_sha256, (), listed=False)
+    return StageRequest(
+        node_id, run.spec_id, run.account_id, spec.code_sha256, (), listed=False, environment=spec.environment
+    )
 
 
 def store_request(world: World, run: Run) -> StoreRequest | None:
@@ -113,6 +121,7 @@ def store_request(world: World, run: Run) -> StoreRequest | None:
         account_id=run.account_id,
         credentials=credentials_for(open_credentials(world, spec), spec.spec.results),
         evidence=evidence.decode("utf-8", "replace"),
+        learners=spec.spec.request.learners,
     )
 
 

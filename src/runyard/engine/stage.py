@@ -90,7 +90,9 @@ def _ask(world: World, node_id: str, spec_id: int) -> None:
     parts, failure = _plan(world, spec_id)
     if failure is None:
         spec = world.specs.get(spec_id)
-        world.executor.stage(StageRequest(node_id, spec_id, spec.account_id, spec.code_sha256, parts))
+        world.executor.stage(
+            StageRequest(node_id, spec_id, spec.account_id, spec.code_sha256, parts, environment=spec.environment)
+        )
         return
     location, checked = failure
     log = f"{_place(location)}: {checked.message}\n"

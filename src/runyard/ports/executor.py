@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from runyard.core.run import StopCause
-from runyard.core.spec import Credentials, Location
+from runyard.core.spec import (
+    NO_EVALUATION,
+    OWN_ENVIRONMENT,
+    Credentials,
+    EnvironmentRequest,
+    EvaluationMetrics,
+    Location,
+)
 from runyard.ports.objects import ObjectEntry
 
 
@@ -36,6 +43,16 @@ class StageRequest:
     code_sha256: str | None
     data: tuple[DataPart, ...]
     listed: bool = True
+    environment: EnvironmentRequest = OWN_ENVIRONMENT
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The run whose checkpoints an attempt starts from, and where its results are."""
+
+    run_id: str
+    results: Location
+    credentials: Credentials | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +60,8 @@ class LaunchRequest:
     """Everything a node needs to start one attempt, secrets included (they are handed over, never written down).
 
     ``command`` has its placeholders filled. ``member_number`` gives the user id. ``stage`` lets the node stage again
-    should it have lost what was ready.
+    should it have lost what was ready. ``gpus``, ``cpu_millis`` and ``memory_mib`` are of one of the ``learners``;
+    ``slots`` are those of all of them.
     """
 
     node_id: str
@@ -66,6 +84,12 @@ class LaunchRequest:
     results: Location
     account_id: str
     results_credentials: Credentials | None = field(default=None, repr=False)
+    learners: int = 1
+    launch: str = "learner"
+    start_from: Origin | None = None
+    shm_mib: int | None = None
+    network: bool = True
+    evaluation: EvaluationMetrics = NO_EVALUATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +106,7 @@ class StoreRequest:
     account_id: str
     credentials: Credentials | None = field(default=None, repr=False)
     evidence: str = ""
+    learners: int = 1
 
 
 class Executor(Protocol):

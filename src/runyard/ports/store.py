@@ -13,7 +13,11 @@ from runyard.core.metering import LedgerEntry
 from runyard.core.resources import Resources
 from runyard.core.run import Run, StateName
 from runyard.core.scheduling.snapshot import QueueClass
-from runyard.core.spec import Connection, RunSpec, StoreKind
+from runyard.core.spec import OWN_ENVIRONMENT, Connection, EnvironmentRequest, RunSpec, StoreKind
+from runyard.ports.dependencies import Dependencies
+from runyard.ports.environments import Environments
+from runyard.ports.secrets import Secrets
+from runyard.ports.summaries import Summaries
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,8 @@ class Submission:
     ``ids``, ``parameters`` (JSON objects as text) and ``names`` have one entry a run. ``notes`` are sentences for
     every run's page. ``append_args``: hyper-parameters are appended to the command. ``provenance``: git commit,
     client and the like, as the client told. An idempotency key is (account, key), with a digest of the request.
+    ``after``: runs that each of these waits for and that are not completed; with any, the runs are accepted as
+    :data:`~runyard.core.run.BLOCKED`.
     """
 
     account_id: str
@@ -83,6 +89,8 @@ class Submission:
     provenance: Mapping[str, object] = field(default_factory=dict[str, object])
     idempotency_key: str | None = None
     request_digest: str = ""
+    environment: EnvironmentRequest = OWN_ENVIRONMENT
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +104,7 @@ class StoredSpec:
     append_args: bool
     provenance: Mapping[str, object]
     sealed: bytes | None = field(default=None, repr=False)
+    environment: EnvironmentRequest = OWN_ENVIRONMENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +125,8 @@ class RunQuery:
 @dataclass(frozen=True, slots=True)
 class Node:
     """A machine that executes runs. ``total``: what it offers; ``gpu_names`` one a slot; ``logical``: GPUs are only
-    slots without a device. ``connected``: its stream is open now. ``closed``: why nothing may start on it."""
+    slots without a device. ``connected``: its stream is open now. ``closed``: why nothing may start on it.
+    ``features``, ``python`` and ``packages``: what its hello said it can do and has (``wire.facts.Hello``)."""
 
     id: str
     name: str
@@ -129,6 +139,9 @@ class Node:
     connected: bool = False
     closed: str | None = None
     notes: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    python: str = ""
+    packages: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +174,7 @@ class UsageRow:
     waste_gpu_ms: int
 
 
-class Store(Protocol):
+class Store(Environments, Secrets, Dependencies, Summaries, Protocol):
     """The store of record. Methods that change something commit before they return, or change nothing."""
 
     # accounts, members, tokens

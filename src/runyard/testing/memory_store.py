@@ -201,6 +201,7 @@ class _Runs(_Accounts):
             submission.append_args,
             dict(submission.provenance),
             submission.sealed,
+            submission.environment,
         )
         self._specs[stored.id] = stored
         shape = (submission.account_id, options.priority, submission.resources)

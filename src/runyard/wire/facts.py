@@ -25,7 +25,8 @@ class Hello(msgspec.Struct, frozen=True, omit_defaults=True):
     """A node introduces itself on every connect.
 
     ``gpus``: a name for each GPU slot; ``logical``: there is no device behind the slots. ``notes``: sentences on what
-    is not isolated here.
+    is not isolated here. ``features``: what it can do beyond the ground: ``shm``, ``network_off``. ``python`` and
+    ``packages``: version of its own interpreter, and of the frameworks installed there (distribution -> version).
     """
 
     name: str
@@ -38,21 +39,27 @@ class Hello(msgspec.Struct, frozen=True, omit_defaults=True):
     held: tuple[Held, ...] = ()
     staged: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    python: str = ""
+    packages: dict[str, str] = {}
 
 
 class Staged(msgspec.Struct, frozen=True, tag="staged"):
-    """Code and data of a spec are ready. ``fetched``: bytes that had to be fetched."""
+    """Code, data and environment of a spec are ready. ``fetched``: bytes that had to be fetched; ``environment``: a
+    JSON object that says what the program will run with (``interpreter``, ``python``, ``packages``)."""
 
     spec: int
     fetched: int = 0
+    environment: str = ""
 
 
 class StageProgress(msgspec.Struct, frozen=True, tag="stage_progress"):
-    """Bytes fetched of the bytes to fetch."""
+    """Bytes fetched of the bytes to fetch. ``phase``: a few words on what is being done, empty for fetching data."""
 
     spec: int
     done: int
     total: int
+    phase: str = ""
 
 
 class StageFailed(msgspec.Struct, frozen=True, tag="stage_failed"):

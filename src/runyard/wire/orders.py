@@ -56,6 +56,29 @@ class Part(msgspec.Struct, frozen=True, omit_defaults=True):
     items: tuple[Item, ...] = ()
 
 
+class Environment(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the interpreter must offer (:class:`runyard.core.spec.EnvironmentRequest`): an existing one by path or name,
+    or exact pins."""
+
+    python: str | None = None
+    packages: tuple[str, ...] = ()
+
+
+class Evaluation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How metrics are found beside the ways that always count (:class:`runyard.core.spec.EvaluationMetrics`)."""
+
+    type: str = "none"
+    source: str = ""
+    groups: tuple[tuple[str, str], ...] = ()
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """The run whose checkpoints are copied into ``CHECKPOINT_DIR`` first, and where its results are."""
+
+    run: str
+    results: Place
+
+
 class Stage(msgspec.Struct, frozen=True, tag="stage", omit_defaults=True):
     """Make the code and data of a spec ready. ``code``: SHA-256 (hex) of the zip, fetched from
     ``/api/v1/node/definitions/{code}``; None when the run has no code.
@@ -69,6 +92,7 @@ class Stage(msgspec.Struct, frozen=True, tag="stage", omit_defaults=True):
     code: str | None = None
     data: tuple[Part, ...] = ()
     listed: bool = True
+    environment: Environment = Environment()
 
 
 class Launch(msgspec.Struct, frozen=True, tag="launch", omit_defaults=True):
@@ -76,6 +100,10 @@ class Launch(msgspec.Struct, frozen=True, tag="launch", omit_defaults=True):
 
     ``parameters``: JSON object text for ``config.json``. ``member``: number of the member, from which the node takes
     the user id. ``slots``: GPU slot numbers. ``secret_env`` goes to the program alone.
+
+    ``learners`` processes start together or not at all, each with ``cpu_millis``, ``memory_mib`` and its equal share
+    of ``slots``, in order; with ``launch`` ``gpu`` each has one process for each of its slots. ``shm_mib``: size of
+    ``/dev/shm``, None for the machine's own; ``network``: whether the program may use it.
     """
 
     run: str
@@ -94,6 +122,12 @@ class Launch(msgspec.Struct, frozen=True, tag="launch", omit_defaults=True):
     max_runtime_ms: int | None = None
     grace_ms: int = 30_000
     outputs: tuple[str, ...] = ()
+    learners: int = 1
+    launch: str = "learner"
+    start_from: Origin | None = None
+    shm_mib: int | None = None
+    network: bool = True
+    evaluation: Evaluation = Evaluation()
 
     def __repr__(self) -> str:
         return f"Launch({self.run}/{self.attempt})"
@@ -127,6 +161,7 @@ class Store(msgspec.Struct, frozen=True, tag="store", omit_defaults=True):
     earlier: tuple[int, ...] = ()
     outputs: tuple[str, ...] = ()
     evidence: str = ""
+    learners: int = 1
 
 
 class StopStoring(msgspec.Struct, frozen=True, tag="stop_storing"):

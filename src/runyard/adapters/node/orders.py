@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runyard.core.spec import Credentials, Location
 from runyard.ports.executor import DataPart, LaunchRequest, StageRequest, StoreRequest
-from runyard.wire.orders import Item, Launch, Part, Place, Secret, Stage, Store
+from runyard.wire.orders import Environment, Evaluation, Item, Launch, Origin, Part, Place, Secret, Stage, Store
 
 
 def place(location: Location, account_id: str, credentials: Credentials | None) -> Place:
@@ -37,6 +37,7 @@ def stage_order(request: StageRequest) -> Stage:
         code=request.code_sha256,
         data=tuple(_part(part, request.account_id) for part in request.data),
         listed=request.listed,
+        environment=Environment(request.environment.python, request.environment.packages),
     )
 
 
@@ -59,7 +60,20 @@ def launch_order(request: LaunchRequest) -> Launch:
         max_runtime_ms=request.max_runtime_ms,
         grace_ms=request.grace_ms,
         outputs=request.outputs,
+        learners=request.learners,
+        launch=request.launch,
+        start_from=_origin(request),
+        shm_mib=request.shm_mib,
+        network=request.network,
+        evaluation=Evaluation(request.evaluation.type, request.evaluation.source, request.evaluation.groups),
     )
+
+
+def _origin(request: LaunchRequest) -> Origin | None:
+    origin = request.start_from
+    if origin is None:
+        return None
+    return Origin(origin.run_id, place(origin.results, request.account_id, origin.credentials))
 
 
 def store_order(request: StoreRequest) -> Store:
@@ -72,4 +86,5 @@ def store_order(request: StoreRequest) -> Store:
         earlier=request.earlier_attempts,
         outputs=request.outputs,
         evidence=request.evidence,
+        learners=request.learners,
     )

@@ -24,7 +24,7 @@ from runyard.core.run import (
     Storing,
     Waiting,
 )
-from runyard.core.spec import RunSpec
+from runyard.core.spec import EnvironmentRequest, RunSpec
 
 T = TypeVar("T")
 
@@ -41,6 +41,8 @@ _state_decoders: Final = {name: msgspec.json.Decoder(kind) for name, kind in _ST
 _ending_decoder: Final = msgspec.json.Decoder(Ending)
 _numbers_decoder: Final = msgspec.json.Decoder(tuple[int, ...])
 _words_decoder: Final = msgspec.json.Decoder(tuple[str, ...])
+_texts_decoder: Final = msgspec.json.Decoder(dict[str, str])
+_environment_decoder: Final = msgspec.json.Decoder(EnvironmentRequest)
 _body_decoder: Final = msgspec.json.Decoder(dict[str, object])
 
 
@@ -51,6 +53,16 @@ def to_json(value: object) -> str:
     except UnicodeEncodeError:
         text = json.dumps(msgspec.to_builtins(value), ensure_ascii=False)
         return text.encode("utf-8", "replace").decode()
+
+
+def texts(text: str) -> dict[str, str]:
+    """Texts by name from JSON."""
+    return _texts_decoder.decode(text)
+
+
+def environment_from_json(text: str) -> EnvironmentRequest:
+    """Undo :func:`to_json` for what an interpreter must offer."""
+    return _environment_decoder.decode(text)
 
 
 def words(text: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from runyard.adapters.sql.accounts import put
-from runyard.adapters.sql.codec import to_json, words
+from runyard.adapters.sql.codec import texts, to_json, words
 from runyard.adapters.sql.database import Database
 from runyard.adapters.sql.schema import nodes
 from runyard.core.resources import Resources
@@ -33,6 +33,9 @@ class NodeTables:
             "connected": node.connected,
             "closed": node.closed,
             "notes": to_json(node.notes),
+            "features": to_json(node.features),
+            "python": node.python,
+            "packages": to_json(dict(node.packages)),
         }
         with self._db.write() as tx:
             put(tx, nodes, {"id": node.id}, values)
@@ -53,6 +56,9 @@ class NodeTables:
                 connected=row.connected,
                 closed=row.closed,
                 notes=words(row.notes),
+                features=words(row.features),
+                python=row.python,
+                packages=texts(row.packages),
             )
             for row in rows
         ]

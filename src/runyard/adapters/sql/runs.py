@@ -13,6 +13,7 @@ from runyard.adapters.sql.codec import (
     RUN_TABLES,
     attempt_of,
     body_of,
+    environment_from_json,
     run_of,
     spec_of,
 )
@@ -75,6 +76,7 @@ class RunTables:
             append_args=row.append_args,
             provenance=body_of(row.provenance),
             sealed=row.sealed,
+            environment=environment_from_json(row.environment),
         )
 
 

@@ -15,6 +15,8 @@ WORD: Final = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 BIG: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 """64 bits in both; SQLite keys its rows by a column only when it is declared INTEGER."""
 
+REAL: Final[sa.Double[float]] = sa.Double()
+
 WAITING: Final = "state = 'waiting'"
 ACTIVE: Final = "state IN ('starting', 'running', 'stopping', 'storing')"
 READY: Final = "state = 'waiting' AND ready_on IS NOT NULL"
@@ -44,6 +46,10 @@ def _maybe_big(name: str) -> sa.Column[int | None]:
 
 def _key(name: str) -> sa.Column[int]:
     return sa.Column(name, BIG, primary_key=True, autoincrement=False)
+
+
+def _real(name: str) -> sa.Column[float | None]:
+    return sa.Column(name, REAL, nullable=True)
 
 
 def _flag(name: str) -> sa.Column[bool]:
@@ -118,6 +124,7 @@ specs = sa.Table(
     sa.Column("sealed", sa.LargeBinary(), nullable=True),
     _big("priority"),
     _maybe_big("stage_rank"),  # rank of its first waiting run that is not ready
+    sa.Column("environment", WORD, nullable=False, server_default="{}"),  # what its interpreter must offer
     _partial("ix_specs_to_stage", sa.text("priority DESC"), "stage_rank", where=TO_STAGE),
 )
 
@@ -219,7 +226,68 @@ nodes = sa.Table(
     _flag("connected"),
     _maybe_word("closed"),
     _word("notes"),
+    sa.Column("features", WORD, nullable=False, server_default="[]"),
+    sa.Column("python", WORD, nullable=False, server_default=""),
+    sa.Column("packages", WORD, nullable=False, server_default="{}"),
 )
+
+spec_facts = sa.Table("spec_facts", metadata, _key("spec_id"), _word("environment"), _word("inputs"))
+
+frameworks = sa.Table(
+    "frameworks",
+    metadata,
+    _word("account_id", primary_key=True),
+    _word("name", primary_key=True),
+    _word("version", primary_key=True),
+    _big("created_ms"),
+    _maybe_word("python"),
+    _maybe_word("instead"),
+)
+
+secrets = sa.Table(
+    "secrets",
+    metadata,
+    _word("account_id", primary_key=True),
+    _word("name", primary_key=True),
+    _big("created_ms"),
+    sa.Column("sealed", sa.LargeBinary(), nullable=False),
+)
+
+dependencies = sa.Table(
+    "dependencies",
+    metadata,
+    sa.Column("run_id", WORD, sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    _word("after_id", primary_key=True),
+    _big("position"),
+    sa.Index("ix_dependencies_after", "after_id"),
+)
+
+metric_streams = sa.Table(
+    "metric_streams",
+    metadata,
+    sa.Column("run_id", WORD, sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("attempt", BIG, primary_key=True, autoincrement=False),
+    sa.Column("learner", BIG, primary_key=True, autoincrement=False),
+    _big("folded"),  # bytes of the stream that the summaries have taken in
+)
+
+metric_summaries = sa.Table(
+    "metric_summaries",
+    metadata,
+    sa.Column("run_id", WORD, sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    _word("grp", primary_key=True),
+    _word("name", primary_key=True),
+    _big("points"),
+    _real("first"),
+    _real("last"),
+    _maybe_big("last_step"),
+    _big("last_ms"),
+    _real("lowest"),
+    _maybe_big("lowest_step"),
+    _real("highest"),
+    _maybe_big("highest_step"),
+)
+"""``first``, ``last``, ``lowest`` and ``highest`` are null where no value, or none that is finite, was seen."""
 
 events = sa.Table(
     "events",

@@ -15,7 +15,18 @@ from runyard.ports.store import Submission
 
 _INSERT_SPEC: Final = insert_into(
     "specs",
-    ("id", "account_id", "spec", "code_sha256", "append_args", "provenance", "sealed", "priority", "stage_rank"),
+    (
+        "id",
+        "account_id",
+        "spec",
+        "code_sha256",
+        "append_args",
+        "provenance",
+        "sealed",
+        "priority",
+        "stage_rank",
+        "environment",
+    ),
 )
 _INSERT_CLASS: Final = insert_into(
     "queue_classes", ("id", "account_id", "priority", "gpus", "cpu_millis", "memory_mib", "waiting", "ready")
@@ -117,6 +128,7 @@ def _add_spec(tx: Transaction, submission: Submission, rank: int) -> int:
         sealed=submission.sealed,
         priority=submission.spec.options.priority,
         stage_rank=rank,
+        environment=to_json(submission.environment),
     )
     return spec_id
 
