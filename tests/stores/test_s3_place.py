@@ -74,7 +74,7 @@ def test_a_wrong_key_is_denied_at_once_and_never_repeated(
 ) -> None:
     began = time.monotonic()
     errors = failing(open_place(place_at(s3_server, bucket_name, secret="wrong-and-secret")), tmp_path)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20  # what is repeated is repeated for 30 s
     assert {error.kind for error in errors} == {"denied"}
     text = "".join(repr(error) + str(error) for error in errors)
     assert "wrong-and-secret" not in text

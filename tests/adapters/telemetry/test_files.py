@@ -6,7 +6,6 @@ import signal
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -220,27 +219,3 @@ def test_killed_at_any_moment_it_goes_on_without_a_byte_too_many(root: Path) -> 
     pairs = index_of(root)
     assert pairs == sorted(pairs)
     assert len(pairs) == lines
-
-
-def test_a_stream_is_appended_to_as_fast_as_a_file(root: Path) -> None:
-    """A yardstick in the same run: the same bytes written to a plain file."""
-    chunk = b"x" * 65536
-
-    def plain() -> float:
-        began = time.perf_counter()
-        with (root / "plain").open("wb", buffering=0) as file:
-            for _ in range(1000):
-                file.write(chunk)
-        return time.perf_counter() - began
-
-    logs = LogFiles(root)
-
-    def ours(number: int) -> float:
-        key = LogKey(f"run-{number}", 1)
-        began = time.perf_counter()
-        for at in range(1000):
-            logs.append(key, at * len(chunk), chunk, at * 100)
-        return time.perf_counter() - began
-
-    best = min(ours(number) for number in range(3))
-    assert best < 6 * min(plain() for _ in range(3)) + 0.05
