@@ -10,6 +10,7 @@ from tests.core.builders import T0
 
 CANCEL, LIMIT = StopCause.cancel, StopCause.time_limit
 PREEMPT, PRUNE, FENCED = StopCause.preempt, StopCause.prune, StopCause.fenced
+DISK = StopCause.disk_limit
 RECORDS: list[tuple[str, dict[str, object], tuple[str, str, int | None, int | None]]] = [
     ("success", {"exit_code": 0}, ("completed", "finished", 0, None)),
     ("success though a child ran out of memory", {"exit_code": 0, "oom_kills": 1}, ("completed", "finished", 0, None)),
@@ -32,6 +33,7 @@ RECORDS: list[tuple[str, dict[str, object], tuple[str, str, int | None, int | No
     ("time limit, left politely", {"exit_code": 0, "cause": LIMIT}, ("failed", "time_limit", 0, None)),
     ("time limit, then killed", {"signal": 9, "cause": LIMIT}, ("failed", "time_limit", None, 9)),
     ("time limit before memory", {"signal": 9, "cause": LIMIT, "oom_kills": 1}, ("failed", "time_limit", None, 9)),
+    ("disk limit", {"exit_code": 0, "cause": DISK}, ("failed", "disk_limit", 0, None)),
     ("canceled", {"signal": 15, "cause": CANCEL}, ("canceled", "canceled", None, 15)),
     ("preempted", {"exit_code": 0, "cause": PREEMPT}, ("failed", "preempted", 0, None)),
     ("pruned", {"exit_code": 143, "cause": PRUNE}, ("completed", "pruned", 143, None)),

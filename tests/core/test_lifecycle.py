@@ -58,6 +58,7 @@ FACTS: Mapping[str, Fact] = {
     "stop cancel": stop(StopCause.cancel),
     "stop prune": stop(StopCause.prune),
     "stop time_limit": stop(StopCause.time_limit),
+    "stop disk_limit": stop(StopCause.disk_limit),
     "stop preempt": stop(StopCause.preempt),
     "stop fenced": stop(StopCause.fenced),
 }
@@ -78,6 +79,7 @@ store_failed denied  .         .         .         .         storing   .        
 stop cancel          canceled  stopping  stopping  stopping  canceled  .          .       .
 stop prune           canceled  stopping  stopping  stopping  .         .          .       .
 stop time_limit      .         stopping  stopping  stopping  .         .          .       .
+stop disk_limit      .         stopping  stopping  stopping  .         .          .       .
 stop preempt         .         stopping  stopping  .         .         .          .       .
 stop fenced          .         stopping  stopping  .         .         .          .       .
 """
@@ -346,12 +348,13 @@ def test_a_cancel_before_the_program_began_or_just_then(before_start: bool) -> N
 
 
 OVERRIDES = """
-first       then: fenced preempt time_limit prune cancel
-fenced            .      preempt time_limit prune cancel
-preempt           .      .       time_limit prune cancel
-time_limit        .      .       .          prune cancel
-prune             .      .       .          .     cancel
-cancel            .      .       .          .     .
+first       then: fenced preempt time_limit disk_limit prune cancel
+fenced            .      preempt time_limit disk_limit prune cancel
+preempt           .      .       time_limit disk_limit prune cancel
+time_limit        .      .       .          disk_limit prune cancel
+disk_limit        .      .       .          .          prune cancel
+prune             .      .       .          .          .     cancel
+cancel            .      .       .          .          .     .
 """
 
 

@@ -126,19 +126,26 @@ RULES: Final[Mapping[Reason, Rule]] = MappingProxyType(
             "The environment with the framework and requirements.txt could not be built: see load-model.log.",
         ),
         Reason.secret_missing: Rule(
-            Fault.user, False, False, "A secret that the manifest names is not stored: `runyard secrets add` stores it."
+            Fault.user,
+            False,
+            False,
+            "A secret that the manifest names is not stored any more: see `runyard secrets list`, "
+            "and store it again (`runyard secrets add`).",
         ),
         Reason.start_from_missing: Rule(
-            Fault.user, False, False, "The checkpoints that it was to start from (`start_from`) cannot be had."
+            Fault.user,
+            False,
+            False,
+            "The checkpoints that it was to start from (`start_from`) cannot be had: see whether they are still there.",
         ),
         Reason.dependency_failed: Rule(
-            Fault.user, False, False, "A run that it waited for (`after`) did not complete, so it never started."
+            Fault.user, False, False, "A run that it waited for (`after`) did not complete, so it never began: see that run."
         ),
         Reason.disk_limit: Rule(
             Fault.user,
             True,
             True,
-            "The program wrote more to its folders than a run may keep on the disk: write less, or ask the operator.",
+            "The program wrote more to its folders than a run may keep on the disk: ask the operator, or write less.",
         ),
         Reason.launch_failed: Rule(Fault.platform, True, False, "The machine could not start the program."),
         Reason.shim_lost: Rule(
