@@ -19,6 +19,9 @@ from runyard.core.ids import is_run_id
 PASSABLE = 0o711
 """Mode of folders that a program's user passes through without being able to list them."""
 
+Key = tuple[str, int, int]
+"""A run, the number of its attempt, and the number of the learner (from 1)."""
+
 Record = Mapping[str, Any]
 """A JSON object as read from a folder."""
 
@@ -81,11 +84,25 @@ def write_whole(path: str, content: bytes, *, lasting: bool = False) -> None:
 
 @dataclass(frozen=True, slots=True)
 class AttemptFolder:
-    """The folder D of one attempt. All of it is the node's, but ``own``, which is the program's."""
+    """The folder D of one learner of an attempt. All of it is the node's, but ``own``, which is the program's.
+
+    Learner 1's is the attempt's own; those of the others lie in it.
+    """
 
     run: str
     number: int
     path: str
+    learner: int = 1
+
+    @property
+    def key(self) -> Key:
+        """What tells it from every other."""
+        return self.run, self.number, self.learner
+
+    @property
+    def name(self) -> str:
+        """What the operator reads: ``training-.../1``, and the learner where that is not the first."""
+        return f"{self.run}/{self.number}" + (f"/learner-{self.learner}" if self.learner > 1 else "")
 
     @property
     def lock(self) -> str:
@@ -116,6 +133,16 @@ class AttemptFolder:
     def closing(self) -> str:
         """The node's closing lines of the log."""
         return self.path + "/closing.txt"
+
+    @property
+    def log_rest(self) -> str:
+        """What a log over its limit becomes from its cut on, decided once."""
+        return self.path + "/log-rest.json"
+
+    @property
+    def stopped_for(self) -> str:
+        """Why the node itself ended the program, a line of the log to be."""
+        return self.path + "/stopped-for.txt"
 
     @property
     def prepared(self) -> str:
@@ -156,6 +183,9 @@ class AttemptFolder:
         """``JOB_STATE_DIR``."""
         return self.path + "/own/state"
 
+
+LEARNER = "learner-"
+"""With a learner's number: its folder in the results bucket, and (from the second on) in the attempt's folder."""
 
 STREAM_FILES = {
     "training-log": "training-log.txt",
@@ -207,16 +237,28 @@ class Home:
         """``CHECKPOINT_DIR``: kept over the attempts of a run."""
         return self.run(run) + "/checkpoints"
 
-    def attempt(self, run: str, number: int) -> AttemptFolder:
-        """The folder of an attempt, there or not."""
-        return AttemptFolder(run, number, f"{self.run(run)}/attempts/{number}")
+    def attempt(self, run: str, number: int, learner: int = 1) -> AttemptFolder:
+        """The folder of a learner of an attempt, there or not."""
+        path = f"{self.run(run)}/attempts/{number}"
+        return AttemptFolder(run, number, path if learner == 1 else f"{path}/{LEARNER}{learner}", learner)
+
+    def learners(self, run: str, number: int) -> list[AttemptFolder]:
+        """The folders of an attempt's learners: the first, there or not, and those of the others that are there."""
+        first = self.attempt(run, number)
+        try:
+            names = os.listdir(first.path)
+        except FileNotFoundError:
+            names = []
+        numbers = (name.removeprefix(LEARNER) for name in names if name.startswith(LEARNER))
+        others = sorted(int(text) for text in numbers if text.isdigit() and int(text) > 1)
+        return [first, *(self.attempt(run, number, learner) for learner in others)]
 
     def run_ids(self) -> list[str]:
         """The runs that have a folder."""
         return sorted(name for name in os.listdir(self.runs) if name.startswith("training-"))
 
     def attempts(self, run: str) -> list[AttemptFolder]:
-        """The attempts of a run that have a folder, oldest first."""
+        """The attempts of a run that have a folder, oldest first: of each the folder of its first learner."""
         try:
             names = os.listdir(self.run(run) + "/attempts")
         except FileNotFoundError:
@@ -224,7 +266,7 @@ class Home:
         return [self.attempt(run, number) for number in sorted(int(name) for name in names if name.isdigit())]
 
     def all_attempts(self) -> Iterator[AttemptFolder]:
-        """Every attempt that has a folder."""
+        """Every attempt that has a folder: the folder of its first learner."""
         for run in self.run_ids():
             yield from self.attempts(run)
 

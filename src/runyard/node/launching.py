@@ -20,13 +20,17 @@ from runyard.node.shims import start_shim
 from runyard.node.ship import Shipping
 from runyard.node.stage import Outcome, Staging
 from runyard.node.store import Storing
-from runyard.node.watch import Key, Watch
+from runyard.node.watch import Watch
 from runyard.stores.errors import StoreError
 from runyard.wire.orders import Launch, Place, Stop
 
 AGAIN_S = 0.05
 RESTORE_PATIENCE_S = 30.0
 NOT_READY = "This machine has the code and data of the run no longer, though it had said so."
+
+
+Attempt = tuple[str, int]
+"""A run and the number of its attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,8 @@ class Launching:
         self._hands = hands
         self._crew = Crew("launch", 4)
         self._lock = threading.Lock()
-        self._stops: dict[Key, Stop] = {}
-        self._orders: dict[Key, Launch] = {}
+        self._stops: dict[Attempt, Stop] = {}
+        self._orders: dict[Attempt, Launch] = {}
         """Every launch order since this node started, in its latest form, until its run is released."""
         self._leaving: dict[str, Launch | None] = {}
         """Runs that are being released, and the launch that waits until they are."""

@@ -56,8 +56,9 @@ class Ground:
         return None if self.uid_base is None else self.uid_base + order.member
 
     def group(self, folder: AttemptFolder) -> str:
-        """The name of an attempt's control group."""
-        return f"{self.home.group}/{folder.run}-{folder.number}"
+        """The name of a learner's control group."""
+        learner = f"-{folder.learner}" if folder.learner > 1 else ""
+        return f"{self.home.group}/{folder.run}-{folder.number}{learner}"
 
 
 def prepare(ground: Ground, order: Launch, ready: Ready, stopped: Callable[[], bool]) -> dict[str, object]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from runyard.node.home import STREAM_FILES, AttemptFolder, say
+from runyard.node.home import STREAM_FILES, AttemptFolder, Key, say
 from runyard.node.inotify import Inotify
 from runyard.node.lanes import do_safely
 from runyard.node.link import Backoff, Link, Refused, Unreachable
@@ -47,7 +47,7 @@ class Stream:
     @property
     def url(self) -> str:
         """Where it goes."""
-        return f"/logs/{self.folder.run}/{self.folder.number}/1/{self.name}"
+        return f"/logs/{self.folder.run}/{self.folder.number}/{self.folder.learner}/{self.name}"
 
     @property
     def done(self) -> bool:
@@ -56,22 +56,22 @@ class Stream:
 
 
 class Shipping:
-    """All streams of all attempts here, and the thread that sends them."""
+    """All streams of all learners here, and the thread that sends them."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
         self._inotify = Inotify()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._lock = threading.Lock()
-        self._streams: dict[tuple[str, int, str], Stream] = {}
+        self._streams: dict[tuple[Key, str], Stream] = {}
         self._waiters: list[tuple[str, Then]] = []
         threading.Thread(target=self._work, name="ship", daemon=True).start()
 
     def open(self, folder: AttemptFolder, *, fresh: bool = False) -> None:
-        """Ship an attempt's logs from now on. ``fresh``: the server cannot have any of them yet."""
+        """Ship a learner's logs from now on. ``fresh``: the server cannot have any of them yet."""
         with self._lock:
             for name in STREAM_FILES:
-                key = (folder.run, folder.number, name)
+                key = (folder.key, name)
                 if key not in self._streams and os.path.exists(folder.log(name)):
                     stream = self._streams[key] = Stream(folder, name, 0 if fresh else None)
                     if name == "training-log":
@@ -80,11 +80,11 @@ class Shipping:
         self._ring()
 
     def finish(self, folder: AttemptFolder) -> None:
-        """An attempt's logs grow no more: ship them to their end."""
+        """A learner's logs grow no more: ship them to their end."""
         self.open(folder)
         with self._lock:
             for stream in self._of(folder.run):
-                if stream.folder.number == folder.number:
+                if stream.folder.key == folder.key:
                     stream.final = _size(folder.log(stream.name))
                     stream.dirty = True
                     self._unwatch(stream)
@@ -110,7 +110,7 @@ class Shipping:
         with self._lock:
             for stream in self._of(run):
                 self._unwatch(stream)
-                del self._streams[stream.folder.run, stream.folder.number, stream.name]
+                del self._streams[stream.folder.key, stream.name]
 
     def _of(self, run: str) -> list[Stream]:
         return [stream for stream in self._streams.values() if stream.folder.run == run]
@@ -190,7 +190,7 @@ class Shipping:
             if error.status not in GONE:
                 stream.dirty = True
                 raise
-            say(f"The server has no place for the log of {stream.folder.run}/{stream.folder.number} any more.")
+            say(f"The server has no place for the log of {stream.folder.name} any more.")
             stream.final = stream.acked = 0
         except FileNotFoundError:
             stream.final = stream.acked = 0

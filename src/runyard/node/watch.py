@@ -12,12 +12,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from runyard.node.home import AttemptFolder, Record
+from runyard.node.home import AttemptFolder, Key, Record
 from runyard.node.lanes import do_safely
 from runyard.node.shims import connect
-
-Key = tuple[str, int]
-"""A run and the number of its attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +52,11 @@ class Watch:
         threading.Thread(target=lambda: self._work(listener), name="watch", daemon=True).start()
 
     def connect(self, folder: AttemptFolder, child: subprocess.Popen[bytes] | None = None) -> None:
-        """Listen to the shim of an attempt, if nobody does yet. Raises ``OSError`` when it does not answer.
+        """Listen to the shim of a learner, if nobody does yet. Raises ``OSError`` when it does not answer.
 
         ``child``: the shim's process, where this node started it; it is reaped when it ends.
         """
-        key = (folder.run, folder.number)
+        key = folder.key
         with self._lock:
             if child is not None:
                 self._selector.register(os.pidfd_open(child.pid), selectors.EVENT_READ, child)
@@ -70,27 +67,25 @@ class Watch:
         os.eventfd_write(self._wake, 1)
 
     def is_watched(self, run: str, attempt: int) -> bool:
-        """Whether a shim is being listened to."""
-        with self._lock:
-            return (run, attempt) in self._lines
+        """Whether any shim of an attempt is being listened to."""
+        return (run, attempt) in self.watched()
 
-    def watched(self) -> list[Key]:
-        """Every attempt whose shim is being listened to."""
+    def watched(self) -> list[tuple[str, int]]:
+        """Every attempt of which a shim is being listened to, each once: its run and its number."""
         with self._lock:
-            return list(self._lines)
+            return list(dict.fromkeys((run, attempt) for run, attempt, _ in self._lines))
 
     def stop(self, run: str, attempt: int, cause: str, grace_ms: int) -> bool:
-        """Ask a shim to end its program. False: there is no shim to ask."""
-        text = msgspec.json.encode({"op": "stop", "cause": cause, "grace_s": grace_ms / 1000}) + b"\n"
+        """Ask all shims of an attempt to end their programs. False: there is none to ask."""
         with self._lock:
-            line = self._lines.get((run, attempt))
-            if line is None or line.ended:
-                return False
-            try:
-                line.connection.send(text)
-            except OSError:
-                return False
-        return True
+            lines = [line for key, line in self._lines.items() if key[:2] == (run, attempt)]
+            return any([_ask_to_stop(line, cause, grace_ms) for line in lines])  # noqa: C419 - every one, not the first
+
+    def stop_learner(self, folder: AttemptFolder, cause: str, grace_ms: int | None = None) -> bool:
+        """The same for one learner. ``grace_ms`` None: that of its launch order."""
+        with self._lock:
+            line = self._lines.get(folder.key)
+            return line is not None and _ask_to_stop(line, cause, grace_ms)
 
     def _work(self, listener: Listener) -> None:
         while True:
@@ -127,10 +122,23 @@ class Watch:
         with self._lock:
             self._selector.unregister(line.connection)
             line.connection.close()
-            self._lines.pop((line.folder.run, line.folder.number), None)
+            self._lines.pop(line.folder.key, None)
 
     def _reap(self, descriptor: int, child: subprocess.Popen[bytes]) -> None:
         with self._lock:
             self._selector.unregister(descriptor)
         os.close(descriptor)
         child.wait()
+
+
+def _ask_to_stop(line: _Line, cause: str, grace_ms: int | None) -> bool:
+    order: dict[str, object] = {"op": "stop", "cause": cause}
+    if grace_ms is not None:
+        order["grace_s"] = grace_ms / 1000
+    if line.ended:
+        return False
+    try:
+        line.connection.send(msgspec.json.encode(order) + b"\n")
+    except OSError:
+        return False
+    return True

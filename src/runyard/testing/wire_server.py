@@ -30,6 +30,7 @@ class WireServer:
         self.hellos: list[facts.Hello] = []
         self.facts: list[facts.Fact] = []
         self.logs: dict[tuple[str, int, str], bytes] = {}
+        """By run, attempt and stream, which has the learner's number behind a slash from the second on."""
         self.puts: list[tuple[str, int, int]] = []
         """Log requests: path, offset, bytes."""
         self.definitions: dict[str, bytes] = {}
@@ -381,8 +382,8 @@ class _Handler(BaseHTTPRequestHandler):
             pass  # the node went
 
     def _logs(self, parts: list[str], query: dict[str, str], body: bytes) -> None:
-        run, attempt, _, stream = parts[:4]
-        key = (run, int(attempt), stream)
+        run, attempt, learner, stream = parts[:4]
+        key = (run, int(attempt), stream if learner == "1" else f"{stream}/{learner}")
         if self.wire.log_status:
             self._answer(self.wire.log_status)
         elif parts[4:] == ["size"]:
