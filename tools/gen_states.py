@@ -30,10 +30,10 @@ MEANINGS: Final[Mapping[StateName, str]] = {
 }
 
 ARROWS: Final[Mapping[tuple[StateName, StateName], str]] = {
-    (S.waiting, S.waiting): "staged",
+    (S.waiting, S.waiting): "staged, or what it waited for has completed",
     (S.waiting, S.starting): "slots assigned",
     (S.waiting, S.storing): "staging failed",
-    (S.waiting, S.canceled): "cancel or prune",
+    (S.waiting, S.canceled): "cancel or prune, or what it waited for did not complete",
     (S.starting, S.running): "program begins",
     (S.starting, S.stopping): "stop",
     (S.starting, S.storing): "ended before it began, for good",

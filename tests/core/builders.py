@@ -104,6 +104,14 @@ def staged(now: int = T0 + 500) -> Fact:
     return lambda run: lifecycle.staged(run, "node-1", now)
 
 
+def unblocked(now: int = T0 + 500) -> Fact:
+    return lambda run: lifecycle.unblocked(run, now)
+
+
+def dependency_fails(now: int = T0 + 500) -> Fact:
+    return lambda run: lifecycle.dependency_failed(run, "training-000000009 failed.", now)
+
+
 def staging_fails(reason: Reason = Reason.data_not_found, now: int = T0 + 500) -> Fact:
     return lambda run: lifecycle.staging_failed(run, reason, "no bucket of that name", now)
 

@@ -12,6 +12,7 @@ from runyard.core.events import EventKind
 from runyard.core.lifecycle import Command, Exit, RetryPolicy, Transition
 from runyard.core.reasons import RULES, Fault, Reason
 from runyard.core.run import (
+    BLOCKED,
     FINAL,
     TRANSITIONS,
     Ending,
@@ -31,6 +32,7 @@ from tests.core.builders import (
     assign,
     begun,
     checked,
+    dependency_fails,
     exits,
     in_every_state,
     is_lost,
@@ -40,6 +42,7 @@ from tests.core.builders import (
     stop,
     store_fails,
     stored,
+    unblocked,
     went,
 )
 
@@ -51,6 +54,8 @@ FACTS: Mapping[str, Fact] = {
     "ended preempt": exits(143, cause=StopCause.preempt),
     "lost": is_lost(),
     "staged": staged(),
+    "unblocked": unblocked(),
+    "dependency_failed": dependency_fails(),
     "staging_failed": staging_fails(),
     "stored": stored(),
     "store_failed": store_fails(),
@@ -72,6 +77,8 @@ ended 1              .         storing   storing   storing   .         .        
 ended preempt        .         waiting   waiting   waiting   .         .          .       .
 lost                 .         waiting   waiting   waiting   .         .          .       .
 staged               waiting   .         .         .         .         .          .       .
+unblocked            .         .         .         .         .         .          .       .
+dependency_failed    .         .         .         .         .         .          .       .
 staging_failed       storing   .         .         .         .         .          .       .
 stored               .         .         .         .         completed .          .       .
 store_failed         .         .         .         .         storing   .          .       .
@@ -394,6 +401,29 @@ def test_a_late_word_of_making_room_does_not_end_a_run_that_waits_again() -> Non
     run = went(stopping(StopCause.preempt), exits(143, cause=StopCause.preempt))
     assert stop(StopCause.preempt)(run) is None
     assert stop(StopCause.time_limit)(run) is None
+
+
+def test_a_run_that_waits_for_others_is_freed_once_or_canceled_with_the_reason() -> None:
+    blocked = new_run(state=Waiting(BLOCKED))
+    staged_one = went(blocked, staged())
+    assert staged_one.state == Waiting(BLOCKED)
+    freed = checked(staged_one, unblocked()(staged_one))
+    assert freed.after.state == Waiting()
+    assert [event.kind for event in freed.events] == [EventKind.unblocked]
+    assert unblocked()(freed.after) is None
+    assert dependency_fails()(freed.after) is None
+    ended = checked(blocked, dependency_fails()(blocked))
+    assert isinstance(ended.after.state, Finished)
+    assert ended.after.state.ending.outcome is StateName.canceled
+    assert ended.after.state.ending.reason is Reason.dependency_failed
+    assert "training-000000009" in ended.after.state.ending.detail
+    assert ended.commands == ()
+
+
+def test_a_run_that_waits_for_others_ends_like_any_other_that_waits() -> None:
+    blocked = new_run(state=Waiting(BLOCKED))
+    assert went(blocked, stop(StopCause.cancel)).state_name is StateName.canceled
+    assert went(blocked, staging_fails()).state_name is StateName.storing
 
 
 def test_canceling_a_waiting_run_stores_what_its_attempts_left() -> None:

@@ -12,6 +12,7 @@ class EventKind(StrEnum):
 
     accepted = "accepted"
     staged = "staged"
+    unblocked = "unblocked"
     staging_problem = "staging_problem"
     assigned = "assigned"
     running = "running"

@@ -15,6 +15,7 @@ from typing import Final
 from runyard.core.events import Event, EventKind
 from runyard.core.reasons import RULES, Fault, Reason, sentence
 from runyard.core.run import (
+    BLOCKED,
     HOLDS_SLOT,
     Attempt,
     Ending,
@@ -294,6 +295,26 @@ def staged(run: Run, node_id: str, now: int) -> Transition | None:
         return None
     after = _move(run, run.state, ready_on=node_id, staged_ms=now)
     return Transition(run, after, (_event(run, EventKind.staged, now, node=node_id),))
+
+
+def is_blocked(run: Run) -> bool:
+    """Whether a run waits for other runs (``after``)."""
+    return isinstance(run.state, Waiting) and run.state.not_before_ms >= BLOCKED
+
+
+def unblocked(run: Run, now: int) -> Transition | None:
+    """All runs that it waited for have completed."""
+    if not isinstance(run.state, Waiting) or not is_blocked(run):
+        return None
+    after = _move(run, replace(run.state, not_before_ms=0))
+    return Transition(run, after, (_event(run, EventKind.unblocked, now),))
+
+
+def dependency_failed(run: Run, detail: str, now: int) -> Transition | None:
+    """A run that it waited for will never complete. It never began, so nothing of it is to be stored."""
+    if not is_blocked(run):
+        return None
+    return _finish(run, Ending(StateName.canceled, Reason.dependency_failed, detail=detail), now)
 
 
 def staging_failed(run: Run, reason: Reason, detail: str, now: int) -> Transition | None:

@@ -139,7 +139,10 @@ RULES: Final[Mapping[Reason, Rule]] = MappingProxyType(
             "The checkpoints that it was to start from (`start_from`) cannot be had: see whether they are still there.",
         ),
         Reason.dependency_failed: Rule(
-            Fault.user, False, False, "A run that it waited for (`after`) did not complete, so it never began: see that run."
+            Fault.user,
+            False,
+            False,
+            "A run that it waited for (`after`) did not complete, so it never began: see that run.",
         ),
         Reason.disk_limit: Rule(
             Fault.user,

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 
 class Dependencies(Protocol):
-    """Who waits for whom. Rows are written by ``Store.submit`` and go with their run."""
+    """Who waits for whom. Rows are written by ``Store.submit`` and go with the run that waits."""
 
-    def dependencies(self, run_id: str) -> Sequence[str]:
-        """The runs that a run was to wait for, in the order of the manifest."""
+    def dependencies(self, run_ids: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """For each of these runs that was to wait for others, those others, in the order of the manifest."""
         ...
 
-    def dependents(self, run_id: str, limit: int) -> Sequence[str]:
-        """Waiting runs that are blocked and wait for that run, the oldest first."""
+    def dependents(self, run_ids: Sequence[str], limit: int) -> Sequence[str]:
+        """Waiting runs that are blocked and wait for one of these, each once, the oldest first."""
         ...
 
     def blocked(self, after_seq: int, limit: int) -> Sequence[tuple[int, str]]:

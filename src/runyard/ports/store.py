@@ -278,6 +278,10 @@ class Store(Environments, Secrets, Dependencies, Summaries, Protocol):
         """The run of that id."""
         ...
 
+    def runs_of(self, run_ids: Sequence[str]) -> Sequence[Run]:
+        """The runs of these ids, in this order; those that are not there are left out."""
+        ...
+
     def runs(self, query: RunQuery) -> Sequence[Run]:
         """Newest first (descending ``seq``)."""
         ...
@@ -336,7 +340,8 @@ class Store(Environments, Secrets, Dependencies, Summaries, Protocol):
     # scheduling
     def classes(self, now_ms: int, heads: int) -> Sequence[QueueClass]:
         """Every class with ready waiting runs, by id, each with its first ``heads`` of them in order of rank. Those
-        whose back-off is not over at ``now_ms`` are only taken where the others leave places among the ``heads``.
+        whose back-off is not over at ``now_ms`` are only taken where the others leave places among the ``heads``, and
+        those that wait for other runs (``BLOCKED``) are none: a class may be left without any.
         The cost must not grow with the number of waiting runs."""
         ...
 
@@ -345,7 +350,8 @@ class Store(Environments, Secrets, Dependencies, Summaries, Protocol):
         ...
 
     def ahead_of(self, run: Run) -> int:
-        """How many waiting runs (of all accounts) stand before this one: higher priority, or same and lower rank."""
+        """How many waiting runs (of all accounts) stand before this one: higher priority, or same and lower rank; those
+        that wait for other runs do not count."""
         ...
 
     def waiting_page(self, account_id: str | None, limit: int) -> Sequence[Run]:

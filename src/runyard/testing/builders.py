@@ -64,6 +64,7 @@ def a_submission(
     key: str | None = None,
     digest: str = "",
     notes: tuple[str, ...] = (),
+    after: tuple[str, ...] = (),
 ) -> Submission:
     """``count`` runs with ids from ``a_run_id(first)`` on. ``key``, ``digest``: of idempotency."""
     shared = a_spec(resources=resources) if spec is None else spec
@@ -79,6 +80,7 @@ def a_submission(
         notes=notes,
         idempotency_key=key,
         request_digest=digest,
+        after=after,
     )
 
 

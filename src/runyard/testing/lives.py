@@ -27,11 +27,14 @@ def accept(
     account_id: str = "acme",
     member_id: str = "mia",
     now_ms: int = NOW,
+    after: tuple[str, ...] = (),
 ) -> list[Run]:
     """Submit runs of an account that is made where it is missing; returns them as the store has them."""
     store.ensure_account(Account(account_id, account_id.title()))
     store.ensure_member(member_id, account_id, member_id.title())
-    submission = a_submission(count, first=first, spec=spec, account_id=account_id, member_id=member_id, now_ms=now_ms)
+    submission = a_submission(
+        count, first=first, spec=spec, account_id=account_id, member_id=member_id, now_ms=now_ms, after=after
+    )
     ids, _replayed = store.submit(replace(submission, resources=submission.spec.request.resources))
     return [known(store, run_id) for run_id in ids]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -10,145 +9,30 @@ from datetime import UTC, datetime
 from statistics import median
 
 from runyard.core import lifecycle
-from runyard.core.account import Account, Member, Principal
 from runyard.core.errors import Conflict, NotFound
 from runyard.core.events import Event, EventKind, Recorded
-from runyard.core.lifecycle import Transition
+from runyard.core.lifecycle import Transition, is_blocked
 from runyard.core.metering import LedgerEntry
 from runyard.core.resources import Resources
-from runyard.core.run import FINAL, HOLDS_SLOT, Run, StateName, Waiting
+from runyard.core.run import BLOCKED, FINAL, HOLDS_SLOT, Run, StateName, Waiting
 from runyard.core.scheduling.snapshot import Head, QueueClass
 from runyard.ports.store import (
-    ConnectionRecord,
-    Definition,
     Holding,
     Node,
     RunQuery,
     StoredSpec,
     Submission,
-    TokenRecord,
     UsageRow,
 )
+from runyard.testing.memory_accounts import MemoryAccounts
+from runyard.testing.memory_secrets import MemoryDependencies, MemorySecrets
 
 
-class _Accounts:
-    """Who pays, who acts, what they have stored."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._accounts: dict[str, Account] = {}
-        self._members: dict[str, Member] = {}
-        self._tokens: dict[str, TokenRecord] = {}
-        self._connections: dict[tuple[str, str], ConnectionRecord] = {}
-        self._definitions: dict[tuple[str, str], Definition] = {}
-        self._paused = False
-
-    def ensure_account(self, account: Account) -> Account:
-        with self._lock:
-            return self._accounts.setdefault(account.id, account)
-
-    def ensure_member(self, member_id: str, account_id: str, name: str) -> Member:
-        with self._lock:
-            if member_id not in self._members:
-                if account_id not in self._accounts:
-                    raise NotFound(f"There is no account {account_id!r}: create it first.")
-                self._members[member_id] = Member(member_id, account_id, name, len(self._members) + 1)
-            return self._members[member_id]
-
-    def member(self, member_id: str) -> Member | None:
-        return self._members.get(member_id)
-
-    def account(self, account_id: str) -> Account | None:
-        return self._accounts.get(account_id)
-
-    def accounts(self) -> Sequence[Account]:
-        with self._lock:
-            return sorted(self._accounts.values(), key=lambda account: account.id)
-
-    def set_quota(self, account_id: str, gpus: int | None) -> bool:
-        with self._lock:
-            if account_id not in self._accounts:
-                return False
-            self._accounts[account_id] = replace(self._accounts[account_id], quota_gpus=gpus)
-            return True
-
-    def set_paused(self, account_id: str | None, paused: bool) -> bool:
-        with self._lock:
-            if account_id is None:
-                self._paused = paused
-            elif account_id in self._accounts:
-                self._accounts[account_id] = replace(self._accounts[account_id], paused=paused)
-            else:
-                return False
-            return True
-
-    def queue_paused(self) -> bool:
-        return self._paused
-
-    def principal(self, digest: str, now_ms: int) -> Principal | None:
-        with self._lock:
-            token = next((token for token in self._tokens.values() if token.digest == digest), None)
-        if token is None or token.revoked_ms is not None:
-            return None
-        if token.expires_ms is not None and token.expires_ms <= now_ms:
-            return None
-        return Principal(token.id, token.scope, token.account_id, token.member_id, token.node_id)
-
-    def add_token(self, token: TokenRecord) -> None:
-        with self._lock:
-            if token.id in self._tokens or any(token.digest == other.digest for other in self._tokens.values()):
-                raise Conflict(f"There is a token {token.id!r} already: make another one.")
-            self._tokens[token.id] = token
-
-    def tokens(self, account_id: str) -> Sequence[TokenRecord]:
-        with self._lock:
-            mine = [token for token in self._tokens.values() if token.account_id == account_id]
-        return sorted(mine, key=lambda token: (token.created_ms, token.id))
-
-    def revoke_token(self, account_id: str, token_id: str, now_ms: int) -> bool:
-        with self._lock:
-            token = self._tokens.get(token_id)
-            if token is None or token.account_id != account_id or token.revoked_ms is not None:
-                return False
-            self._tokens[token_id] = replace(token, revoked_ms=now_ms)
-            return True
-
-    def put_connection(self, record: ConnectionRecord) -> None:
-        with self._lock:
-            self._connections[record.account_id, record.name] = record
-
-    def connection(self, account_id: str, name: str) -> ConnectionRecord | None:
-        return self._connections.get((account_id, name))
-
-    def connections(self, account_id: str) -> Sequence[ConnectionRecord]:
-        with self._lock:
-            return [self._connections[key] for key in sorted(self._connections) if key[0] == account_id]
-
-    def delete_connection(self, account_id: str, name: str) -> bool:
-        with self._lock:
-            return self._connections.pop((account_id, name), None) is not None
-
-    def add_definition(self, definition: Definition) -> None:
-        with self._lock:
-            there = self._definitions.setdefault((definition.account_id, definition.sha256), definition)
-            if there.mentions_config is None:
-                told = replace(there, mentions_config=definition.mentions_config)
-                self._definitions[there.account_id, there.sha256] = told
-
-    def definition(self, account_id: str, sha256: str) -> Definition | None:
-        return self._definitions.get((account_id, sha256))
-
-    def definition_known(self, sha256: str) -> bool:
-        with self._lock:
-            return any(key[1] == sha256 for key in self._definitions)
-
-
-class _Runs(_Accounts):
+class _Runs(MemoryAccounts, MemorySecrets, MemoryDependencies):
     """Runs and what happens to them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._runs: dict[str, Run] = {}
         self._specs: dict[int, StoredSpec] = {}
         self._classes: dict[tuple[str, int, Resources], int] = {}
         self._replies: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {}
@@ -207,9 +91,11 @@ class _Runs(_Accounts):
         shape = (submission.account_id, options.priority, submission.resources)
         class_id = self._classes.setdefault(shape, len(self._classes) + 1)
         tags = tuple(dict.fromkeys(options.tags))
+        state = Waiting(BLOCKED) if submission.after else Waiting()
         for run_id, name, parameters in zip(submission.ids, submission.names, submission.parameters, strict=True):
             self._seq += 1
             self._tags[run_id] = tags
+            self._after[run_id] = tuple(dict.fromkeys(submission.after))
             self._runs[run_id] = Run(
                 id=run_id,
                 seq=self._seq,
@@ -222,7 +108,7 @@ class _Runs(_Accounts):
                 resources=submission.resources,
                 priority=options.priority,
                 rank=self._seq,
-                state=Waiting(),
+                state=state,
                 version=1,
                 created_ms=submission.now_ms,
                 max_retries=options.max_retries,
@@ -370,7 +256,7 @@ class _Queue(_Runs):
 
     def ahead_of(self, run: Run) -> int:
         place = (-run.priority, run.rank)
-        return len(self._waiting(lambda other: (-other.priority, other.rank) < place))
+        return len(self._waiting(lambda other: (-other.priority, other.rank) < place and not is_blocked(other)))
 
     def waiting_page(self, account_id: str | None, limit: int) -> Sequence[Run]:
         return self._waiting(lambda run: account_id in (None, run.account_id))[:limit]
@@ -477,7 +363,8 @@ def _backoff(run: Run) -> int:
     return run.state.not_before_ms if isinstance(run.state, Waiting) else 0
 
 
-def _heads(runs: Sequence[Run], now_ms: int, count: int) -> tuple[Head, ...]:
+def _heads(ready: Sequence[Run], now_ms: int, count: int) -> tuple[Head, ...]:
+    runs = [run for run in ready if not is_blocked(run)]
     may_start = [run for run in runs if _backoff(run) <= now_ms]
     held_back = sorted((run for run in runs if _backoff(run) > now_ms), key=lambda run: (_backoff(run), run.rank))
     chosen = sorted((may_start + held_back)[:count], key=lambda run: run.rank)

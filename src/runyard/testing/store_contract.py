@@ -9,13 +9,16 @@ import pytest
 
 from runyard.ports.store import Store
 from runyard.testing.store_contract_accounts import AccountContract
+from runyard.testing.store_contract_after import AfterContract, SecretContract
 from runyard.testing.store_contract_changes import ChangeContract
 from runyard.testing.store_contract_history import HistoryContract
 from runyard.testing.store_contract_queue import QueueContract
 from runyard.testing.store_contract_runs import RunContract
 
 
-class StoreContract(AccountContract, RunContract, ChangeContract, QueueContract, HistoryContract):
+class StoreContract(
+    AccountContract, SecretContract, RunContract, ChangeContract, QueueContract, AfterContract, HistoryContract
+):
     """All that any store must do."""
 
     @pytest.fixture

@@ -17,7 +17,16 @@ from runyard.adapters.sql.schema import metadata
 from runyard.core.errors import RunyardError
 
 DESCRIPTIONS = {
-    "sqlite": "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE tbl_name <> 'alembic_version'",
+    # By what each table has, not by its text: a column that was added later stands in another place of it.
+    "sqlite": (
+        "WITH t AS (SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'alembic_version') "
+        "SELECT t.name, c.name, c.type, c.\"notnull\", c.dflt_value, c.pk FROM t, pragma_table_xinfo(t.name) c "
+        "UNION ALL SELECT t.name, f.\"table\", f.\"from\", f.\"to\", f.on_delete, f.on_update "
+        "FROM t, pragma_foreign_key_list(t.name) f "
+        "UNION ALL SELECT t.name, l.origin, l.\"unique\", l.partial, "
+        "(SELECT group_concat(coalesce(i.name, '?')) FROM pragma_index_info(l.name) i), "
+        "(SELECT sql FROM sqlite_schema WHERE name = l.name) FROM t, pragma_index_list(t.name) l"
+    ),
     "postgresql": (
         "SELECT table_name, column_name, data_type, is_nullable, collation_name, column_default "
         "FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'alembic_version' "

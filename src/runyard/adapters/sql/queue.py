@@ -11,6 +11,7 @@ from runyard.adapters.sql.codec import numbers
 from runyard.adapters.sql.database import Database, Transaction
 from runyard.adapters.sql.ranks import RANK_STEP, between, spread
 from runyard.adapters.sql.runs import fetch_runs
+from runyard.adapters.sql.schema import BLOCKED_RUNS, NOT_BLOCKED
 from runyard.core.events import Event, EventKind
 from runyard.core.resources import Resources
 from runyard.core.run import Run
@@ -27,7 +28,7 @@ _OTHERS_WAITING: Final = "FROM runs WHERE state = 'waiting' AND priority = :prio
 _OTHERS_HOLDING: Final = f"FROM runs WHERE {_HOLDS} AND priority = :priority AND id <> :id"
 _HEADS: Final = (
     "SELECT id, rank, ready_on, not_before_ms FROM runs WHERE class_id = :class AND state = 'waiting' "
-    "AND ready_on IS NOT NULL"
+    f"AND ready_on IS NOT NULL AND {NOT_BLOCKED}"
 )
 _LATEST: Final = "LEFT JOIN attempts a ON a.run_id = r.id AND a.number = r.attempt"
 
@@ -71,7 +72,13 @@ class QueueTables:
                 priority=run.priority,
                 rank=run.rank,
             )
-        return int(higher or 0) + int(same)
+            blocked = tx.value(
+                f"SELECT (SELECT count(*) FROM runs WHERE {BLOCKED_RUNS} AND priority > :priority) "
+                f"+ (SELECT count(*) FROM runs WHERE {BLOCKED_RUNS} AND priority = :priority AND rank < :rank)",
+                priority=run.priority,
+                rank=run.rank,
+            )
+        return int(higher or 0) + int(same) - int(blocked)
 
     def waiting_page(self, account_id: str | None, limit: int) -> Sequence[Run]:
         mine = "" if account_id is None else "AND account_id = :account"

@@ -35,6 +35,10 @@ class RunTables:
             found = fetch_runs(tx, [run_id])
         return found[0] if found else None
 
+    def runs_of(self, run_ids: Sequence[str]) -> Sequence[Run]:
+        with self._db.read() as tx:
+            return fetch_runs(tx, [run_id for run_id in run_ids if _is_key(run_id)])
+
     def runs(self, query: RunQuery) -> Sequence[Run]:
         if not _is_text(query.name or "") or not _is_text(query.tag or ""):
             return []

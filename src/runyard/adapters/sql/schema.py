@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from runyard.core.run import BLOCKED
+
 metadata = sa.MetaData()
 
 WORD: Final = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
@@ -21,7 +23,10 @@ WAITING: Final = "state = 'waiting'"
 ACTIVE: Final = "state IN ('starting', 'running', 'stopping', 'storing')"
 READY: Final = "state = 'waiting' AND ready_on IS NOT NULL"
 UNREADY: Final = "state = 'waiting' AND ready_on IS NULL"
-IN_BACKOFF: Final = "state = 'waiting' AND not_before_ms > 0"
+NOT_BLOCKED: Final = f"not_before_ms < {BLOCKED}"
+FREE: Final = f"state = 'waiting' AND ready_on IS NOT NULL AND {NOT_BLOCKED}"
+IN_BACKOFF: Final = f"state = 'waiting' AND not_before_ms > 0 AND {NOT_BLOCKED}"
+BLOCKED_RUNS: Final = f"state = 'waiting' AND not_before_ms >= {BLOCKED}"
 REQUEUED: Final = "state = 'waiting' AND attempt > 0"
 TO_STAGE: Final = "stage_rank IS NOT NULL"
 CLASS_READY: Final = "ready > 0"
@@ -171,8 +176,9 @@ runs = sa.Table(
     sa.Index("ix_runs_account", "account_id", "seq"),
     sa.Index("ix_runs_account_state", "account_id", "state", "seq"),
     _partial("ix_runs_active", "state", "seq", where=ACTIVE),
-    _partial("ix_runs_ready", "class_id", "rank", where=READY),
+    _partial("ix_runs_ready", "class_id", "rank", where=FREE),
     _partial("ix_runs_backoff", "class_id", "not_before_ms", where=IN_BACKOFF),
+    _partial("ix_runs_blocked", sa.text("priority DESC"), "rank", where=BLOCKED_RUNS),
     _partial("ix_runs_requeued", "attempt", where=REQUEUED),
     _partial("ix_runs_queue", sa.text("priority DESC"), "rank", where=WAITING),
     _partial("ix_runs_account_queue", "account_id", sa.text("priority DESC"), "rank", where=WAITING),

@@ -5,17 +5,28 @@ from __future__ import annotations
 from runyard.adapters.sql.accounts import AccountTables
 from runyard.adapters.sql.changes import ChangeTables
 from runyard.adapters.sql.database import Database
+from runyard.adapters.sql.dependencies import DependencyTables
 from runyard.adapters.sql.history import HistoryTables
 from runyard.adapters.sql.migrate import migrate
 from runyard.adapters.sql.nodes import NodeTables
 from runyard.adapters.sql.queue import QueueTables
 from runyard.adapters.sql.runs import RunTables
+from runyard.adapters.sql.secrets import SecretTables
 from runyard.adapters.sql.staging import StagingTables
 from runyard.adapters.sql.submissions import SubmissionTables
 
 
 class SqlStore(
-    AccountTables, SubmissionTables, RunTables, ChangeTables, StagingTables, QueueTables, NodeTables, HistoryTables
+    AccountTables,
+    SecretTables,
+    SubmissionTables,
+    RunTables,
+    ChangeTables,
+    DependencyTables,
+    StagingTables,
+    QueueTables,
+    NodeTables,
+    HistoryTables,
 ):
     """The store over one database. Its methods may be called from any number of threads."""
 

@@ -7,10 +7,11 @@ from typing import Final
 from runyard.adapters.sql.changes import count_states
 from runyard.adapters.sql.codec import insert_into, spec_to_json, to_json, words
 from runyard.adapters.sql.database import Database, Transaction
+from runyard.adapters.sql.dependencies import add_dependencies
 from runyard.adapters.sql.ranks import RANK_STEP
 from runyard.core.errors import Conflict, NotFound
 from runyard.core.events import EventKind
-from runyard.core.run import StateName, Waiting
+from runyard.core.run import BLOCKED, StateName, Waiting
 from runyard.ports.store import Submission
 
 _INSERT_SPEC: Final = insert_into(
@@ -156,6 +157,7 @@ def _class_of(tx: Transaction, submission: Submission, count: int) -> int:
 
 def _add_runs(tx: Transaction, submission: Submission, first: int, spec_id: int, class_id: int) -> None:
     options = submission.spec.options
+    not_before = BLOCKED if submission.after else 0
     shared = {
         "account_id": submission.account_id,
         "member_id": submission.member_id,
@@ -163,12 +165,12 @@ def _add_runs(tx: Transaction, submission: Submission, first: int, spec_id: int,
         "class_id": class_id,
         "priority": options.priority,
         "state": StateName.waiting.value,
-        "detail": to_json(Waiting()),
+        "detail": to_json(Waiting(not_before)),
         "version": 1,
         "created_ms": submission.now_ms,
         "max_retries": options.max_retries,
         "attempt": 0,
-        "not_before_ms": 0,
+        "not_before_ms": not_before,
         "notes": to_json(submission.notes),
     }
     numbered = enumerate(zip(submission.ids, submission.names, submission.parameters, strict=True), first)
@@ -183,3 +185,4 @@ def _add_runs(tx: Transaction, submission: Submission, first: int, spec_id: int,
         for position, tag in enumerate(dict.fromkeys(options.tags))
     ]
     tx.change_each(_INSERT_TAG, labels)
+    add_dependencies(tx, submission.ids, submission.after)

@@ -58,7 +58,24 @@ def upgrade() -> None:
     _create_named()
     op.create_table("dependencies", _run(), _word("after_id", primary_key=True), _big("position"))
     op.create_index("ix_dependencies_after", "dependencies", ["after_id"])
+    _keep_blocked_runs_apart()
     _create_metrics()
+
+
+def _keep_blocked_runs_apart() -> None:
+    free = "not_before_ms < 4611686018427387904"
+    op.drop_index("ix_runs_ready", "runs")
+    op.drop_index("ix_runs_backoff", "runs")
+    _index("ix_runs_ready", "class_id", "rank", where=f"state = 'waiting' AND ready_on IS NOT NULL AND {free}")
+    _index("ix_runs_backoff", "class_id", "not_before_ms", where=f"state = 'waiting' AND not_before_ms > 0 AND {free}")
+    blocked = "state = 'waiting' AND not_before_ms >= 4611686018427387904"
+    _index("ix_runs_blocked", "priority DESC", "rank", where=blocked)
+
+
+def _index(name: str, *columns: str, where: str) -> None:
+    condition = sa.text(where)
+    parts = [sa.text(column) if " " in column else column for column in columns]
+    op.create_index(name, "runs", parts, sqlite_where=condition, postgresql_where=condition)
 
 
 def _create_named() -> None:
