@@ -35,6 +35,9 @@ _EVIDENCE = 64 * 1024
 _LOST = frozenset({Reason.shim_lost, Reason.node_lost, Reason.machine_restarted})
 _NOT_STAGED = frozenset({Reason.code_invalid, Reason.data_not_found, Reason.data_access_denied,
                          Reason.data_unreachable, Reason.environment_failed, Reason.staging_failed})  # fmt: skip
+_NOT_LAUNCHED = frozenset({Reason.launch_failed, Reason.start_from_missing, Reason.environment_failed})
+_PLATFORMS = (Reason.staging_failed, Reason.launch_failed, Reason.shim_lost)
+_DETAIL = 1024
 _PING_S = 8.0
 _PING = orders.encode(orders.Ping())
 
@@ -125,7 +128,7 @@ def _reason(word: str, known: frozenset[Reason]) -> Reason:
     """The reason that a node gives. One that this server does not know, or that does not belong there, is read as the
     platform's fault: a fact is never refused for a word."""
     found = next((reason for reason in known if reason.value == word), None)
-    return found or (Reason.staging_failed if Reason.staging_failed in known else Reason.shim_lost)
+    return found or next(reason for reason in _PLATFORMS if reason in known)
 
 
 def _cause(word: str | None) -> StopCause | None:
@@ -143,6 +146,8 @@ def _exit(fact: facts.Exited) -> Exit:
         log_bytes=fact.log_bytes,
         tamper_proof=fact.tamper_proof,
         peak_memory_mib=fact.peak_memory_mib,
+        launch_reason=_reason(fact.launch_reason, _NOT_LAUNCHED) if fact.launch_reason else Reason.launch_failed,
+        detail=fact.detail[:_DETAIL],
     )
 
 

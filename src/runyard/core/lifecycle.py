@@ -77,7 +77,10 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """The exit record of an attempt as its shim wrote it. ``at_ms``: when the program was gone, by the node's clock."""
+    """The exit record of an attempt as its shim wrote it. ``at_ms``: when the program was gone, by the node's clock.
+
+    ``launch_reason``: with a ``launch_error``, whose doing that was. ``detail``: which learner it was, of several.
+    """
 
     at_ms: int
     exit_code: int | None
@@ -88,6 +91,8 @@ class Exit:
     log_bytes: int = 0
     tamper_proof: bool = False
     peak_memory_mib: int | None = None
+    launch_reason: Reason = Reason.launch_failed
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +182,13 @@ def _stop_program(run: Run, state: Stopping, now: int) -> Transition:
 
 def judge(record: Exit) -> Ending:
     """Read an exit record: outcome and reason. The first cause decides; out of memory comes from the kernel's count."""
+    return replace(_judge(record), detail=record.launch_error or record.detail)
+
+
+def _judge(record: Exit) -> Ending:
     code, signal = record.exit_code, record.signal
     if record.launch_error is not None:
-        return Ending(StateName.failed, Reason.launch_failed, detail=record.launch_error)
+        return Ending(StateName.failed, record.launch_reason)
     if record.cause is StopCause.cancel:
         return Ending(StateName.canceled, Reason.canceled, code, signal)
     if record.cause is StopCause.preempt:

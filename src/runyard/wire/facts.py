@@ -81,7 +81,11 @@ class Began(msgspec.Struct, frozen=True, tag="began"):
 
 
 class Exited(msgspec.Struct, frozen=True, tag="exited", omit_defaults=True):
-    """The exit record of an attempt. ``launch_error`` is set when the program could not be started."""
+    """The exit record of an attempt: of several learners, that of the one that failed first.
+
+    ``launch_error`` is set when the program could not be started; ``launch_reason``: the name of the
+    :class:`runyard.core.reasons.Reason` when that is the user's to mend. ``detail``: which learner it was, in a sentence.
+    """
 
     run: str
     attempt: int
@@ -94,6 +98,8 @@ class Exited(msgspec.Struct, frozen=True, tag="exited", omit_defaults=True):
     log_bytes: int = 0
     tamper_proof: bool = False
     peak_memory_mib: int | None = None
+    launch_reason: str = ""
+    detail: str = ""
 
 
 class Lost(msgspec.Struct, frozen=True, tag="lost"):
