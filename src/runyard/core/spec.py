@@ -57,10 +57,12 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Framework:
-    """The framework asked for; both empty for whatever the node's own interpreter has."""
+    """The framework asked for; all empty for whatever the node's own interpreter has. ``python``: the version of Python
+    that the manifest names beside it (the Service's ``runtimes``)."""
 
     name: str = ""
     version: str = ""
+    python: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,18 +29,13 @@ AUTHOR: Final = Key[Opened | None](
 
 FRAMEWORK_NAME: Final = Key[str]("name", Text(limit=256), "", "Name of the framework, such as pytorch.")
 FRAMEWORK_VERSION: Final = Key[str]("version", Text(limit=256), "", "Version of the framework.")
-_RUNTIME: Final = Table(
-    (
-        Key[str]("name", Text(limit=256), "", "Name of the language, such as python."),
-        Key[str]("version", Text(limit=256), "", "Version of the language."),
-    )
-)
+RUNTIME_NAME: Final = Key[str]("name", Text(limit=256), "", "Name of the language, such as python.")
+RUNTIME_VERSION: Final = Key[str]("version", Text(limit=256), "", "Version of the language.")
 RUNTIMES: Final = Key[tuple[Opened, ...]](
     "runtimes",
-    Many(_RUNTIME, limit=10),
+    Many(Table((RUNTIME_NAME, RUNTIME_VERSION)), limit=10),
     (),
-    "Versions of the language, as the Service wrote them.",
-    unused="has no effect: programs run under the interpreter of the machine that runs them.",
+    "Versions of the language, as the Service wrote them. The machine's own Python is used; a note says where it differs.",
 )
 FRAMEWORK: Final = Key[Opened | None](
     "framework",
@@ -129,7 +124,8 @@ def framework_of(opened: Opened | None) -> Framework:
     """The framework of a ``framework:`` table."""
     if opened is None:
         return Framework()
-    return Framework(opened[FRAMEWORK_NAME], opened[FRAMEWORK_VERSION])
+    pythons = [each[RUNTIME_VERSION] for each in opened[RUNTIMES] if each[RUNTIME_NAME].lower().startswith("python")]
+    return Framework(opened[FRAMEWORK_NAME], opened[FRAMEWORK_VERSION], pythons[0] if pythons else "")
 
 
 def _request(

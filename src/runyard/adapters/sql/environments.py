@@ -1,0 +1,49 @@
+"""Registered frameworks, and what was found out about specs when they were staged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from runyard.adapters.sql.accounts import put
+from runyard.adapters.sql.database import Database
+from runyard.adapters.sql.schema import frameworks, spec_facts
+from runyard.ports.environments import FrameworkRecord, SpecFacts
+
+
+class EnvironmentTables:
+    """What accounts call by a name of their own, and what their programs ran with."""
+
+    _db: Database
+
+    def put_framework(self, record: FrameworkRecord) -> None:
+        key = {"account_id": record.account_id, "name": record.name, "version": record.version}
+        values = {"created_ms": record.created_ms, "python": record.python, "instead": record.instead}
+        with self._db.write() as tx:
+            put(tx, frameworks, key, values)
+
+    def frameworks(self, account_id: str) -> Sequence[FrameworkRecord]:
+        mine = sa.select(frameworks).where(frameworks.c.account_id == account_id)
+        with self._db.read() as tx:
+            rows = tx.connection.execute(mine.order_by(frameworks.c.name, frameworks.c.version))
+            return [FrameworkRecord(*row) for row in rows]
+
+    def delete_framework(self, account_id: str, name: str, version: str) -> bool:
+        mine = sa.and_(
+            frameworks.c.account_id == account_id, frameworks.c.name == name, frameworks.c.version == version
+        )
+        with self._db.write() as tx:
+            return tx.connection.execute(frameworks.delete().where(mine)).rowcount == 1
+
+    def put_spec_facts(self, spec_id: int, facts: SpecFacts) -> None:
+        told = {"environment": facts.environment, "inputs": facts.inputs}
+        with self._db.write() as tx:
+            row = tx.connection.execute(sa.select(spec_facts).where(spec_facts.c.spec_id == spec_id)).first()
+            before = {"environment": "", "inputs": ""} if row is None else row._asdict()
+            put(tx, spec_facts, {"spec_id": spec_id}, {name: text or before[name] for name, text in told.items()})
+
+    def spec_facts(self, spec_id: int) -> SpecFacts:
+        with self._db.read() as tx:
+            row = tx.connection.execute(sa.select(spec_facts).where(spec_facts.c.spec_id == spec_id)).first()
+        return SpecFacts() if row is None else SpecFacts(row.environment, row.inputs)
