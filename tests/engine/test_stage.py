@@ -37,8 +37,10 @@ def test_one_listing_and_one_order_for_all_runs(yard: Yard) -> None:
     assert order[0].data[0].credentials is not None
     assert order[0].data[0].credentials.secret_access_key == SECRET
     assert SECRET not in repr(order)
-    assert stage.staged(yard.world, "n1", spec_of(yard, runs[0]))
+    assert stage.staged(yard.world, "n1", spec_of(yard, runs[0]), 3)
     assert {yard.run(run).ready_on for run in runs} == {"n1"}
+    told = [each.event for each in yard.fakes.store.events(0, 100, run_id=runs[-1])]
+    assert [event.body["fetched"] for event in told if event.kind is EventKind.staged] == [3]
     assert not stage.staged(yard.world, "n1", spec_of(yard, runs[0])), "nothing new the second time"
 
 

@@ -111,7 +111,7 @@ def _take(world: World, node_id: str, fact: facts.Fact) -> bool:
         case facts.Lost():
             return supervise.lost(world, node_id, fact.run, fact.attempt, _reason(fact.reason, _LOST), fact.detail)
         case facts.Staged():
-            return stage.staged(world, node_id, fact.spec)
+            return stage.staged(world, node_id, fact.spec, fact.fetched)
         case facts.StageProgress():
             world.ready.report(fact.spec, fact.done, fact.total)
             return True

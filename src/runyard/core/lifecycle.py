@@ -298,12 +298,12 @@ def _may_retry(run: Run, attempts: tuple[Attempt, ...], policy: RetryPolicy) -> 
     return same <= (policy.platform_attempts if fault is Fault.platform else run.max_retries)
 
 
-def staged(run: Run, node_id: str, now: int) -> Transition | None:
-    """Code and data are ready on a node."""
+def staged(run: Run, node_id: str, now: int, fetched: int = 0) -> Transition | None:
+    """Code and data are ready on a node, which had to fetch so many bytes for it."""
     if not isinstance(run.state, Waiting) or run.ready_on is not None:
         return None
     after = _move(run, run.state, ready_on=node_id, staged_ms=now)
-    return Transition(run, after, (_event(run, EventKind.staged, now, node=node_id),))
+    return Transition(run, after, (_event(run, EventKind.staged, now, node=node_id, fetched=fetched),))
 
 
 def is_blocked(run: Run) -> bool:

@@ -324,8 +324,9 @@ class Store(Environments, Secrets, Dependencies, Summaries, Protocol):
         """Specs that have waiting runs which are not ready, in the order of the queue."""
         ...
 
-    def mark_staged(self, spec_id: int, node_id: str, now_ms: int) -> int:
-        """All waiting runs of the spec that are not ready become so (as ``lifecycle.staged``, with an event each)."""
+    def mark_staged(self, spec_id: int, node_id: str, now_ms: int, fetched: int = 0) -> int:
+        """All waiting runs of the spec that are not ready become so (as ``lifecycle.staged``, with an event each, which
+        tells the bytes that had to be ``fetched``)."""
         ...
 
     def unstage(self, node_id: str) -> int:

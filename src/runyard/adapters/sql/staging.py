@@ -35,12 +35,12 @@ class StagingTables:
             )
         return [row[0] for row in rows]
 
-    def mark_staged(self, spec_id: int, node_id: str, now_ms: int) -> int:
+    def mark_staged(self, spec_id: int, node_id: str, now_ms: int, fetched: int = 0) -> int:
         with self._db.write() as tx:
             head = tx.row(f"SELECT id FROM runs WHERE {_UNREADY} ORDER BY rank LIMIT 1", spec=spec_id)
             if head is None:
                 return 0
-            pattern = lifecycle.staged(fetch_runs(tx, [head[0]])[0], node_id, now_ms)
+            pattern = lifecycle.staged(fetch_runs(tx, [head[0]])[0], node_id, now_ms, fetched)
             assert pattern is not None
             return _mark_like(tx, pattern)
 
