@@ -25,10 +25,12 @@ from runyard.ports.store import (
     UsageRow,
 )
 from runyard.testing.memory_accounts import MemoryAccounts
+from runyard.testing.memory_environments import MemoryEnvironments
 from runyard.testing.memory_secrets import MemoryDependencies, MemorySecrets
+from runyard.testing.memory_summaries import MemorySummaries
 
 
-class _Runs(MemoryAccounts, MemorySecrets, MemoryDependencies):
+class _Runs(MemoryAccounts, MemoryEnvironments, MemorySecrets, MemoryDependencies, MemorySummaries):
     """Runs and what happens to them."""
 
     def __init__(self) -> None:
@@ -173,6 +175,7 @@ class _Runs(MemoryAccounts, MemorySecrets, MemoryDependencies):
             if run is None or run.state_name not in FINAL:
                 return False
             del self._runs[run_id]
+            self._forget_metrics(run_id)
             at_ms = self.latest_event_ms() if now_ms is None else now_ms
             self._tell(Event(EventKind.deleted, run_id, run.account_id, at_ms))
             return True
@@ -221,10 +224,10 @@ class _Queue(_Runs):
         unready = self._waiting(lambda run: run.ready_on is None)
         return list(dict.fromkeys(run.spec_id for run in unready))[:limit]
 
-    def mark_staged(self, spec_id: int, node_id: str, now_ms: int) -> int:
+    def mark_staged(self, spec_id: int, node_id: str, now_ms: int, fetched: int = 0) -> int:
         with self._lock:
             unready = self._waiting(lambda run: run.spec_id == spec_id and run.ready_on is None)
-            moves = [lifecycle.staged(run, node_id, now_ms) for run in unready]
+            moves = [lifecycle.staged(run, node_id, now_ms, fetched) for run in unready]
             return sum(self.apply([move for move in moves if move is not None]))
 
     def unstage(self, node_id: str) -> int:

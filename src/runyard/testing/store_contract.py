@@ -11,13 +11,23 @@ from runyard.ports.store import Store
 from runyard.testing.store_contract_accounts import AccountContract
 from runyard.testing.store_contract_after import AfterContract, SecretContract
 from runyard.testing.store_contract_changes import ChangeContract
+from runyard.testing.store_contract_environments import EnvironmentContract
 from runyard.testing.store_contract_history import HistoryContract
+from runyard.testing.store_contract_metrics import SummaryContract
 from runyard.testing.store_contract_queue import QueueContract
 from runyard.testing.store_contract_runs import RunContract
 
 
 class StoreContract(
-    AccountContract, SecretContract, RunContract, ChangeContract, QueueContract, AfterContract, HistoryContract
+    AccountContract,
+    SecretContract,
+    RunContract,
+    ChangeContract,
+    QueueContract,
+    AfterContract,
+    HistoryContract,
+    EnvironmentContract,
+    SummaryContract,
 ):
     """All that any store must do."""
 

@@ -6,6 +6,7 @@ from runyard.adapters.sql.accounts import AccountTables
 from runyard.adapters.sql.changes import ChangeTables
 from runyard.adapters.sql.database import Database
 from runyard.adapters.sql.dependencies import DependencyTables
+from runyard.adapters.sql.environments import EnvironmentTables
 from runyard.adapters.sql.history import HistoryTables
 from runyard.adapters.sql.migrate import migrate
 from runyard.adapters.sql.nodes import NodeTables
@@ -14,6 +15,7 @@ from runyard.adapters.sql.runs import RunTables
 from runyard.adapters.sql.secrets import SecretTables
 from runyard.adapters.sql.staging import StagingTables
 from runyard.adapters.sql.submissions import SubmissionTables
+from runyard.adapters.sql.summaries import SummaryTables
 
 
 class SqlStore(
@@ -27,6 +29,8 @@ class SqlStore(
     QueueTables,
     NodeTables,
     HistoryTables,
+    EnvironmentTables,
+    SummaryTables,
 ):
     """The store over one database. Its methods may be called from any number of threads."""
 

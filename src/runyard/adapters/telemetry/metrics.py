@@ -1,0 +1,110 @@
+"""Points of metrics as files, beside the logs: ``<root>/<run>/<attempt>/<learner>/metrics``, the stream as it came.
+
+Nothing is flushed to the disk here: what a failing machine loses, the node sends again, since it goes on from the size
+that it is told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from runyard.adapters.telemetry.blocks import BlockReader, read_blocks
+from runyard.core.errors import RunyardError
+from runyard.ports.metrics import MetricKey, Piece, Wanted
+
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+_FILE = "metrics"
+_LOCKS = 64
+
+
+class MetricFiles:
+    """A :class:`runyard.ports.metrics.MetricStore` in a folder, which is made when missing. One process at a time
+    appends.
+
+    Raises ``RunyardError`` (``invalid_request``) for a key that cannot name a file.
+    """
+
+    def __init__(self, root: Path) -> None:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._root = root
+        self._locks = [threading.Lock() for _ in range(_LOCKS)]
+
+    def append(self, key: MetricKey, offset: int, chunk: bytes) -> int:
+        """See :class:`runyard.ports.metrics.MetricStore`."""
+        path = self._path(key)
+        with self._locks[hash(key) % _LOCKS]:
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            with _opened(path, os.O_RDWR | os.O_CREAT) as descriptor:
+                size = os.fstat(descriptor).st_size
+                fresh = memoryview(chunk)[size - offset :] if offset <= size else memoryview(b"")
+                while fresh:
+                    written = os.pwrite(descriptor, fresh, size)
+                    size += written
+                    fresh = fresh[written:]
+                return size
+
+    def size(self, key: MetricKey) -> int:
+        """See :class:`runyard.ports.metrics.MetricStore`."""
+        try:
+            return os.stat(self._path(key)).st_size
+        except FileNotFoundError:
+            return 0
+
+    def streams(self, run_id: str) -> Sequence[MetricKey]:
+        """See :class:`runyard.ports.metrics.MetricStore`."""
+        folder = os.path.join(self._root, _checked(run_id))
+        return [
+            MetricKey(run_id, attempt, learner)
+            for attempt in _numbers(folder)
+            for learner in _numbers(os.path.join(folder, str(attempt)))
+            if os.path.exists(os.path.join(folder, str(attempt), str(learner), _FILE))
+        ]
+
+    def read(self, key: MetricKey, offset: int, limit: int, wanted: Wanted | None = None) -> Piece:
+        """See :class:`runyard.ports.metrics.MetricStore`."""
+        reader = BlockReader(key, wanted)
+        with contextlib.suppress(FileNotFoundError), _opened(self._path(key), os.O_RDONLY) as descriptor:
+            offset = read_blocks(descriptor, reader, offset, limit)
+        return reader.piece(offset)
+
+    def delete(self, run_id: str) -> None:
+        """See :class:`runyard.ports.metrics.MetricStore`."""
+        shutil.rmtree(os.path.join(self._root, _checked(run_id)), ignore_errors=True)
+
+    def _path(self, key: MetricKey) -> str:
+        if key.attempt < 1 or key.learner < 1:
+            raise _refused(f"{key.attempt}/{key.learner}")
+        return os.path.join(self._root, _checked(key.run_id), str(key.attempt), str(key.learner), _FILE)
+
+
+@contextmanager
+def _opened(path: str, flags: int) -> Generator[int]:
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _numbers(folder: str) -> list[int]:
+    try:
+        return sorted(int(name) for name in os.listdir(folder) if name.isascii() and name.isdigit())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise _refused(name)
+    return name
+
+
+def _refused(name: str) -> RunyardError:
+    return RunyardError(f"{name[:80]!r} cannot be the name of a stream of metrics.", code="invalid_request")
