@@ -15,7 +15,8 @@ from starlette.types import Receive, Scope, Send
 from runyard.core.errors import RunyardError
 from runyard.ports.embedded import EmbeddedStore, StoredObject
 
-CHUNK = 1024 * 1024
+CHUNK = 128 * 1024
+"""At most so much is in memory for a reader who does not read, twice."""
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 

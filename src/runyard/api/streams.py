@@ -14,7 +14,8 @@ from runyard.engine.bell import EVENTS, log_topic
 from runyard.engine.world import World
 from runyard.ports.logs import LogKey
 
-_CHUNK = 256 * 1024
+_CHUNK = 64 * 1024
+"""At most so much is in memory for a reader who does not read, a few times over."""
 QUIET_S = 15.0
 """How long a stream says nothing at most; and how long a log whose attempt is over is waited for in vain."""
 MAIN = "training-log"

@@ -1,51 +1,30 @@
-"""The node's closing lines of a log: what the program wrote in its working directory. Nothing is lost in silence."""
+"""The end of a log, in the node's words: why it ended the program, and what the program wrote outside RESULT_DIR."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 
-from runyard.node.evidence import human
 from runyard.node.home import AttemptFolder, Record, write_whole
-from runyard.node.prepare import read_order
-from runyard.node.results import Choice, choose, files_of, over_limit, prepared_ns
-from runyard.node.sweep import Found, Tree
-
-MOST_LINES = 40
-MARK = "[runyard]"
-
-
-def closing_lines(run: str, choice: Choice) -> str:
-    """The lines; empty when the program wrote nothing outside ``RESULT_DIR``."""
-    files = [*choice.kept, *choice.over]
-    if not files:
-        return ""
-    lines = [f"Written in the working directory, outside RESULT_DIR, and kept in {run}/workdir/:"]
-    over = set(choice.over)
-    for file in files[:MOST_LINES]:
-        lines.append(
-            f"  {shown(file)}{': NOT kept: ' + over_limit(file) if file in over else f' ({human(file.size)})'}"
-        )
-    if len(files) > MOST_LINES:
-        lines.append(f"  and {len(files) - MOST_LINES} more, {len(choice.over)} in all not kept for their size.")
-    return "".join(f"{MARK} {line}\n" for line in lines)
-
-
-def shown(file: Found) -> str:
-    """A path on one line, whatever is in its name."""
-    return "".join(letter if letter.isprintable() else "?" for letter in file.path)
+from runyard.node.limits import limits_of
+from runyard.node.log_limit import MARK, rewrite, trim
+from runyard.node.workdir import lines_of, look_at_work
 
 
 def close_log(folder: AttemptFolder, exit_record: Record) -> None:
-    """Add the closing lines to the log of an ended attempt; a node that died in between goes on where it was.
+    """Bring the log of an ended program below its limit and add the closing lines; a node that died in between goes
+    on where it was.
 
-    The lines are put on the disk first, and the exit record has the size that the log had before them.
+    The lines are put on the disk first. Where the log is within its limit, the exit record has its size before them.
     """
     log = folder.log("training-log")
     base = exit_record.get("log_bytes")
     if not isinstance(base, int) or exit_record.get("started_at_ms") is None or not os.path.exists(log):
         return
-    text = _kept_lines(folder, exit_record)
+    trimmed = trim(folder, limits_of(folder).log)
+    text = _closing_text(folder, base, is_trimmed=trimmed is not None)
+    if trimmed is not None:
+        rewrite(folder, text)
+        return
     descriptor = os.open(log, os.O_WRONLY | os.O_CLOEXEC)
     try:
         written = os.fstat(descriptor).st_size - base
@@ -55,33 +34,34 @@ def close_log(folder: AttemptFolder, exit_record: Record) -> None:
         os.close(descriptor)
 
 
-def _kept_lines(folder: AttemptFolder, exit_record: Record) -> bytes:
+def _closing_text(folder: AttemptFolder, size: int, *, is_trimmed: bool) -> bytes:
     try:
         with open(folder.closing, "rb") as file:
             return file.read()
     except FileNotFoundError:
         pass
-    kept = read_order(folder)
-    lines = "" if kept is None else closing_lines(folder.run, look_at_work(folder, kept.outputs, kept.uid))
+    lines = [*_stopped_for(folder), *lines_of(look_at_work(folder), f"{folder.run}/workdir/")]
     if not lines:
         return b""
-    text = (_missing_newline(folder, int(exit_record["log_bytes"])) + lines).encode()
+    broken = "" if _ends_a_line(folder, size, is_trimmed=is_trimmed) else "\n"
+    text = (broken + "".join(f"{MARK} {line}\n" for line in lines)).encode()
     write_whole(folder.closing, text, lasting=True)
     return text
 
 
-def look_at_work(folder: AttemptFolder, outputs: Sequence[str], uid: int | None) -> Choice:
-    """What is kept of a working directory; nothing, when there is none."""
+def _stopped_for(folder: AttemptFolder) -> list[str]:
     try:
-        with Tree(folder.path, "own/work", uid) as tree:
-            return choose(files_of(tree), prepared_ns(folder), outputs)
-    except OSError:
-        return Choice((), ())
+        with open(folder.stopped_for, encoding="utf-8") as file:
+            return [file.read().strip()]
+    except FileNotFoundError:
+        return []
 
 
-def _missing_newline(folder: AttemptFolder, size: int) -> str:
-    if size == 0:
-        return ""
+def _ends_a_line(folder: AttemptFolder, size: int, *, is_trimmed: bool) -> bool:
+    """Whether what comes next begins a line. The end of a log stays as it is when it is trimmed."""
     with open(folder.log("training-log"), "rb") as file:
-        file.seek(size - 1)
-        return "" if file.read(1) == b"\n" else "\n"
+        at = file.seek(0, os.SEEK_END) if is_trimmed else size
+        if at == 0:
+            return True
+        file.seek(at - 1)
+        return file.read(1) == b"\n"

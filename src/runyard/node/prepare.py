@@ -14,6 +14,7 @@ from runyard.node.cache import Cache, remove_tree
 from runyard.node.environment import Interpreter, command_line, environment, merged_config, visible_paths
 from runyard.node.home import PASSABLE, AttemptFolder, Home, make_folder, write_whole
 from runyard.node.inventory import Inventory
+from runyard.node.limits import Limits
 from runyard.node.ready import Ready, Specs
 from runyard.wire.orders import Launch
 
@@ -50,6 +51,7 @@ class Ground:
     interpreter: Interpreter
     uid_base: int | None
     own: dict[str, str]
+    limits: Limits = Limits()
 
     def uid(self, order: Launch) -> int | None:
         """The user id of an order's program; None: the node's."""
@@ -71,7 +73,7 @@ def prepare(ground: Ground, order: Launch, ready: Ready, stopped: Callable[[], b
     for path in (home.run(order.run), os.path.dirname(folder.path), folder.path):
         make_folder(path, PASSABLE)
     remove_tree(folder.own)
-    _write_order(folder, order, uid)
+    _write_order(folder, order, uid, ground.limits)
     _copy_evidence(ground.specs, folder, ready.spec)
     with open(folder.log("training-log"), "wb"):
         pass  # there from the first, to be watched
@@ -126,6 +128,7 @@ class Kept(msgspec.Struct, frozen=True):
     memory_mib: int
     outputs: tuple[str, ...]
     uid: int | None
+    limits: Limits = Limits()
 
 
 def read_order(folder: AttemptFolder) -> Kept | None:
@@ -137,7 +140,7 @@ def read_order(folder: AttemptFolder) -> Kept | None:
         return None
 
 
-def _write_order(folder: AttemptFolder, order: Launch, uid: int | None) -> None:
+def _write_order(folder: AttemptFolder, order: Launch, uid: int | None, limits: Limits) -> None:
     kept = Kept(
         order.run,
         order.attempt,
@@ -152,6 +155,7 @@ def _write_order(folder: AttemptFolder, order: Launch, uid: int | None) -> None:
         order.memory_mib,
         order.outputs,
         uid,
+        limits,
     )
     write_whole(folder.order, msgspec.json.encode(kept))
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 
-from runyard.node.evidence import human
 from runyard.node.home import STREAM_FILES, AttemptFolder
 from runyard.node.prepare import read_order
 from runyard.node.sweep import Found, LeftOut, Tree
+from runyard.node.workdir import choose_from
 from runyard.stores.errors import StoreError
 from runyard.stores.keys import check_key
 
-WORKDIR_LIMIT = 200 << 20
-"""Bytes kept from a working directory, what ``outputs`` names not counted."""
 LEARNER = "learner-1"
 
 
@@ -27,49 +24,6 @@ class Upload:
     key: str
     size: int
     open: Callable[[], int] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What of a working directory is kept, and what is not because of the limit."""
-
-    kept: tuple[Found, ...]
-    over: tuple[Found, ...]
-
-
-def choose(found: Iterable[Found], prepared_ns: int, outputs: Sequence[str], limit: int = WORKDIR_LIMIT) -> Choice:
-    """From the files of a working directory those that are kept: what ``outputs`` names, and what is new or changed
-    since ``prepared_ns``, in the order of their names, while they fit. Byte code is not kept unless it is named."""
-    kept: list[Found] = []
-    over: list[Found] = []
-    size = 0
-    for file in found:
-        if is_named(file.path, outputs):
-            kept.append(file)
-        elif file.changed_ns <= prepared_ns or "__pycache__" in file.path.split("/"):
-            continue
-        elif size + file.size <= limit:
-            size += file.size
-            kept.append(file)
-        else:
-            over.append(file)
-    return Choice(tuple(kept), tuple(over))
-
-
-def is_named(path: str, outputs: Sequence[str]) -> bool:
-    """Whether a pattern names a path: as a glob (``*`` also across folders), or as a folder above it."""
-    return any(
-        fnmatchcase(path, pattern) or path.startswith(pattern.rstrip("/") + "/")
-        for pattern in (pattern.removeprefix("./") for pattern in outputs)
-    )
-
-
-def prepared_ns(folder: AttemptFolder) -> int:
-    """When the working directory was as the node made it; 0 when it never was."""
-    try:
-        return os.stat(folder.prepared).st_ctime_ns
-    except FileNotFoundError:
-        return 0
 
 
 @contextmanager
@@ -107,10 +61,10 @@ class _Gathering:
         tree = self._open(folder, "own/work")
         if tree is None:
             return
-        choice = choose(files_of(tree), prepared_ns(folder), outputs)
+        choice = choose_from(tree, folder, outputs)
         for file in choice.kept:
             self._add("workdir/" + file.path, tree, file)
-        self.left_out += [LeftOut("workdir/" + file.path, over_limit(file)) for file in choice.over]
+        self.left_out += [LeftOut("workdir/" + left.path, left.why) for left in choice.left_out]
 
     def logs(self, folder: AttemptFolder, place: str) -> None:
         """Our own logs, then what the program wrote to ``LOG_DIR`` and ``JOB_STATE_DIR/logs``."""
@@ -150,13 +104,3 @@ class _Gathering:
             self.left_out.append(LeftOut(key, "its place belongs to something else that is stored"))
         else:
             self.uploads[key] = Upload(key, file.size, lambda: tree.open(file.path))
-
-
-def files_of(tree: Tree) -> Iterable[Found]:
-    """The plain files of a folder."""
-    return (found for found in tree.walk() if isinstance(found, Found))
-
-
-def over_limit(file: Found) -> str:
-    """Why a file of a working directory is not kept."""
-    return f"{human(file.size)}, over the limit of {WORKDIR_LIMIT >> 20} MiB: name it in `outputs`, or use RESULT_DIR"

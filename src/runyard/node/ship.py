@@ -13,7 +13,9 @@ import msgspec
 from runyard.node.home import STREAM_FILES, AttemptFolder, Key, say
 from runyard.node.inotify import Inotify
 from runyard.node.lanes import do_safely
+from runyard.node.limits import limits_of
 from runyard.node.link import Backoff, Link, Refused, Unreachable
+from runyard.node.log_limit import is_settled, read_shippable, settle, shippable
 
 CHUNK = 1 << 20
 COALESCE_S = 0.05
@@ -43,6 +45,8 @@ class Stream:
     """It grows, and the kernel would not watch it."""
     renewals: int = 0
     """An answer from before the last of them says nothing any more."""
+    limit: int = 0
+    """What lies beyond is not shipped; 0: there is no such limit."""
 
     @property
     def url(self) -> str:
@@ -75,17 +79,23 @@ class Shipping:
                 if key not in self._streams and os.path.exists(folder.log(name)):
                     stream = self._streams[key] = Stream(folder, name, 0 if fresh else None)
                     if name == "training-log":
+                        stream.limit = limits_of(folder).log
                         stream.watch = self._inotify.add(folder.log(name))
                         stream.polled = stream.watch is None
         self._ring()
 
     def finish(self, folder: AttemptFolder) -> None:
         """A learner's logs grow no more: ship them to their end."""
+        try:
+            settle(folder, limits_of(folder).log)
+        except OSError as error:
+            say(f"The log of {folder.name} could not be brought below its limit: {error}")
         self.open(folder)
         with self._lock:
             for stream in self._of(folder.run):
                 if stream.folder.key == folder.key:
-                    stream.final = _size(folder.log(stream.name))
+                    stream.limit = 0 if is_settled(folder, stream.limit) else stream.limit
+                    stream.final = _size(stream)
                     stream.dirty = True
                     self._unwatch(stream)
         self._ring()
@@ -204,7 +214,7 @@ class Shipping:
         if before is None:
             before = _told(self._link.ask("GET", stream.url + "/size"))
         after = self._put(stream, before)
-        size = _size(stream.folder.log(stream.name))
+        size = _size(stream)
         with self._lock:
             left = (size if stream.final is None else min(size, stream.final)) - after
             current = renewals == stream.renewals
@@ -214,8 +224,8 @@ class Shipping:
 
     def _put(self, stream: Stream, before: int) -> int:
         """Send a range from an offset; returns the offset to go on from."""
-        most = CHUNK if stream.final is None else max(0, stream.final - before)
-        chunk = read_range(stream.folder.log(stream.name), before, most)
+        most = CHUNK if stream.final is None else min(CHUNK, max(0, stream.final - before))
+        chunk = read_shippable(stream.folder.log(stream.name), stream.limit, before, most)
         if not chunk:
             return max(before, stream.final or 0)  # there is no more to be had
         url = f"{stream.url}?offset={before}"
@@ -232,18 +242,9 @@ class Shipping:
             do_safely(then)
 
 
-def read_range(path: str, offset: int, most: int) -> bytes:
-    """Up to ``most`` bytes (and never over ``CHUNK``) of a file from an offset. Raises ``FileNotFoundError``."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def _size(stream: Stream) -> int:
     try:
-        return os.pread(descriptor, min(most, CHUNK), offset)
-    finally:
-        os.close(descriptor)
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size
+        return shippable(stream.folder.log(stream.name), stream.limit)
     except FileNotFoundError:
         return 0
 

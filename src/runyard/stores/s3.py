@@ -37,6 +37,8 @@ PARTS_AT_ONCE = 4
 READ_TIMEOUT_S = 30
 _MAX_PARTS = 9_000
 _SIP = 1 << 20
+_PASSED_ON = 1 << 17
+"""Whoever it is passed on to may stop reading, and a piece stays in memory then."""
 
 
 class S3Place:
@@ -102,15 +104,15 @@ class S3Place:
             return obstore.get(self._reader, full, options=options)
 
     def stream(self, key: str) -> tuple[int, Iterator[bytes]]:
-        """Size of an object and its bytes in pieces of about 1 MiB, to be passed on."""
+        """Size of an object and its bytes in pieces of about 128 KiB, to be passed on."""
         full = self._full(key)
         answer = self.get(full, {})
-        return answer.meta["size"], self.sips(answer, full)
+        return answer.meta["size"], self.sips(answer, full, _PASSED_ON)
 
-    def sips(self, answer: GetResult, full: str) -> Iterator[bytes]:
-        """The bytes of an answer in pieces of about 1 MiB."""
+    def sips(self, answer: GetResult, full: str, size: int = _SIP) -> Iterator[bytes]:
+        """The bytes of an answer in pieces of about ``size``."""
         with self.asking(full):
-            yield from answer.stream(min_chunk_size=_SIP)
+            yield from answer.stream(min_chunk_size=size)
 
     def get_bytes(self, key: str, *, limit: int = 16 << 20) -> bytes:
         """See :class:`runyard.stores.PlaceStore`."""

@@ -14,7 +14,7 @@ from runyard.ports.embedded import EmbeddedStore
 from runyard.ports.objects import Checked, Listing, ObjectEntry, Verdict
 from runyard.stores.keys import join
 
-_PIECE = 1 << 20
+_PIECE = 1 << 17
 
 
 class EmbeddedObjects:
