@@ -8,14 +8,23 @@ from runyard.core.errors import ManifestError
 from runyard.core.resources import DEFAULT_CONFIGURATIONS
 from runyard.core.spec import StoreKind
 from runyard.manifest import Parsed, compile_regex, parse
+from tools.samples import ALL
 
 ROOT = Path(__file__).resolve().parents[2]
+IN_BOTH_DIALECTS = [
+    "numpy-softmax",
+    "metrics",
+    "ddp",
+    "sweep",
+    "keras-npz",
+    "failing/wrong-command",
+    "failing/missing-data",
+    "failing/out-of-memory",
+    "failing/hang",
+]
 COMPLETE = [
     "samples/mnist/manifest.yml",
-    "samples/failing/wrong-command/manifest.yml",
-    "samples/failing/missing-data/manifest.yml",
-    "samples/failing/out-of-memory/manifest.yml",
-    "samples/failing/hang/manifest.yml",
+    *(f"samples/{name}/{file}" for name in IN_BOTH_DIALECTS for file in ("manifest.yml", "manifest-ffdl.yml")),
     "bench/models/trivial/manifest.yml",
 ]
 TO_BE_FILLED = ["samples/mnist/manifest-s3.yml", "samples/mnist/manifest-ffdl.yml"]
@@ -65,3 +74,19 @@ def test_the_expression_for_metrics_reads_the_lines_that_the_program_prints() ->
     found = compile_regex(groups["test"]).search(line)
     assert found is not None
     assert found.groupdict() == {"step": "200", "loss": "0.1914", "accuracy": "0.9450"}
+
+
+@pytest.mark.parametrize("name", IN_BOTH_DIALECTS)
+def test_the_dialects_are_told_apart_and_mean_the_same_program(name: str) -> None:
+    one, two = (text_of(f"samples/{name}/{file}") for file in ("manifest.yml", "manifest-ffdl.yml"))
+    assert "model_definition:" in one
+    assert "data_stores:" in two
+    first, second = read(one).spec, read(two).spec
+    assert first.name == second.name
+    assert first.command.split()[:2] == second.command.split()[:2]
+    assert [place.bucket for place in first.data] == [place.bucket for place in second.data]
+    assert first.results.bucket == second.results.bucket
+
+
+def test_every_run_of_the_samples_tool_names_a_manifest_that_is_there() -> None:
+    assert {f"samples/{sample.manifest}" for sample in ALL} == {*COMPLETE[:-1]}
