@@ -83,7 +83,7 @@ class PipIndex:
 
 
 def read_versions(text: str) -> tuple[str, ...] | None:
-    """The versions that pip lists in its refusal, newest first, each once, without the marks of local builds (``+cpu``);
+    """The versions that pip lists in its refusal, newest first, each once, without marks of local builds (``+cpu``);
     none when the index has none; None when it could not be asked."""
     match = _THERE_ARE.search(text)
     if match is None or (_TROUBLE.search(text) and match[1] == "none"):

@@ -1,14 +1,14 @@
 """From the framework that a manifest names to what its interpreter must offer: decided when a run is submitted.
 
-:func:`resolve` is asked again for as long as it answers with a :class:`Question`: it names a distribution whose versions
-it has to know, and the caller puts them into ``told``. So it can ask for nothing itself.
+:func:`resolve` is asked again for as long as it answers with a :class:`Question`: it names a distribution whose
+versions it has to know, and the caller puts them into ``told``. It can ask for nothing itself.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, replace, field
 from types import MappingProxyType
 from typing import Final
 
@@ -70,7 +70,7 @@ class Machine:
     (distribution -> version), and whether there is a device behind its GPU slots."""
 
     python: str = ""
-    packages: Mapping[str, str] = MappingProxyType({})
+    packages: Mapping[str, str] = field(default_factory=dict[str, str])
     gpu: bool = False
 
 
@@ -255,7 +255,7 @@ def _pinned(asked: Asked, name: str, version: str, told: Told) -> Resolution | Q
         if _bare(requirement) not in told:
             return Question(_bare(requirement))
     if any(told[_bare(requirement)] is None for requirement in needed):
-        return _unasked(asked, name, version, needed)
+        return _unasked(name, version, needed)
     there = _to_be_had(name, needed, told)
     chosen = newest_match(version, there) if version else next((each for each in there if is_stable(each)), None)
     if chosen is None:
@@ -311,7 +311,7 @@ def _backend(keras: str, backends: Sequence[str]) -> str | None:
     return next((each for each in backends if is_stable(each)), None)
 
 
-def _unasked(asked: Asked, name: str, version: str, needed: Sequence[str]) -> Resolution:
+def _unasked(name: str, version: str, needed: Sequence[str]) -> Resolution:
     if not version:
         raise Refused(
             f"The package index cannot be asked which versions of {name} there are: name one, as in --framework "
@@ -336,8 +336,8 @@ def _cannot_be_had(asked: Asked, name: str, version: str, there: Sequence[str]) 
     option = f"{name}:{short(near, stable)}"
     span = f"{stable[-1]} to {stable[0]}" if len(stable) > 1 else f"only {stable[0]}"
     return (
-        f"{where} (there {'are' if len(stable) > 1 else 'is'} {span}{nearest}): submit again with --framework {option}. "
-        f"To have it so for every manifest: `runyard frameworks add {name}:{version} --instead {option}`."
+        f"{where} (there {'are' if len(stable) > 1 else 'is'} {span}{nearest}): submit again with "
+        f"--framework {option}. To have it so for every manifest: `runyard frameworks add {name}:{version} --instead {option}`."
     )
 
 

@@ -17,8 +17,8 @@ Key = tuple[tuple[int, ...], int, int, int]
 
 
 def understood(text: str) -> str | None:
-    """The version that somebody means: ``1.5.0-py3``, ``v2.1`` and ``2.x`` are 1.5.0, 2.1 and 2. Empty: any. None: this is
-    no version."""
+    """The version that somebody means: ``1.5.0-py3``, ``v2.1`` and ``2.x`` are 1.5.0, 2.1 and 2. Empty: any. None: it
+    is no version."""
     plain = text.strip().lower()
     if _ANY.fullmatch(plain):
         return ""
@@ -61,7 +61,7 @@ def same(one: str, other: str) -> bool:
 
 
 def newest_match(wanted: str, versions: Sequence[str]) -> str | None:
-    """The newest of some versions that is the wanted one or begins with its numbers: ``2.13`` is any 2.13.x, ``2`` any 2.
+    """The newest of some versions that is the wanted one or begins with its numbers: ``2.13`` is any 2.13.x.
 
     A pre-release only where it is named in full.
     """

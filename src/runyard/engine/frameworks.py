@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,6 +52,13 @@ def machines(world: World) -> tuple[Machine, ...]:
 def has_device(node: Node) -> bool:
     """Whether there is a real GPU behind a machine's slots."""
     return node.total.gpus > 0 and not node.logical
+
+
+def environment_of(world: World, spec_id: int) -> dict[str, object]:
+    """What a spec asks of its environment, and what that is, once it is ready."""
+    asked, told = world.specs.get(spec_id).environment, world.store.spec_facts(spec_id).environment
+    found: dict[str, object] = json.loads(told) if told else {}
+    return {"asked": {"python": asked.python, "packages": list(asked.packages)}, **found}
 
 
 @dataclass(frozen=True, slots=True)

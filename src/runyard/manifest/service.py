@@ -35,7 +35,7 @@ RUNTIMES: Final = Key[tuple[Opened, ...]](
     "runtimes",
     Many(Table((RUNTIME_NAME, RUNTIME_VERSION)), limit=10),
     (),
-    "Versions of the language, as the Service wrote them. The machine's own Python is used; a note says where it differs.",
+    "Versions of the language, as the Service wrote them. The machine's Python is used; a note says where it differs.",
 )
 FRAMEWORK: Final = Key[Opened | None](
     "framework",

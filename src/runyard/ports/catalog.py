@@ -9,8 +9,8 @@ class Catalog(Protocol):
     """Which versions of a distribution can be installed."""
 
     def versions(self, distribution: str) -> tuple[str, ...] | None:
-        """Its versions for the machines' interpreter, newest first; none when the index has none; None when it cannot be
-        asked. May take seconds: never asked inside a transaction."""
+        """Its versions for the machines' interpreter, newest first; none when the index has none; None when it cannot
+        be asked. May take seconds: never asked inside a transaction."""
         ...
 
 

@@ -40,8 +40,8 @@ class EnvironmentTables:
         told = {"environment": facts.environment, "inputs": facts.inputs}
         with self._db.write() as tx:
             row = tx.connection.execute(sa.select(spec_facts).where(spec_facts.c.spec_id == spec_id)).first()
-            before = {"environment": "", "inputs": ""} if row is None else row._asdict()
-            put(tx, spec_facts, {"spec_id": spec_id}, {name: text or before[name] for name, text in told.items()})
+            kept = {name: text or ("" if row is None else getattr(row, name)) for name, text in told.items()}
+            put(tx, spec_facts, {"spec_id": spec_id}, kept)
 
     def spec_facts(self, spec_id: int) -> SpecFacts:
         with self._db.read() as tx:
