@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runyard.node.became import Became, Trace, end_without_program, exited, look, lost, what_became
+from runyard.node.became import Became, Early, Trace, end_without_program, exited, look, lost, what_became
 from runyard.node.evidence import Evidence, clip, human
 from runyard.node.home import AttemptFolder, Home
 from runyard.node.inventory import Device, Inventory, choose, isolation_notes, take_inventory
@@ -40,14 +40,14 @@ def folder(tmp_path: Path) -> AttemptFolder:
 
 
 def test_an_end_without_a_program_is_written_once(folder: AttemptFolder) -> None:
-    end_without_program(folder, cause="cancel")
-    end_without_program(folder, error="too late")
+    end_without_program(folder, Early(cause="cancel"))
+    end_without_program(folder, Early(error="too late"))
     fact = exited(folder, look(folder).exit or {})
     assert (fact.cause, fact.launch_error, fact.exit_code) == ("cancel", None, None)
 
 
 def test_a_launch_that_failed(folder: AttemptFolder) -> None:
-    end_without_program(folder, error="no bash")
+    end_without_program(folder, Early(error="no bash"))
     fact = exited(folder, look(folder).exit or {})
     assert (fact.run, fact.attempt, fact.launch_error, fact.cause) == (RUN, 2, "no bash", None)
 
@@ -209,5 +209,5 @@ def test_sizes_for_people(size: int, text: str) -> None:
 
 
 def test_records_of_ours_are_json(folder: AttemptFolder) -> None:
-    end_without_program(folder, cause="cancel")
+    end_without_program(folder, Early(cause="cancel"))
     assert json.loads(Path(folder.exit).read_text())["attempt"] == f"{RUN}/2"

@@ -15,6 +15,16 @@ from runyard.node.home import AttemptFolder, Record, read_record, write_whole
 from runyard.wire.facts import Began, Exited, Lost
 
 
+@dataclass(frozen=True, slots=True)
+class Early:
+    """Why a program never began. ``cause``: it was stopped before; ``error``: it could not be started, in a sentence,
+    and ``reason``: the name of a :class:`runyard.core.reasons.Reason` where that is the user's to mend."""
+
+    cause: str | None = None
+    error: str | None = None
+    reason: str = ""
+
+
 class Became(Enum):
     """The four things that can have become of an attempt with a folder."""
 
@@ -103,30 +113,35 @@ def exited(folder: AttemptFolder, record: Record) -> Exited:
         launch_error=None if failed is None else str(failed.get("message") or "The program could not be started."),
         log_bytes=size_of(folder.log("training-log")),
         tamper_proof=bool(record.get("tamper_proof")),
+        launch_reason="" if failed is None else str(failed.get("reason") or ""),
         peak_memory_mib=None if peak is None else -(-int(peak) // (1 << 20)),
     )
 
 
-def end_without_program(folder: AttemptFolder, *, cause: str | None = None, error: str | None = None) -> Record:
-    """Write the exit record of an attempt whose program never began, and return it; one that is there stands.
-
-    ``cause``: it was stopped before; ``error``: it could not be started, in a sentence.
-    """
+def end_without_program(folder: AttemptFolder, early: Early) -> Record:
+    """Write the exit record of a learner whose program never began, and return it; one that is there stands."""
     record = read_record(folder.exit)
-    if record is not None:
-        return record
-    record = {
+    if record is None:
+        record = record_without_program(folder, early)
+        write_whole(folder.exit, msgspec.json.encode(record) + b"\n", lasting=True)
+    return record
+
+
+def record_without_program(folder: AttemptFolder, early: Early) -> Record:
+    """The exit record of a learner whose program never began."""
+    failed = {"stage": "node", "errno": None, "message": early.error, "reason": early.reason}
+    return {
         "attempt": f"{folder.run}/{folder.number}",
         "exit_code": None,
         "signal": None,
-        "cause": cause,
-        "launch_failed": None if error is None else {"stage": "node", "errno": None, "message": error},
+        "cause": early.cause,
+        "launch_failed": None if early.error is None else failed,
         "ended_at_ms": now_ms(),
+        "boottime_ended_ms": time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000,
+        "boot_id": boot_id(),
         "log_bytes": size_of(folder.log("training-log")),
         "tamper_proof": os.geteuid() == 0,
     }
-    write_whole(folder.exit, msgspec.json.encode(record) + b"\n", lasting=True)
-    return record
 
 
 def size_of(path: str) -> int:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 
+from runyard.core.run import StopCause
 from runyard.node.home import AttemptFolder, Record, write_whole
 from runyard.node.limits import limits_of
 from runyard.node.log_limit import MARK, rewrite, trim
 from runyard.node.workdir import lines_of, look_at_work
 
 
-def close_log(folder: AttemptFolder, exit_record: Record) -> None:
+def close_log(folder: AttemptFolder, exit_record: Record, note: str = "") -> None:
     """Bring the log of an ended program below its limit and add the closing lines; a node that died in between goes
-    on where it was.
+    on where it was. ``note``: how another learner ended all, the last of the lines.
 
     The lines are put on the disk first. Where the log is within its limit, the exit record has its size before them.
     """
@@ -21,7 +22,7 @@ def close_log(folder: AttemptFolder, exit_record: Record) -> None:
     if not isinstance(base, int) or exit_record.get("started_at_ms") is None or not os.path.exists(log):
         return
     trimmed = trim(folder, limits_of(folder).log)
-    text = _closing_text(folder, base, is_trimmed=trimmed is not None)
+    text = _closing_text(folder, exit_record, base, note, is_trimmed=trimmed is not None)
     if trimmed is not None:
         rewrite(folder, text)
         return
@@ -34,13 +35,14 @@ def close_log(folder: AttemptFolder, exit_record: Record) -> None:
         os.close(descriptor)
 
 
-def _closing_text(folder: AttemptFolder, size: int, *, is_trimmed: bool) -> bytes:
+def _closing_text(folder: AttemptFolder, exit_record: Record, size: int, note: str, *, is_trimmed: bool) -> bytes:
     try:
         with open(folder.closing, "rb") as file:
             return file.read()
     except FileNotFoundError:
         pass
-    lines = [*_stopped_for(folder), *lines_of(look_at_work(folder), f"{folder.run}/workdir/")]
+    lines = [*_stopped_for(folder, exit_record), *lines_of(look_at_work(folder), f"{folder.run}/{folder.workdir_key}")]
+    lines += [note] if note else []
     if not lines:
         return b""
     broken = "" if _ends_a_line(folder, size, is_trimmed=is_trimmed) else "\n"
@@ -49,7 +51,9 @@ def _closing_text(folder: AttemptFolder, size: int, *, is_trimmed: bool) -> byte
     return text
 
 
-def _stopped_for(folder: AttemptFolder) -> list[str]:
+def _stopped_for(folder: AttemptFolder, exit_record: Record) -> list[str]:
+    if exit_record.get("cause") != StopCause.disk_limit:
+        return []  # it was stopped for something else, or ended by itself before it could be
     try:
         with open(folder.stopped_for, encoding="utf-8") as file:
             return [file.read().strip()]

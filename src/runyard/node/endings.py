@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
 from runyard.node.became import (
     Became,
-    began,
+    Early,
+    Trace,
     boot_id,
     end_without_program,
-    exited,
     look,
     lost,
-    now_ms,
+    record_without_program,
     what_became,
 )
 from runyard.node.closing import close_log
+from runyard.node.gang import PEER, Gang, Learner, see
 from runyard.node.home import PASSABLE, AttemptFolder, Record, make_folder, say
 from runyard.node.lanes import Crew, Lanes, Later
 from runyard.node.prepare import Ground
@@ -21,10 +27,12 @@ from runyard.node.report import Report
 from runyard.node.shims import end_what_is_left
 from runyard.node.ship import Shipping
 from runyard.node.watch import Watch
-from runyard.wire.facts import Exited, Fact
+from runyard.wire.facts import Fact, Lost
 
 AGAIN_S = 0.05
 """A shim that died lets go of its lock a moment after it hung up."""
+BROKEN_OFF = Early(error="The node was restarted while it was starting the learners one after the other.")
+NO_SHIM = Early(error="The process that starts the program ended before the program began.")
 
 
 class Endings:
@@ -41,6 +49,24 @@ class Endings:
         self._later = later
         self._crew = Crew("settle", 4)
         self._boot_id = boot_id()
+        self._lock = threading.Lock()
+        self._starting: set[tuple[str, int]] = set()
+
+    def gang(self, folder: AttemptFolder) -> Gang:
+        """All learners of an attempt, as their folders tell now."""
+        return see(self._ground.home.learners(folder.run, folder.number))
+
+    @contextmanager
+    def starting(self, folder: AttemptFolder) -> Generator[None]:
+        """Meanwhile the shims of an attempt's learners are started: nothing is made of some having none yet."""
+        attempt = (folder.run, folder.number)
+        with self._lock:
+            self._starting.add(attempt)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._starting.discard(attempt)
 
     def settle(self, folder: AttemptFolder) -> None:
         """See what became of an attempt, and do what follows, in some thread."""
@@ -48,83 +74,133 @@ class Endings:
 
     def settle_now(self, folder: AttemptFolder) -> None:
         """The same at once. Callers see to it that nobody else does so for the same run."""
-        trace = look(folder)
-        became = what_became(trace)
-        if became is Became.running:
-            self._listen_again(folder)
-        elif trace.exit is not None:
-            self._report.tell(self.close(folder, trace.exit))
-        elif became is Became.lost and trace.started is not None:
-            self._clear_up(folder)
-            self._report.tell(lost(folder, trace.started, self._boot_id))
+        with self._lock:
+            starting = (folder.run, folder.number) in self._starting
+        gang = self.gang(folder)
+        if starting or gang.became is Became.prepared:
+            return
+        gang = self._complete(gang)
+        for learner in gang.those(Became.lost):
+            self._clear_up(learner.folder)
+        running = gang.those(Became.running)
+        for learner in running:
+            self._listen_again(learner.folder)
+        if not running:
+            self._report.tell(self.close(gang))
+            return
+        self.tell_began(folder)
+        if (first := gang.first()) is not None or gang.those(Became.lost):
+            cause = PEER if first is None else first.record.get("cause") or PEER
+            for learner in running:
+                self._watch.stop_learner(learner.folder, cause)
 
-    def close(self, folder: AttemptFolder, record: Record) -> Exited:
-        """Bring the logs of an ended attempt to their end, and return the fact in its exit record."""
-        try:
-            close_log(folder, record)
-        except OSError as error:
-            say(f"The closing lines of {folder.run}/{folder.number} could not be written: {error}")
-        fact = exited(folder, record)
-        self._shipping.finish(folder)
+    def _complete(self, gang: Gang) -> Gang:
+        """A gang in which nobody is still to be started: what was left unstarted, as the others have begun, has ended
+        like the one that kept it from starting, and that is put down before anything follows from it."""
+        if not gang.those(Became.prepared):
+            return gang
+        first = gang.first()
+        why = BROKEN_OFF if first is None or first.record.get("cause") is None else Early(first.record["cause"])
+        learners = (
+            replace(each, trace=Trace(False, None, self._put_down(each.folder, why)))
+            if each.became is Became.prepared
+            else each
+            for each in gang.learners
+        )
+        return Gang(tuple(learners))
+
+    def close(self, gang: Gang) -> Fact:
+        """Bring the logs of an ended attempt to their end, and return the fact in its records."""
+        for learner in gang.those(Became.exited):
+            try:
+                close_log(learner.folder, learner.record, gang.note(learner))
+            except OSError as error:
+                say(f"The closing lines of {learner.folder.name} could not be written: {error}")
+        fact = self._fact(gang)
+        for learner in gang.learners:
+            self._shipping.finish(learner.folder)
         return fact
 
-    def end_early(self, folder: AttemptFolder, *, cause: str | None = None, error: str | None = None) -> None:
-        """Put down that an attempt ended before its program began, and tell the server. One that has a shim after all
-        is left to it."""
-        if what_became(look(folder)) is not Became.prepared:
+    def _fact(self, gang: Gang) -> Fact:
+        for learner in gang.those(Became.lost):
+            fact = lost(learner.folder, learner.trace.started or {}, self._boot_id)
+            if len(gang.learners) > 1:
+                detail = f"{fact.detail} It was that of learner {learner.folder.learner}."
+                return Lost(fact.run, fact.attempt, fact.reason, detail)
+            return fact
+        return gang.exited()
+
+    def end_early(self, folder: AttemptFolder, why: Early) -> None:
+        """Put down that an attempt ended before any program of it began, and tell the server. One that has a shim after
+        all is left to it."""
+        gang = self.gang(folder)
+        if gang.became is not Became.prepared:
             self.settle(folder)
             return
+        records = [self._put_down(learner.folder, why) for learner in gang.learners]
+        traces = (Trace(False, None, record) for record in records)
+        ended = Gang(tuple(Learner(each.folder, trace) for each, trace in zip(gang.learners, traces, strict=True)))
+        self._lanes.put(("settle", folder.run), self._crew, lambda: self._report.tell(self.close(ended)))
+
+    def not_started(self, folders: Sequence[AttemptFolder], why: Early) -> None:
+        """Put down that some learners could not be started, where others have been. What follows is settled later."""
+        for folder in folders:
+            self._put_down(folder, why)
+
+    def _put_down(self, folder: AttemptFolder, why: Early) -> Record:
+        """The exit record of a learner that never began, on the disk where that can be."""
         try:
             make_folder(folder.path, PASSABLE)
-            end_without_program(folder, cause=cause, error=error)
-            self.settle(folder)
+            return end_without_program(folder, why)
         except OSError as trouble:  # the fact has to go without a record: the disk is full, most likely
-            say(f"The end of {folder.run}/{folder.number} could not be written down: {trouble}")
-            self._report.tell(Exited(folder.run, folder.number, now_ms(), cause=cause, launch_error=error))
+            say(f"The end of {folder.name} could not be written down: {trouble}")
+            return record_without_program(folder, why)
 
     def gone(self, folder: AttemptFolder) -> None:
         """A shim hung up without a word on the end."""
-        if what_became(look(folder)) is Became.prepared:
-            self.end_early(folder, error="The process that starts the program ended before the program began.")
+        if what_became(look(folder)) is not Became.prepared:
+            self.settle(folder)
+        elif self.gang(folder).became is Became.prepared:
+            self.end_early(folder, NO_SHIM)
         else:
+            self._put_down(folder, NO_SHIM)
             self.settle(folder)
 
     def recover(self, folder: AttemptFolder) -> None:
         """Find an attempt again that was there before this node started. What takes long is done in some thread."""
-        trace = look(folder)
-        became = what_became(trace)
-        if became is Became.running:
-            self._listen_again(folder)
-        elif trace.exit is not None:
-            self.close(folder, trace.exit)
-        elif became is Became.lost:
-            self._shipping.open(folder)
+        gang = self.gang(folder)
+        for learner in gang.those(Became.running):
+            self._listen_again(learner.folder)
+        if gang.became is Became.exited:
+            self.close(gang)
+        elif gang.became is Became.lost:
+            for learner in gang.learners:
+                self._shipping.open(learner.folder)
+        elif len(gang.those(gang.became)) < len(gang.learners):
+            self.settle(folder)
 
     def tell_began(self, folder: AttemptFolder) -> None:
-        """Tell the server that a program has begun, if it has."""
-        trace = look(folder)
-        if trace.started is not None and what_became(trace) is not Became.lost:
-            self._report.tell(began(folder, trace.started))
+        """Tell the server that all programs of an attempt have begun, if they have."""
+        began = self.gang(folder).began()
+        if began is not None:
+            self._report.tell(began)
 
     def bring_to_end(self, folder: AttemptFolder) -> None:
         """An attempt that is to be removed: nothing of it lives on, and its logs are shipped to their end."""
-        trace = look(folder)
-        if what_became(trace) is Became.lost:
-            self._clear_up(folder)
-        elif trace.exit is not None:
-            self.close(folder, trace.exit)
-        else:
-            self._shipping.finish(folder)
+        gang = self.gang(folder)
+        for learner in gang.those(Became.lost):
+            self._clear_up(learner.folder)
+        self.close(gang)
 
     def facts(self) -> list[Fact]:
         """What the folders tell of beginnings, to be sent again at every connect; the ends follow by themselves."""
         told: list[Fact] = []
         for folder in self._ground.home.all_attempts():
-            trace = look(folder)
-            became = what_became(trace)
-            if trace.started is not None and became is not Became.lost:
-                told.append(began(folder, trace.started))
-            if became in (Became.exited, Became.lost):
+            gang = self.gang(folder)
+            began = gang.began()
+            if began is not None:
+                told.append(began)
+            if gang.became is not Became.prepared and len(gang.those(Became.running)) < len(gang.learners):
                 self.settle(folder)
         return told
 
@@ -139,5 +215,4 @@ class Endings:
     def _clear_up(self, folder: AttemptFolder) -> None:
         started = look(folder).started or {}
         while left := end_what_is_left(folder, self._ground.group(folder), started):
-            say(f"Processes of {folder.run}/{folder.number} do not die: {sorted(left)}.")
-        self._shipping.finish(folder)
+            say(f"Processes of {folder.name} do not die: {sorted(left)}.")

@@ -13,8 +13,8 @@ from typing import Any
 
 import runyard
 from runyard.node.home import AttemptFolder, make_folder, write_whole
-from runyard.node.inventory import Inventory
 from runyard.node.ready import Ready
+from runyard.node.seats import Seat
 from runyard.node.views import variable_name
 from runyard.wire.orders import Launch
 
@@ -24,8 +24,6 @@ PASSED_ON = (
 )  # fmt: skip
 """What of the node's own environment a program gets: where libraries and certificates lie, and the time zone."""
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-LEARNER = 1
-"""The only learner, for now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +67,12 @@ def environment(
     folder: AttemptFolder,
     checkpoints: str,
     ready: Ready,
-    inventory: Inventory,
+    seat: Seat,
     interpreter: Interpreter,
     port: int,
     own: Mapping[str, str],
 ) -> dict[str, str]:
-    """All variables of a program. ``own``: the node's environment; ``port``: free, for ``MASTER_PORT``.
+    """All variables of a program. ``own``: the node's environment; ``port``: held, for ``MASTER_PORT``.
 
     The user's variables may change the defaults, but not what tells the program where it is.
     """
@@ -89,7 +87,7 @@ def environment(
     }
     wanted = {**defaults, **order.env, **order.secret_env}
     wanted["PYTHONPATH"] = ":".join(filter(None, [folder.work, wanted.get("PYTHONPATH", "")]))
-    return wanted | _places(folder, checkpoints, ready) | _identity(order, port) | _devices(order, inventory)
+    return wanted | _places(folder, checkpoints, ready) | _identity(order, seat, port) | _devices(seat)
 
 
 def _places(folder: AttemptFolder, checkpoints: str, ready: Ready) -> dict[str, str]:
@@ -107,27 +105,26 @@ def _places(folder: AttemptFolder, checkpoints: str, ready: Ready) -> dict[str, 
     return places
 
 
-def _identity(order: Launch, port: int) -> dict[str, str]:
+def _identity(order: Launch, seat: Seat, port: int) -> dict[str, str]:
     return {
         "TRAINING_ID": order.run,
         "TRAINING_JOB": order.name,
         "TRAINING_COMMAND": order.command,
-        "LEARNER_ID": str(LEARNER),
-        "NUM_LEARNERS": "1",
+        "LEARNER_ID": str(seat.learner),
+        "NUM_LEARNERS": str(seat.learners),
         "LEARNER_NAME_PREFIX": "learner",
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
-        "RANK": "0",
+        "RANK": str(seat.first_rank),
         "LOCAL_RANK": "0",
-        "WORLD_SIZE": "1",
+        "WORLD_SIZE": str(seat.world_size),
     }
 
 
-def _devices(order: Launch, inventory: Inventory) -> dict[str, str]:
-    devices = inventory.visible_devices(order.slots)
+def _devices(seat: Seat) -> dict[str, str]:
     return {
-        "GPU_COUNT": str(len(devices.split(",")) if devices else len(order.slots)),
-        "CUDA_VISIBLE_DEVICES": devices,
+        "GPU_COUNT": str(seat.gpus),
+        "CUDA_VISIBLE_DEVICES": seat.devices,
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
     }
 
@@ -154,4 +151,4 @@ def visible_paths(folder: AttemptFolder, checkpoints: str, ready: Ready, interpr
     """What a program must be able to reach, wherever it lies."""
     data = [reference.path for reference in ready.references]
     merged = [ready.data_dir] if ready.data_dir else []
-    return list(dict.fromkeys([folder.own, checkpoints, *data, *merged, *interpreter.visible]))
+    return list(dict.fromkeys([folder.own, folder.result, checkpoints, *data, *merged, *interpreter.visible]))

@@ -105,6 +105,11 @@ class AttemptFolder:
         return f"{self.run}/{self.number}" + (f"/learner-{self.learner}" if self.learner > 1 else "")
 
     @property
+    def workdir_key(self) -> str:
+        """Where what is kept of its working directory goes, below the run in the results bucket."""
+        return "workdir/" if self.learner == 1 else f"{LEARNER}{self.learner}/workdir/"
+
+    @property
     def lock(self) -> str:
         """Held by the shim as long as it lives."""
         return self.path + "/lock"
@@ -170,8 +175,8 @@ class AttemptFolder:
 
     @property
     def result(self) -> str:
-        """``RESULT_DIR``."""
-        return self.path + "/own/result"
+        """``RESULT_DIR``, the same for all learners."""
+        return (self.path if self.learner == 1 else os.path.dirname(self.path)) + "/own/result"
 
     @property
     def logs(self) -> str:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runyard.core.run import StopCause
-from runyard.node.became import Became, look, what_became
+from runyard.node.became import Became, Early
 from runyard.node.checkpoints import CheckpointStore
 from runyard.node.endings import Endings
 from runyard.node.home import AttemptFolder
 from runyard.node.lanes import Crew, Lanes, Later
 from runyard.node.parallel import Patience
-from runyard.node.prepare import Ground, Stopped, prepare
+from runyard.node.prepare import Ground, Prepared, Stopped, prepare
 from runyard.node.ready import Ready
+from runyard.node.seats import hold_port
 from runyard.node.shims import start_shim
 from runyard.node.ship import Shipping
 from runyard.node.stage import Outcome, Staging
@@ -26,7 +28,8 @@ from runyard.wire.orders import Launch, Place, Stop
 
 AGAIN_S = 0.05
 RESTORE_PATIENCE_S = 30.0
-NOT_READY = "This machine has the code and data of the run no longer, though it had said so."
+NOT_READY = Early(error="This machine has the code and data of the run no longer, though it had said so.")
+NODE_MISTAKE = Early(error="A mistake in the node itself kept it from starting: see its own log.")
 
 
 Attempt = tuple[str, int]
@@ -72,10 +75,11 @@ class Launching:
         self._hands.lanes.put(order.run, self._crew, lambda: self._launch(order))
 
     def stop(self, order: Stop) -> None:
-        """End an attempt, or see to it that it never begins."""
+        """End all learners of an attempt, or see to it that they never begin."""
         with self._lock:
             self._stops[order.run, order.attempt] = order
-        if not self._hands.watch.stop(order.run, order.attempt, order.cause, order.grace_ms):
+        told = self._hands.watch.stop(order.run, order.attempt, order.cause, order.grace_ms)
+        if not told or len(self._hands.ground.home.learners(order.run, order.attempt)) > 1:
             self._hands.lanes.put(order.run, self._crew, lambda: self._stop(order))
 
     def refuse(self, run: str) -> None:
@@ -108,7 +112,7 @@ class Launching:
 
     def _launch(self, order: Launch) -> None:
         hands, folder = self._hands, self._hands.ground.home.attempt(order.run, order.attempt)
-        if what_became(look(folder)) is not Became.prepared:
+        if hands.endings.gang(folder).became is not Became.prepared:
             hands.endings.tell_began(folder)
             hands.endings.settle(folder)
         elif self._is_stopped(order):
@@ -120,7 +124,7 @@ class Launching:
         elif order.stage.listed:
             hands.staging.request(order.stage, lambda outcome: self._staged(order, outcome))
         else:
-            hands.endings.end_early(folder, error=NOT_READY)
+            hands.endings.end_early(folder, NOT_READY)
 
     def _again(self, order: Launch) -> None:
         """Go on with a launch that waited for something, unless its run was released or a later order took over."""
@@ -139,34 +143,50 @@ class Launching:
             self._hands.lanes.put(order.run, self._crew, lambda: self._not_staged(folder, outcome.detail))
 
     def _not_staged(self, folder: AttemptFolder, detail: str) -> None:
-        if what_became(look(folder)) is Became.prepared:
-            self._hands.endings.end_early(folder, error=detail)
+        if self._hands.endings.gang(folder).became is Became.prepared:
+            self._hands.endings.end_early(folder, Early(error=detail))
 
     def _start(self, order: Launch, folder: AttemptFolder, ready: Ready) -> None:
         hands = self._hands
         try:
             self._restore(order)
-            shim_order = prepare(hands.ground, order, ready, lambda: self._is_stopped(order))
-            hands.staging.mark_used(ready)
-            if self._is_stopped(order):
-                raise Stopped
-            child = start_shim(folder, shim_order)
+            port = hold_port()
+            with port.holder:
+                prepared = prepare(hands.ground, order, ready, port.number, lambda: self._is_stopped(order))
+                hands.staging.mark_used(ready)
+                if self._is_stopped(order):
+                    raise Stopped
+                self._start_shims(prepared, port.holder.fileno())
         except Stopped:
             self._end_stopped(folder)
         except StoreError as error:
-            hands.endings.end_early(folder, error=f"The run's checkpoints could not be fetched back: {error.message}")
+            words = f"The run's checkpoints could not be fetched back: {error.message}"
+            hands.endings.end_early(folder, Early(error=words))
         except OSError as error:
-            words = error.strerror or type(error).__name__
-            hands.endings.end_early(
-                folder, error=f"This machine's disk could not take the attempt, or start it: {words}."
-            )
+            hands.endings.end_early(folder, cannot_start(error))
         except Exception:
-            hands.endings.end_early(
-                folder, error="A mistake in the node itself kept it from starting: see its own log."
-            )
+            hands.endings.end_early(folder, NODE_MISTAKE)
             raise
-        else:
-            self._follow(folder, child)
+
+    def _start_shims(self, prepared: Sequence[Prepared], held: int) -> None:
+        """Start all learners. Raises ``OSError`` when the first cannot be started; when another cannot, that is put
+        down, and ends the others."""
+        first, *others = prepared
+        if not others:
+            self._follow(first.folder, start_shim(first.folder, first.shim_order, (held,)))
+            return
+        endings = self._hands.endings
+        with endings.starting(first.folder):
+            for number, each in enumerate(prepared):
+                try:
+                    child = start_shim(each.folder, each.shim_order, (held,))
+                except OSError as error:
+                    if each is first:
+                        raise
+                    endings.not_started([left.folder for left in prepared[number:]], cannot_start(error))
+                    break
+                self._follow(each.folder, child)
+        endings.settle(first.folder)
 
     def _follow(self, folder: AttemptFolder, child: subprocess.Popen[bytes]) -> None:
         """Listen to a shim that has just been started. From here on it alone says what becomes of the attempt."""
@@ -205,7 +225,7 @@ class Launching:
         """End earlier attempts that the server has given up and that still live here; says whether there were any."""
         found = False
         for folder in self._hands.ground.home.attempts(order.run):
-            became = what_became(look(folder)) if folder.number < order.attempt else Became.exited
+            became = self._hands.endings.gang(folder).became if folder.number < order.attempt else Became.exited
             if became is Became.running:
                 self._hands.watch.stop(folder.run, folder.number, StopCause.fenced, 0)
                 found = True
@@ -215,19 +235,21 @@ class Launching:
 
     def _stop(self, order: Stop) -> None:
         hands, folder = self._hands, self._hands.ground.home.attempt(order.run, order.attempt)
-        if hands.watch.stop(order.run, order.attempt, order.cause, order.grace_ms):
-            return
-        became = what_became(look(folder))
-        if became is Became.prepared:
+        gang = hands.endings.gang(folder)
+        if gang.became is Became.prepared:
             self._end_stopped(folder)
             return
-        hands.endings.settle(folder)
-        if became is Became.running:
+        running = [learner.folder for learner in gang.those(Became.running)]
+        untold = [each for each in running if not hands.watch.stop_learner(each, order.cause, order.grace_ms)]
+        if untold or not running:
+            hands.endings.settle(folder)
+        if untold:
             hands.later.put(AGAIN_S, lambda: self.stop(order))
 
     def _end_stopped(self, folder: AttemptFolder) -> None:
         stop = self._stop_of(folder)
-        self._hands.endings.end_early(folder, cause=stop.cause if stop is not None else StopCause.fenced)
+        cause = stop.cause if stop is not None else StopCause.fenced
+        self._hands.endings.end_early(folder, Early(cause=cause))
 
     def _is_stopped(self, order: Launch) -> bool:
         with self._lock:
@@ -236,3 +258,9 @@ class Launching:
     def _stop_of(self, folder: AttemptFolder) -> Stop | None:
         with self._lock:
             return self._stops.get((folder.run, folder.number))
+
+
+def cannot_start(error: OSError) -> Early:
+    """Why an attempt does not begin whose folder, or shim, the system would not make."""
+    words = error.strerror or type(error).__name__
+    return Early(error=f"This machine's disk could not take the attempt, or start it: {words}.")

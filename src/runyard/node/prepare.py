@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import socket
-from collections.abc import Callable
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -14,17 +14,18 @@ from runyard.node.cache import Cache, remove_tree
 from runyard.node.environment import Interpreter, command_line, environment, merged_config, visible_paths
 from runyard.node.home import PASSABLE, AttemptFolder, Home, make_folder, write_whole
 from runyard.node.inventory import Inventory
-from runyard.node.limits import Limits
+from runyard.node.limits import DEFAULTS, Limits
 from runyard.node.ready import Ready, Specs
+from runyard.node.seats import Seat, seats
+from runyard.shim import fan
 from runyard.wire.orders import Launch
 
 FICLONE = 0x40049409
 """``_IOW(0x94, 9, int)`` of linux/fs.h: share a file's blocks, where the file system can."""
 MOST_PROCESSES = 4096
+SHARED_FOLDERS = ("result", "result/model")
 OWN_FOLDERS = (
     "work",
-    "result",
-    "result/model",
     "logs",
     "state",
     "state/logs",
@@ -51,7 +52,7 @@ class Ground:
     interpreter: Interpreter
     uid_base: int | None
     own: dict[str, str]
-    limits: Limits = Limits()
+    limits: Limits = DEFAULTS
 
     def uid(self, order: Launch) -> int | None:
         """The user id of an order's program; None: the node's."""
@@ -63,38 +64,72 @@ class Ground:
         return f"{self.home.group}/{folder.run}-{folder.number}{learner}"
 
 
-def prepare(ground: Ground, order: Launch, ready: Ready, stopped: Callable[[], bool]) -> dict[str, object]:
-    """Make the folder of an attempt, whatever an earlier try left in it, and return the order for its shim.
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A learner's folder that is ready, and the order for its shim, which holds secrets."""
 
-    Nothing secret is written. Raises :class:`Stopped`, or ``OSError``.
+    folder: AttemptFolder
+    shim_order: dict[str, object] = field(repr=False)
+
+
+def prepare(ground: Ground, order: Launch, ready: Ready, port: int, stopped: Callable[[], bool]) -> list[Prepared]:
+    """Make the folders of an attempt's learners, whatever an earlier try left in them.
+
+    ``port``: for ``MASTER_PORT``. Nothing secret is written. Raises :class:`Stopped`, or ``OSError``.
     """
     home, uid = ground.home, ground.uid(order)
-    folder = home.attempt(order.run, order.attempt)
-    for path in (home.run(order.run), os.path.dirname(folder.path), folder.path):
+    checkpoints = home.checkpoints(order.run)
+    for path in (home.run(order.run), os.path.dirname(home.attempt(order.run, order.attempt).path)):
         make_folder(path, PASSABLE)
+    make_folder(checkpoints, 0o700)
+    if uid is not None:
+        os.chown(checkpoints, uid, uid)
+    prepared: list[Prepared] = []
+    for seat in seats(order, ground.inventory):
+        folder = home.attempt(order.run, order.attempt, seat.learner)
+        _make_folder(ground, order, folder, ready, stopped)
+        interpreter = ground.interpreter
+        variables = environment(order, folder, checkpoints, ready, seat, interpreter, port, ground.own)
+        visible = visible_paths(folder, checkpoints, ready, interpreter)
+        prepared.append(Prepared(folder, _shim_order(ground, order, seat, folder, variables, visible)))
+    return prepared
+
+
+def _make_folder(
+    ground: Ground, order: Launch, folder: AttemptFolder, ready: Ready, stopped: Callable[[], bool]
+) -> None:
+    uid = ground.uid(order)
+    make_folder(folder.path, PASSABLE)
     remove_tree(folder.own)
     _write_order(folder, order, uid, ground.limits)
     _copy_evidence(ground.specs, folder, ready.spec)
     with open(folder.log("training-log"), "wb"):
         pass  # there from the first, to be watched
-    for path in (folder.own, *(f"{folder.own}/{name}" for name in OWN_FOLDERS)):
+    names = (*OWN_FOLDERS, *(SHARED_FOLDERS if folder.learner == 1 else ()))
+    for path in (folder.own, *(f"{folder.own}/{name}" for name in names)):
         os.mkdir(path, 0o700)
     if ready.code is not None:
         copy_tree(ground.cache.path("code", ready.code), folder.work, uid, stopped)
     _configure(folder, order.parameters, uid)
-    checkpoints = home.checkpoints(order.run)
-    make_folder(checkpoints, 0o700)
     if uid is not None:
-        for path in (checkpoints, folder.own, *(f"{folder.own}/{name}" for name in OWN_FOLDERS)):
+        for path in (folder.own, *(f"{folder.own}/{name}" for name in names)):
             os.chown(path, uid, uid)
     with open(folder.prepared, "wb"):
         pass  # what changes after this is the program's doing
-    variables = environment(
-        order, folder, checkpoints, ready, ground.inventory, ground.interpreter, free_port(), ground.own
-    )
+
+
+def _shim_order(
+    ground: Ground,
+    order: Launch,
+    seat: Seat,
+    folder: AttemptFolder,
+    variables: dict[str, str],
+    visible: Sequence[str],
+) -> dict[str, object]:
+    uid = ground.uid(order)
     return {
-        "attempt": f"{order.run}/{order.attempt}",
-        "argv": command_line(order.command),
+        "attempt": folder.name,
+        "argv": [*_fan(seat, order, folder), *command_line(order.command)],
         "env": variables,
         "cwd": folder.work,
         "log": folder.log("training-log"),
@@ -108,8 +143,19 @@ def prepare(ground: Ground, order: Launch, ready: Ready, stopped: Callable[[], b
         },
         "max_runtime_s": None if order.max_runtime_ms is None else order.max_runtime_ms / 1000,
         "grace_s": order.grace_ms / 1000,
-        "visible": visible_paths(folder, checkpoints, ready, ground.interpreter),
+        "visible": visible,
+        "shm_mib": order.shm_mib,
+        "network": order.network,
     }
+
+
+def _fan(seat: Seat, order: Launch, folder: AttemptFolder) -> list[str]:
+    """What starts several processes of one command; nothing where there is but one."""
+    if seat.processes == 1:
+        return []
+    numbers = (seat.processes, seat.first_rank, order.grace_ms / 1000)
+    failure = f"{folder.own}/{fan.FAILURE}"
+    return [sys.executable, "-I", "-S", "-B", os.path.abspath(fan.__file__), *map(str, numbers), failure]
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -128,7 +174,7 @@ class Kept(msgspec.Struct, frozen=True):
     memory_mib: int
     outputs: tuple[str, ...]
     uid: int | None
-    limits: Limits = Limits()
+    limits: Limits = DEFAULTS
 
 
 def read_order(folder: AttemptFolder) -> Kept | None:
@@ -218,10 +264,3 @@ def _copy_file(source: str, target: str, size: int) -> None:
             if count == 0:
                 break
             done += count
-
-
-def free_port() -> int:
-    """A TCP port on loopback that is free now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

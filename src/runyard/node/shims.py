@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -23,8 +23,12 @@ SHIM = os.path.join(os.path.dirname(os.path.abspath(runyard.shim.__file__)), "sh
 BACKLOG = 16
 
 
-def start_shim(folder: AttemptFolder, order: Mapping[str, object]) -> subprocess.Popen[bytes]:
-    """Start the shim of a prepared attempt and hand it its order, which holds secrets, by descriptor.
+def start_shim(
+    folder: AttemptFolder, order: Mapping[str, object], holding: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    """Start the shim of a prepared learner and hand it its order, which holds secrets, by descriptor.
+
+    ``holding``: descriptors that it is to have open as long as it lives, and that its program does not get.
 
     Raises ``BlockingIOError`` when a shim has the folder already, ``OSError`` when none can be started.
     """
@@ -50,7 +54,7 @@ def start_shim(folder: AttemptFolder, order: Mapping[str, object]) -> subprocess
             stderr=errors,
             cwd="/",
             env={"PATH": SYSTEM_PATH, "LANG": "C.UTF-8"},
-            pass_fds=(lock, listening, orders),
+            pass_fds=(lock, listening, orders, *holding),
             start_new_session=True,
         )
     finally:
@@ -107,7 +111,7 @@ def end_what_is_left(folder: AttemptFolder, group: str, started: Record, within_
     if recorded:
         return left
     deadline, pause = time.monotonic() + within_s, 0.002
-    while alive := signal_all(lambda: marked(folder.run), (signal.SIGKILL,)):
+    while alive := signal_all(lambda: marked(folder.run, folder.learner), (signal.SIGKILL,)):
         if time.monotonic() > deadline:
             return alive
         time.sleep(pause)
@@ -127,9 +131,12 @@ def kill_shim(folder: AttemptFolder) -> None:
         signal_all(the_same, (signal.SIGKILL,))
 
 
-def marked(run: str) -> list[int]:
-    """The living processes whose environment names a run."""
-    mark = f"TRAINING_ID={run}".encode()
+def marked(run: str, learner: int | None = None) -> list[int]:
+    """The living processes whose environment names a run, or one learner of it."""
+    marks: set[bytes] = {
+        f"TRAINING_ID={run}".encode(),
+        *([] if learner is None else [f"LEARNER_ID={learner}".encode()]),
+    }
     found: list[int] = []
     for name in os.listdir("/proc"):
         if name.isdigit() and int(name) != os.getpid():
@@ -138,6 +145,6 @@ def marked(run: str) -> list[int]:
                     variables = file.read().split(b"\0")
             except OSError:
                 continue  # it ended, or it is not ours to see
-            if mark in variables:
+            if marks <= set(variables):
                 found.append(int(name))
     return found

@@ -75,8 +75,9 @@ class Watch:
         with self._lock:
             return list(dict.fromkeys((run, attempt) for run, attempt, _ in self._lines))
 
-    def stop(self, run: str, attempt: int, cause: str, grace_ms: int) -> bool:
-        """Ask all shims of an attempt to end their programs. False: there is none to ask."""
+    def stop(self, run: str, attempt: int, cause: str, grace_ms: int | None) -> bool:
+        """Ask all shims of an attempt to end their programs; ``grace_ms`` None: that of its launch order. False: there
+        is none to ask."""
         with self._lock:
             lines = [line for key, line in self._lines.items() if key[:2] == (run, attempt)]
             return any([_ask_to_stop(line, cause, grace_ms) for line in lines])  # noqa: C419 - every one, not the first

@@ -65,6 +65,7 @@ class Shim:
         "record",
         "started",
         "status",
+        "stopped_at",
         "wake",
     )
 
@@ -88,6 +89,8 @@ class Shim:
         self.over = False
         """Whether no process of it is left."""
         self.cause: str | None = None
+        self.stopped_at: int | None = None
+        """When the stop came that is the cause."""
         self.limit_at: int | None = None
         self.kill_at: int | None = None
         self.kills = 0
@@ -241,7 +244,7 @@ class Shim:
         now = boottime_ns()
         at = now + int(max(0.0, min(grace_s, FOREVER_S)) * NANO)
         if self.cause is None and self.status is None:
-            self.cause = cause
+            self.cause, self.stopped_at = cause, now
             if not self.launch.executed:
                 at = now  # nothing of the user's runs yet that could make use of a grace
             elif at > now:
@@ -342,6 +345,7 @@ class Shim:
             "ended_at_ms": ended_ms,
             "boottime_started_ms": started and started["boottime_ms"],
             "boottime_ended_ms": ended_boottime_ms,
+            "boottime_stopped_ms": self.stopped_at and self.stopped_at // 1_000_000,
             "boot_id": processes.boot_id(),
             "log_bytes": 0 if self.log < 0 else os.fstat(self.log).st_size,
             "user_cpu_s": round(self.cpu_s[0], 6),

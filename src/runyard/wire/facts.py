@@ -63,13 +63,15 @@ class StageProgress(msgspec.Struct, frozen=True, tag="stage_progress"):
 
 
 class StageFailed(msgspec.Struct, frozen=True, tag="stage_failed"):
-    """Code or data of a spec cannot be had. ``reason``: a :class:`runyard.core.reasons.Reason`; ``log``: the text of
-    ``load-data.log`` (at most 64 KiB), the evidence."""
+    """Code, data or environment of a spec cannot be had. ``reason``: a :class:`runyard.core.reasons.Reason`; ``log``: the
+    evidence, the texts of ``load-model.log`` and ``load-data.log``; ``model_log``: the former alone (64 KiB each at
+    most)."""
 
     spec: int
     reason: str
     detail: str
     log: str = ""
+    model_log: str = ""
 
 
 class Began(msgspec.Struct, frozen=True, tag="began"):
@@ -84,7 +86,7 @@ class Exited(msgspec.Struct, frozen=True, tag="exited", omit_defaults=True):
     """The exit record of an attempt: of several learners, that of the one that failed first.
 
     ``launch_error`` is set when the program could not be started; ``launch_reason``: the name of the
-    :class:`runyard.core.reasons.Reason` when that is the user's to mend. ``detail``: which learner it was, in a sentence.
+    :class:`runyard.core.reasons.Reason` when that is the user's to mend. ``detail``: which learner it was.
     """
 
     run: str

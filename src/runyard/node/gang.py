@@ -1,0 +1,193 @@
+"""The learners of one attempt: they begin together and end together, and the first that failed says how.
+
+All of it is told from their folders, so that a node that was killed at any moment goes on where it was. An attempt
+with one learner is a gang of one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from runyard.core.reasons import signal_name
+from runyard.node.became import Became, Trace, began, exited, look, size_of, what_became
+from runyard.node.home import AttemptFolder, Record
+from runyard.node.sweep import Tree
+from runyard.shim.fan import FAILURE
+from runyard.wire.facts import Began, Exited
+
+PEER = "peer"
+"""The cause in the exit record of a learner that was stopped because another one had failed."""
+MOST_TOLD = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Learner:
+    """One learner as its folder tells. ``failed_boottime_ms``: when the first of its several processes failed, by
+    their own word."""
+
+    folder: AttemptFolder
+    trace: Trace
+    failed_boottime_ms: int | None = None
+
+    @property
+    def became(self) -> Became:
+        """What became of it."""
+        return what_became(self.trace)
+
+    @property
+    def record(self) -> Record:
+        """Its exit record, empty while there is none."""
+        return self.trace.exit or {}
+
+    @property
+    def failed(self) -> bool:
+        """Whether its end is one that ends all: anything but exit code 0 without having been told to stop."""
+        record = self.trace.exit
+        return record is not None and not (
+            record.get("exit_code") == 0 and record.get("cause") is None and record.get("launch_failed") is None
+        )
+
+    @property
+    def unstarted(self) -> bool:
+        """Whether its program could not be started."""
+        return self.record.get("launch_failed") is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Gang:
+    """The learners of an attempt, the first one first."""
+
+    learners: tuple[Learner, ...]
+
+    @property
+    def became(self) -> Became:
+        """What became of all of them: running until the last is gone, then lost if one is. Some that were never
+        started beside others that were are of a gang that was broken off at its start: it has yet to be ended."""
+        each = {learner.became for learner in self.learners}
+        if len(each) == 1:
+            return each.pop()
+        if Became.running in each or Became.prepared in each:
+            return Became.running
+        return Became.lost
+
+    def those(self, became: Became) -> list[Learner]:
+        """The learners of which something became."""
+        return [learner for learner in self.learners if learner.became is became]
+
+    def began(self) -> Began | None:
+        """The fact that all have begun, once they have: at the time when the last did."""
+        facts = [began(each.folder, each.trace.started) for each in self.learners if each.trace.started is not None]
+        if len(facts) < len(self.learners) or self.those(Became.lost):
+            return None
+        return max(facts, key=lambda fact: fact.at_ms)
+
+    def first(self) -> Learner | None:
+        """The learner that failed first, None where none has failed.
+
+        One that could not be started comes before all: they start together or not at all. Then the times decide. Only
+        where the first one failed by itself, and the kernel killed something of another for want of memory, that is
+        taken for the cause: the kernel's word has no time, and the others of a gang fail at once when one is killed.
+        """
+        failed = [learner for learner in self.learners if learner.failed]
+        unstarted = [learner for learner in failed if learner.unstarted]
+        by_themselves = [learner for learner in failed if learner.record.get("cause") != PEER]
+        if not failed:
+            return None
+        first = _earliest(unstarted or by_themselves or failed)
+        killed = [learner for learner in failed if learner.record.get("oom_kills")]
+        if killed and not unstarted and first.record.get("cause") is None:
+            return _earliest(killed)
+        return first
+
+    def exited(self) -> Exited:
+        """The fact in the exit records of all."""
+        first = self.first()
+        told = first or self.learners[0]
+        fact = exited(told.folder, told.record)
+        if len(self.learners) == 1:
+            return fact
+        all_facts = [exited(learner.folder, learner.record) for learner in self.learners]
+        peaks = [each.peak_memory_mib for each in all_facts if each.peak_memory_mib is not None]
+        cause = None if fact.cause == PEER else fact.cause
+        return msgspec.structs.replace(
+            fact,
+            cause=cause,
+            at_ms=max(each.at_ms for each in all_facts),
+            log_bytes=size_of(self.learners[0].folder.log("training-log")),
+            tamper_proof=all(each.tamper_proof for each in all_facts),
+            peak_memory_mib=max(peaks, default=None),
+            detail="" if first is None or cause is not None else f"Learner {first.folder.learner} {_how(first)}.",
+        )
+
+    def note(self, learner: Learner) -> str:
+        """What a learner's log says at its end of another's failure, or of its own where that came first."""
+        lost, first = self.those(Became.lost), self.first()
+        if len(self.learners) == 1 or learner in lost:
+            return ""
+        if lost:
+            number, how = lost[0].folder.learner, "was lost with the process that watched it"
+        elif first is None or first.record.get("cause") not in (None, PEER):
+            return ""
+        else:
+            number, how = first.folder.learner, _how(first)
+        stopped = " This one was stopped then." if learner.record.get("cause") == PEER else ""
+        return f"Learner {number} of {len(self.learners)} {how}.{stopped}"
+
+
+def see(folders: Sequence[AttemptFolder]) -> Gang:
+    """Look at the folders of an attempt's learners."""
+    learners: list[Learner] = []
+    for folder in folders:
+        trace = look(folder)
+        several = len(folders) > 1 and trace.exit is not None
+        learners.append(Learner(folder, trace, _told_failure(folder) if several else None))
+    return Gang(tuple(learners))
+
+
+def _earliest(learners: Sequence[Learner]) -> Learner:
+    """Whose cause came first: that of one that was told to stop when it was told, else when it ended or, of several
+    processes, the first of them failed. By the machine's own clock where all are of one start of it."""
+    boots = {learner.record.get("boot_id") for learner in learners}
+    if len(boots) == 1 and None not in boots:
+        return min(learners, key=_cause_boottime_ms)
+    return min(learners, key=lambda learner: int(learner.record.get("ended_at_ms") or 0))
+
+
+def _cause_boottime_ms(learner: Learner) -> int:
+    record = learner.record
+    ended = int(record.get("boottime_ended_ms") or 0)
+    if record.get("cause") is not None:
+        return int(record.get("boottime_stopped_ms") or ended)
+    failed, started = learner.failed_boottime_ms, int(record.get("boottime_started_ms") or ended)
+    return failed if failed is not None and started <= failed <= ended else ended
+
+
+def _told_failure(folder: AttemptFolder) -> int | None:
+    """When the first of a learner's processes failed, as the program that started them has written down. The learner's
+    program may have written anything there: it says when it failed itself, and nothing of anybody else."""
+    try:
+        with Tree(folder.path, "own") as tree:
+            descriptor = tree.open(FAILURE)
+            try:
+                text = os.read(descriptor, MOST_TOLD)
+            finally:
+                os.close(descriptor)
+        return int(msgspec.json.decode(text, type=dict[str, int])["boottime_ms"])
+    except (OSError, KeyError, msgspec.DecodeError):
+        return None
+
+
+def _how(learner: Learner) -> str:
+    """How a learner failed, to follow its number in a sentence."""
+    fact = exited(learner.folder, learner.record)
+    if fact.launch_error is not None:
+        return f"could not be started: {fact.launch_error.rstrip('.')}"
+    if fact.oom_kills:
+        return "failed first: it went over its memory limit"
+    if fact.signal is not None:
+        return f"failed first: signal {signal_name(fact.signal)}"
+    return f"failed first: exit code {fact.exit_code}"
