@@ -28,7 +28,9 @@ class Settings:
     hour. ``uid_base``: programs run under this plus the member's number, when the node is root. ``ca_file``: further
     certificate authorities for object stores. ``node_lost_after_s``: how long a machine may be silent before its
     attempts are given up. ``store_url``: another database, e.g. ``postgresql+psycopg://...``. ``cache_gib``: size of a
-    node's cache. ``upload_limit_mib``: of one model definition.
+    node's cache. ``upload_limit_mib``: of one model definition. ``log_limit_mib``: of each learner's log, 0 for none.
+    ``disk_limit_gib``: of all that a run writes on a machine, 0 for half of the machine's disk. ``workdir_limit_mib``:
+    of what is kept from a working directory.
     """
 
     host_paths: tuple[str, ...] = ()
@@ -42,6 +44,9 @@ class Settings:
     cache_gib: float = 50.0
     upload_limit_mib: int = 512
     platform_attempts: int = 3
+    log_limit_mib: int = 1024
+    disk_limit_gib: float = 0.0
+    workdir_limit_mib: int = 200
     compute_configurations: tuple[tuple[str, int, float, float], ...] = ()
 
     @property

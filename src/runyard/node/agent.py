@@ -20,6 +20,8 @@ from runyard.node.home import Home
 from runyard.node.inventory import Inventory
 from runyard.node.lanes import Lanes, Later
 from runyard.node.launching import Hands, Launching
+from runyard.node.limiting import MEASURE_EVERY_S, Limiting
+from runyard.node.limits import DEFAULTS, Limits
 from runyard.node.link import Address, Link
 from runyard.node.prepare import Ground, read_order
 from runyard.node.ready import Specs
@@ -39,7 +41,8 @@ SPECS_KEPT_S = 30 * 86_400
 class Settings:
     """What the operator says. ``patience_s``: how long a data store that cannot be reached is tried;
     ``sync_every_s``: between two looks at the checkpoints of running programs; ``ca_bundle``: authorities that object
-    stores may be certified by, beside the system's own."""
+    stores may be certified by, beside the system's own; ``limits``: of what a run writes, looked at every
+    ``measure_every_s`` where that is cheap."""
 
     uid_base: int
     host_paths: tuple[Path, ...]
@@ -47,6 +50,8 @@ class Settings:
     patience_s: float
     sync_every_s: float
     ca_bundle: Path | None = None
+    limits: Limits = DEFAULTS
+    measure_every_s: float = MEASURE_EVERY_S
 
 
 class Agent:
@@ -67,12 +72,14 @@ class Agent:
         data = DataFetcher(cache, access, settings.patience_s)
         self.staging = Staging(Tools(self.link, cache, specs, data, self.report))
         uid_base = settings.uid_base if os.geteuid() == 0 else None
-        ground = Ground(home, cache, specs, inventory, find_interpreter(home.root), uid_base, dict(os.environ))
+        interpreter = find_interpreter(home.root)
+        ground = Ground(home, cache, specs, inventory, interpreter, uid_base, dict(os.environ), settings.limits)
         storing = Storing(home, specs, access)
         self.watch, lanes, later = Watch(), Lanes(), Later()
         self.endings = Endings(ground, self.report, self.shipping, self.watch, lanes, later)
         hands = Hands(ground, self.staging, storing, self.shipping, self.watch, self.endings, lanes, later)
         self.launching = Launching(hands)
+        self.limiting = Limiting(home, self.watch, settings.measure_every_s)
         self.finishing = Finishing(hands, self.launching, self.report, settings.sync_every_s)
 
     def start(self) -> None:
@@ -84,6 +91,7 @@ class Agent:
             self.endings.recover(folder)
         self._specs.prune(time.time() - SPECS_KEPT_S)
         self.finishing.sync_for_ever()
+        self.limiting.start()
 
     def hello(self) -> facts.Hello:
         """What this node says of itself at every connect."""

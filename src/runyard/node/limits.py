@@ -18,6 +18,9 @@ class Limits(msgspec.Struct, frozen=True):
     workdir: int = 200 << 20
 
 
+DEFAULTS = Limits()
+
+
 def limits_of(folder: AttemptFolder) -> Limits:
     """The limits of a prepared attempt; the defaults where none were written down."""
     told: dict[str, Any] = dict(read_record(folder.order) or {})

@@ -116,7 +116,7 @@ class Freeing:
 
     def __init__(self, path: str, limit: int) -> None:
         self._path = path
-        self._limit = limit
+        self.limit = limit
         self._begin: int | None = None
         self.size = 0
         """As it was at the last look."""
@@ -126,12 +126,12 @@ class Freeing:
     def look(self) -> None:
         """Free what can be freed now. Raises ``FileNotFoundError``."""
         self.size = os.stat(self._path).st_size
-        if self.size <= self._limit + TAIL:
+        if self.size <= self.limit + TAIL:
             return
         descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
         try:
             if self._begin is None:
-                self._begin = find_cut(descriptor, self._limit)
+                self._begin = find_cut(descriptor, self.limit)
             end = (self.size - TAIL) // BLOCK * BLOCK
             if self._begin is not None and end > self._begin:
                 free_blocks(descriptor, self._begin, end)

@@ -19,6 +19,8 @@ from runyard.node.finishing import SYNC_EVERY_S
 from runyard.node.home import Grumble, open_home, say
 from runyard.node.inventory import take_inventory
 from runyard.node.lanes import do_safely
+from runyard.node.limiting import MEASURE_EVERY_S
+from runyard.node.limits import DEFAULTS, Limits
 from runyard.node.link import Address, Backoff, Refused, Unreachable
 from runyard.shim.lean import PR_SET_DUMPABLE, prctl
 from runyard.wire import facts, orders
@@ -40,7 +42,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"The node cannot start: {error}")
         return 1
     host_paths = tuple(Path(path) for path in told.host_path)
-    settings = Settings(told.uid_base, host_paths, told.cache_limit << 20, told.patience, told.sync_every, told.ca_file)
+    limits = Limits(told.log_limit << 20, told.disk_limit << 20, told.workdir_limit << 20)
+    settings = Settings(
+        told.uid_base,
+        host_paths,
+        told.cache_limit << 20,
+        told.patience,
+        told.sync_every,
+        told.ca_file,
+        limits,
+        told.measure_every,
+    )
     agent = Agent(home, address, inventory, settings)
     ended = threading.Event()
 
@@ -113,8 +125,20 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--ca-file", type=Path, metavar="PEM", help="authorities to trust beside the system's own")
     made.add_argument("--cache-limit", type=positive, default=DEFAULT_LIMIT >> 20, metavar="MIB")
     made.add_argument("--patience", type=float, default=30.0, metavar="S", help="for a data store that is not reached")
+    made.add_argument("--log-limit", type=number, default=DEFAULTS.log >> 20, metavar="MIB", help="of a log; 0: none")
+    made.add_argument("--disk-limit", type=number, default=0, metavar="MIB", help="of a run; 0: half of the disk")
+    made.add_argument("--workdir-limit", type=number, default=DEFAULTS.workdir >> 20, metavar="MIB", help="kept of it")
+    made.add_argument("--measure-every", type=float, default=MEASURE_EVERY_S, metavar="S", help="what runs write")
     made.add_argument("--sync-every", type=float, default=SYNC_EVERY_S, metavar="S", help="between checkpoint syncs")
     return made
+
+
+def number(text: str) -> int:
+    """A number from 0 on."""
+    found = int(text)
+    if found < 0:
+        raise ValueError
+    return found
 
 
 def positive(text: str) -> int:

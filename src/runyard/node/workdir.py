@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 
 from runyard.node.evidence import human
 from runyard.node.home import AttemptFolder
-from runyard.node.limits import Limits, limits_of
+from runyard.node.limits import DEFAULTS, limits_of
 from runyard.node.log_limit import mebibytes
 from runyard.node.prepare import read_order
 from runyard.node.sweep import Found, LeftOut, Tree
@@ -31,7 +31,7 @@ class Choice:
     over: tuple[Found, ...] = ()
     unread: tuple[LeftOut, ...] = ()
     byte_code: int = 0
-    limit: int = Limits().workdir
+    limit: int = DEFAULTS.workdir
 
     @property
     def left_out(self) -> Iterator[LeftOut]:
@@ -42,7 +42,7 @@ class Choice:
 
 
 def choose(
-    found: Iterable[Found | LeftOut], prepared_ns: int, outputs: Sequence[str], limit: int = Limits().workdir
+    found: Iterable[Found | LeftOut], prepared_ns: int, outputs: Sequence[str], limit: int = DEFAULTS.workdir
 ) -> Choice:
     """From the files of a working directory those that are kept: what ``outputs`` names, and what is new or changed
     since ``prepared_ns``, the newest first, while they fit. Byte code is not kept unless it is named."""

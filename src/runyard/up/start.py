@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import math
 import os
 import socket
 import subprocess
@@ -77,6 +78,9 @@ def _node_argv(home: Path, options: UpOptions, url: str) -> list[str]:
     argv += ["--name", socket.gethostname(), "--token-file", str(home / "node" / "token")]
     argv += ["--gpus", options.gpus, "--slots-per-gpu", str(options.slots_per_gpu), "--uid-base", str(chosen.uid_base)]
     argv += ["--cache-limit", str(max(1, round(chosen.cache_gib * 1024)))]
+    disk_mib = math.ceil(chosen.disk_limit_gib * 1024)
+    argv += ["--log-limit", str(chosen.log_limit_mib), "--disk-limit", str(disk_mib)]
+    argv += ["--workdir-limit", str(chosen.workdir_limit_mib)]
     if chosen.ca_file is not None:
         argv += ["--ca-file", chosen.ca_file]
     if options.fake_gpus is not None:
