@@ -25,6 +25,7 @@ from runyard.adapters.objects import Stores
 from runyard.adapters.objects.folder import FolderStore
 from runyard.adapters.sql import open_store
 from runyard.adapters.telemetry.files import LogFiles
+from runyard.adapters.telemetry.metrics import MetricFiles
 from runyard.adapters.vault import FileVault
 from runyard.api.app import create_app
 from runyard.api.context import Context
@@ -74,6 +75,7 @@ def build(home: Path, settings: Settings, bootstrap: Bootstrap | None, url: str)
         ),
         vault=FileVault(home / "key"),
         logs=LogFiles(home / "logs"),
+        metrics=MetricFiles(home / "logs"),
         clock=clock,
         entropy=SystemEntropy(),
         specs=SpecShelf(store),

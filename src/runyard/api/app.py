@@ -7,7 +7,22 @@ from contextlib import AbstractAsyncContextManager
 
 from fastapi import APIRouter, FastAPI
 
-from runyard.api import access, data, definitions, logs, node, problems, queue, results, runs, status
+from runyard.api import (
+    access,
+    canceling,
+    data,
+    definitions,
+    logs,
+    metrics,
+    node,
+    node_metrics,
+    problems,
+    queue,
+    results,
+    runs,
+    secrets,
+    status,
+)
 from runyard.api.context import Context
 from runyard.api.limits import BodyLimit
 
@@ -18,12 +33,16 @@ _ROUTERS: tuple[APIRouter, ...] = (
     definitions.router,
     runs.check_router,
     logs.router,
+    metrics.router,
     results.router,
+    canceling.router,
     runs.router,
     queue.router,
     data.router,
     access.router,
+    secrets.router,
     node.router,
+    node_metrics.router,
 )
 
 

@@ -16,7 +16,7 @@ MIB: Final = 1024 * 1024
 JSON_BODY: Final = 32 * MIB
 LOG_BODY: Final = MIB
 _STREAMED = re.compile(r"/api/v1/(definitions|data|node/data)/")
-_LOG = "/api/v1/node/logs/"
+_LOG = ("/api/v1/node/logs/", "/api/v1/node/metrics/")
 
 Offset = Annotated[int, Query(ge=0, le=2**62)]
 """A byte offset or sequence number; what is larger fits in no file and no database."""

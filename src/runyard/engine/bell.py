@@ -12,11 +12,17 @@ DISPATCH: Final = "dispatch"
 STAGE: Final = "stage"
 EVENTS: Final = "events"
 NODES: Final = "nodes"
+AFTER: Final = "after"
 
 
 def log_topic(run_id: str) -> str:
     """The topic of a run's logs."""
     return f"log/{run_id}"
+
+
+def metric_topic(run_id: str) -> str:
+    """The topic of a run's metrics."""
+    return f"metrics/{run_id}"
 
 
 class Ear:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from runyard.core import lifecycle
 from runyard.core.errors import Conflict, NotFound, Refused
 from runyard.core.run import FINAL, Run, StateName, StopCause
 from runyard.engine.bell import DISPATCH, EVENTS, log_topic
-from runyard.engine.commit import change
+from runyard.engine.commit import apply, change
 from runyard.engine.orders import credentials_for, open_credentials
 from runyard.engine.world import World
+from runyard.ports.store import RunQuery
+
+_BATCH = 300
+_PAGE = 1000
 
 
 def find(world: World, account_id: str, run_id: str) -> Run:
@@ -27,6 +33,40 @@ def cancel(world: World, account_id: str, run_id: str) -> Run:
     return changed or find(world, account_id, run_id)
 
 
+def cancel_many(world: World, account_id: str, run_ids: Sequence[str]) -> list[Run]:
+    """Ask some runs of an account to stop, some hundreds in one transaction; returns them as they are now, in this
+    order. Those that are not there are left out, final ones stay as they are."""
+    found: list[Run] = []
+    for begin in range(0, len(run_ids), _BATCH):
+        found += _cancel(world, account_id, run_ids[begin : begin + _BATCH])
+    return found
+
+
+def _cancel(world: World, account_id: str, run_ids: Sequence[str]) -> list[Run]:
+    now = world.clock.now_ms()
+    there: dict[str, Run] = {}
+    left = run_ids
+    while left:
+        there |= {run.id: run for run in world.store.runs_of(left) if run.account_id == account_id}
+        runs = [there[run_id] for run_id in left if run_id in there]
+        stops = [stop for stop in (lifecycle.stop(run, StopCause.cancel, now) for run in runs) if stop is not None]
+        applied = apply(world, stops) if stops else ()
+        there |= {stop.after.id: stop.after for stop, yes in zip(stops, applied, strict=True) if yes}
+        left = [stop.after.id for stop, yes in zip(stops, applied, strict=True) if not yes]  # somebody was faster
+    return [there[run_id] for run_id in run_ids if run_id in there]
+
+
+def live_ids(world: World, account_id: str, states: frozenset[StateName], tag: str | None = None) -> list[str]:
+    """The runs of an account in some states (with a tag), newest first: those that nothing has begun of come before
+    those whose end makes room for them."""
+    found: list[str] = []
+    before: int | None = None
+    while page := world.store.runs(RunQuery(account_id, states, tag, before_seq=before, limit=_PAGE)):
+        found += [run.id for run in page]
+        before = page[-1].seq
+    return found
+
+
 def delete(world: World, account_id: str, run_id: str, *, with_results: bool) -> None:
     """Remove the record of a final run, and what is in its bucket when asked to. Ledger and events stay."""
     run = find(world, account_id, run_id)
@@ -40,6 +80,7 @@ def delete(world: World, account_id: str, run_id: str, *, with_results: bool) ->
     if not world.store.delete_run(run_id, world.clock.now_ms()):
         raise Conflict(f"{run_id} has changed in the meantime: try again.")
     world.logs.delete(run_id)
+    world.metrics.delete(run_id)
     world.bell.ring(EVENTS, log_topic(run_id))
 
 

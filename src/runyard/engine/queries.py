@@ -6,16 +6,19 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from runyard.core import lifecycle
 from runyard.core.errors import Conflict, NotFound, Refused
 from runyard.core.ids import RUN_PREFIX
 from runyard.core.lifecycle import sentence_of
 from runyard.core.metering import LedgerEntry, settle
 from runyard.core.reasons import RULES, Reason
 from runyard.core.run import HOLDS_SLOT, Attempt, Ending, Finished, Run, StateName, Stopping, Storing, Waiting
-from runyard.core.scheduling.explain import Standing, estimate_ms, standing
-from runyard.core.scheduling.plan import Plan, make_plan
+from runyard.core.scheduling.explain import READINESS, Standing, estimate_ms, standing
+from runyard.core.scheduling.plan import Plan, Wait, make_plan
 from runyard.core.spec import Location
+from runyard.engine import after, frameworks
 from runyard.engine.dispatch import snapshot
+from runyard.engine.metrics import by_label
 from runyard.engine.orders import command_of, parameters_of
 from runyard.engine.views import (
     AttemptView,
@@ -38,6 +41,8 @@ from runyard.ports.store import RunQuery, UsageRow
 
 _AMBIGUOUS_SHOWN = 5
 _FARTHEST = 100_000
+METRICS_LISTED = 4
+"""Metrics of each run that a list shows."""
 _SO_FAR = Ending(StateName.completed, Reason.finished)
 
 
@@ -58,7 +63,17 @@ def resolve(world: World, account_id: str, text: str) -> Run:
         raise Conflict(
             f"{text} begins several ids ({shown}{', ...' if len(ids) > _AMBIGUOUS_SHOWN else ''}): add to it."
         )
-    raise NotFound(f"There is no training run {text}: `runyard list` shows those that there are.")
+    raise NotFound(absent(text))
+
+
+def absent(text: str) -> str:
+    """The sentence about a run that is not there."""
+    return f"There is no training run {text}: `runyard list` shows those that there are."
+
+
+def told(world: World, run: Run) -> str:
+    """The sentence about a run, without its place in the queue."""
+    return _where(world, run, None).sentence or ""
 
 
 def _nth_last(world: World, account_id: str, text: str) -> Run:
@@ -79,7 +94,11 @@ def current_plan(world: World) -> Plan:
 def show(world: World, run: Run) -> RunView:
     """Everything about one run."""
     plan = current_plan(world) if isinstance(run.state, Waiting) else None
-    return view(world, run, world.store.ledger(run.id), plan)
+    return replace(
+        view(world, run, world.store.ledger(run.id), plan),
+        metrics=by_label(world, [run.id]).get(run.id, {}),
+        environment=frameworks.environment_of(world, run.spec_id),
+    )
 
 
 def view(world: World, run: Run, ledger: Sequence[LedgerEntry], plan: Plan | None) -> RunView:
@@ -126,6 +145,10 @@ def view(world: World, run: Run, ledger: Sequence[LedgerEntry], plan: Plan | Non
         definition=spec.code_sha256,
         description=spec.spec.description,
         staging=ProgressView(*progress) if progress is not None else None,
+        after=spec.spec.options.after,
+        start_from=spec.spec.options.start_from,
+        secrets=spec.spec.options.secrets,
+        launch=spec.spec.options.launch,
         max_runtime_seconds=seconds(limit) if limit is not None else None,
         data=tuple(location_view(location) for location in spec.spec.data),
         provenance=spec.provenance,
@@ -185,6 +208,9 @@ def _ended(ending: Ending, text: str) -> _Where:
 
 
 def _waiting(world: World, run: Run, state: Waiting, plan: Plan | None) -> _Where:
+    if lifecycle.is_blocked(run):
+        text = after.sentence(world, run) if plan is not None else "Waits for other runs to complete (`after`)."
+        return _Where(text, READINESS[Wait.after], READINESS[Wait.after])
     ahead = world.store.ahead_of(run) if plan is not None else None
     position = ahead + 1 if ahead is not None else None
     exit_code = state.previous.exit_code if state.previous is not None else None
@@ -212,7 +238,9 @@ def _staging(world: World, run: Run) -> Standing:
         return Standing("staging", "No machine that is large enough is connected: `runyard status` shows those known.")
     if progress is None:
         return Standing("staging", "Its code and data are being made ready.")
-    done, total = progress
+    done, total, phase = progress
+    if phase:
+        return Standing("staging", f"Its environment is being built: {phase}.")
     percent = done * 100 // total if total else 100
     return Standing("staging", f"Its code and data are being fetched: {percent} % of {total} bytes.")
 
@@ -260,7 +288,10 @@ def listing(world: World, query: RunQuery) -> tuple[list[RunView], int | None]:
     """A page of runs, newest first, and the cursor of the next page."""
     runs = world.store.runs(query)
     ledgers = {run.id: world.store.ledger(run.id) for run in runs if run.attempts}
-    views = [view(world, run, ledgers.get(run.id, ()), None) for run in runs]
+    metrics = by_label(world, [run.id for run in runs if run.attempts], METRICS_LISTED)
+    views = [
+        replace(view(world, run, ledgers.get(run.id, ()), None), metrics=metrics.get(run.id, {})) for run in runs
+    ]
     return views, runs[-1].seq if len(runs) == query.limit else None
 
 
@@ -305,7 +336,7 @@ def queue(world: World, account_id: str, limit: int) -> QueueView:
         where = _where(world, run, plan)
         items.append(
             QueueItemView(
-                where.position or 0,
+                where.position,
                 run.id,
                 run.name,
                 run.account_id,

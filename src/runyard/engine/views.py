@@ -47,7 +47,7 @@ class AttemptView:
 
 @dataclass(frozen=True, slots=True)
 class ResourcesView:
-    """What a run holds while it holds a slot."""
+    """What a run holds while it holds a slot, all its learners together."""
 
     gpus: int
     cpus: float
@@ -68,15 +68,38 @@ class LocationView:
 
 @dataclass(frozen=True, slots=True)
 class ProgressView:
-    """Bytes fetched of bytes to fetch while a run is staged."""
+    """Bytes fetched of bytes to fetch while a run is staged. ``phase``: what is being done, empty for fetching data."""
 
     done: int
     total: int
+    phase: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricView:
+    """One metric of a run. ``first``, ``last``, ``lowest``, ``highest`` and ``best`` (the lowest where the name says that
+    it is to become small, such as a loss; else the highest) are of its finite values, None without any; a step is None
+    where the point had none."""
+
+    group: str
+    name: str
+    points: int
+    first: float | None
+    last: float | None
+    last_step: int | None
+    last_at: str | None
+    lowest: float | None
+    lowest_step: int | None
+    highest: float | None
+    highest_step: int | None
+    best: float | None
+    best_step: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """A training run."""
+    """A training run. ``secrets``: the names of those that its program gets; ``metrics``: by ``group/name``, in lists the
+    few that tell most."""
 
     id: str
     name: str
@@ -114,7 +137,13 @@ class RunView:
     staging: ProgressView | None
     max_runtime_seconds: float | None
     data: tuple[LocationView, ...]
+    after: tuple[str, ...] = ()
+    start_from: str | None = None
+    secrets: tuple[str, ...] = ()
+    launch: str = "learner"
     provenance: Mapping[str, object] = field(default_factory=dict[str, object])
+    environment: Mapping[str, object] = field(default_factory=dict[str, object])
+    metrics: Mapping[str, MetricView] = field(default_factory=dict[str, MetricView])
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +162,9 @@ class ExplainView:
 
 @dataclass(frozen=True, slots=True)
 class QueueItemView:
-    """A waiting run in its place."""
+    """A waiting run in its place; one that waits for other runs has none."""
 
-    position: int
+    position: int | None
     id: str
     name: str
     account: str

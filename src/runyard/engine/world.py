@@ -11,9 +11,11 @@ from runyard.core.errors import NotFound
 from runyard.core.lifecycle import RetryPolicy
 from runyard.core.resources import DEFAULT_CONFIGURATIONS, ComputeConfiguration, Price
 from runyard.engine.bell import Bell
+from runyard.ports.catalog import Catalog, ClosedCatalog
 from runyard.ports.clock import Clock, Entropy
 from runyard.ports.executor import Executor
 from runyard.ports.logs import LogStore
+from runyard.ports.metrics import MetricStore
 from runyard.ports.objects import ObjectStores
 from runyard.ports.store import Store, StoredSpec
 from runyard.ports.vault import Vault
@@ -66,7 +68,7 @@ class Readiness:
     def __init__(self) -> None:
         self._ready: dict[str, set[int]] = {}
         self._asked: dict[int, str] = {}
-        self._progress: dict[int, tuple[int, int]] = {}
+        self._progress: dict[int, tuple[int, int, str]] = {}
         self._failures: dict[int, tuple[int, int]] = {}
         self._lock = threading.Lock()
 
@@ -134,30 +136,34 @@ class Readiness:
         with self._lock:
             return spec_id in self._ready.get(node_id, ())
 
-    def report(self, spec_id: int, done: int, total: int) -> None:
-        """Bytes fetched of bytes to fetch."""
+    def report(self, spec_id: int, done: int, total: int, phase: str = "") -> None:
+        """Bytes fetched of bytes to fetch; ``phase``: what is being done, where it is not that."""
         with self._lock:
-            self._progress[spec_id] = (done, total)
+            self._progress[spec_id] = (done, total, phase)
 
-    def progress(self, spec_id: int) -> tuple[int, int] | None:
-        """What was last reported, None when nothing was."""
+    def progress(self, spec_id: int) -> tuple[int, int, str] | None:
+        """What was last reported (done, total, phase), None when nothing was."""
         with self._lock:
             return self._progress.get(spec_id)
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The ports and the rules. ``orders`` is held while orders are given, so that nodes see them in a sane order."""
+    """The ports and the rules. ``orders`` is held while orders are given, so that nodes see them in a sane order;
+    ``summing`` while points become summaries."""
 
     store: Store
     executor: Executor
     objects: ObjectStores
     vault: Vault
     logs: LogStore
+    metrics: MetricStore
     clock: Clock
     entropy: Entropy
     specs: SpecShelf
+    catalog: Catalog = field(default_factory=ClosedCatalog)
     bell: Bell = field(default_factory=Bell)
     rules: Rules = field(default_factory=Rules)
     ready: Readiness = field(default_factory=Readiness)
     orders: threading.RLock = field(default_factory=threading.RLock)
+    summing: threading.Lock = field(default_factory=threading.Lock)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from runyard.core.metrics import Series
 
@@ -37,6 +37,10 @@ class Wanted:
     learner: int | None = None
 
 
+ALL_SERIES: Final = Wanted()
+"""Whatever there is."""
+
+
 class MetricStore(Protocol):
     """Streams with exactly-once appends by offset arithmetic. What they hold is read by whole blocks."""
 
@@ -59,6 +63,14 @@ class MetricStore(Protocol):
     def read(self, key: MetricKey, offset: int, limit: int, wanted: Wanted | None = None) -> Piece:
         """The points of the whole blocks from ``offset`` (where a block begins) on, about ``limit`` bytes of them and
         at least one block where there is one. Bytes that are no block are passed over."""
+        ...
+
+    def note(self, run_id: str, sentences: Sequence[str]) -> None:
+        """Keep sentences for the run's user; one that is kept already changes nothing."""
+        ...
+
+    def notes(self, run_id: str) -> Sequence[str]:
+        """The sentences that are kept, the oldest first."""
         ...
 
     def delete(self, run_id: str) -> None:

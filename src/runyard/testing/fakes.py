@@ -13,10 +13,12 @@ from runyard.core.spec import Credentials, Location
 from runyard.engine.world import Rules, SpecShelf, World
 from runyard.ports.executor import LaunchRequest, StageRequest, StoreRequest
 from runyard.ports.logs import LogStore
+from runyard.ports.metrics import MetricStore
 from runyard.ports.objects import Checked, Listing, ObjectEntry, Verdict
 from runyard.ports.store import Store
 from runyard.testing.builders import NOW
 from runyard.testing.memory_logs import MemoryLogs
+from runyard.testing.memory_metrics import MemoryMetrics
 from runyard.testing.memory_store import MemoryStore
 
 
@@ -251,6 +253,7 @@ class Fakes:
     objects: MemoryObjects = field(default_factory=MemoryObjects)
     vault: MemoryVault = field(default_factory=MemoryVault)
     logs: LogStore = field(default_factory=MemoryLogs)
+    metrics: MetricStore = field(default_factory=MemoryMetrics)
     clock: ManualClock = field(default_factory=ManualClock)
     entropy: SeededEntropy = field(default_factory=SeededEntropy)
 
@@ -262,6 +265,7 @@ class Fakes:
             objects=self.objects,
             vault=self.vault,
             logs=self.logs,
+            metrics=self.metrics,
             clock=self.clock,
             entropy=self.entropy,
             specs=SpecShelf(self.store),

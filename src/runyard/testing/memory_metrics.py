@@ -16,6 +16,7 @@ class MemoryMetrics:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._contents: dict[MetricKey, bytes] = {}
+        self._notes: dict[str, list[str]] = {}
 
     def append(self, key: MetricKey, offset: int, chunk: bytes) -> int:
         """See :class:`runyard.ports.metrics.MetricStore`."""
@@ -58,7 +59,18 @@ class MemoryMetrics:
             offset += size
         return Piece(tuple(found.values()), tuple(notes), offset)
 
+    def note(self, run_id: str, sentences: Sequence[str]) -> None:
+        """See :class:`runyard.ports.metrics.MetricStore`."""
+        with self._lock:
+            known = self._notes.setdefault(run_id, [])
+            known += [each for each in dict.fromkeys(sentences) if each not in known]
+
+    def notes(self, run_id: str) -> Sequence[str]:
+        """See :class:`runyard.ports.metrics.MetricStore`."""
+        return list(self._notes.get(run_id, ()))
+
     def delete(self, run_id: str) -> None:
         """See :class:`runyard.ports.metrics.MetricStore`."""
         with self._lock:
             self._contents = {key: content for key, content in self._contents.items() if key.run_id != run_id}
+            self._notes.pop(run_id, None)

@@ -121,7 +121,11 @@ class MetricStoreContract:
         assert told == [(1, 1), (2, 2), (2, 11), (10, 1)]
         (series, *_) = metrics.read(MetricKey(KEY.run_id, 2, 11), 0, ALL).series
         assert (series.attempt, series.learner) == (2, 11)
+        metrics.note(KEY.run_id, ["One.", "Two.", "One."])
+        metrics.note(KEY.run_id, ["Two.", "Three."])
+        assert list(metrics.notes(KEY.run_id)) == ["One.", "Two.", "Three."]
         metrics.delete(KEY.run_id)
+        assert list(metrics.notes(KEY.run_id)) == []
         assert list(metrics.streams(KEY.run_id)) == []
         assert metrics.size(KEY) == 0
         assert list(metrics.streams(other.run_id)) == [other]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 
 from runyard.core.metrics import Series, empty_series
-from runyard.ports.metrics import MetricKey, Piece, Wanted
+from runyard.ports.metrics import ALL_SERIES, MetricKey, Piece, Wanted
 from runyard.wire.points import LARGEST, MAGIC, Broken, extend, open_block, series_in, size_at
 
 WINDOW = 4 << 20
 """Bytes that are read at once."""
-_ANY = Wanted()
 
 
 class BlockReader:
@@ -18,7 +17,7 @@ class BlockReader:
 
     def __init__(self, key: MetricKey, wanted: Wanted | None) -> None:
         self._key = key
-        self._wanted = wanted or _ANY
+        self._wanted = wanted or ALL_SERIES
         self._series: dict[tuple[str, str], Series] = {}
         self._notes: list[str] = []
 

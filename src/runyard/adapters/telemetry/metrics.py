@@ -1,4 +1,5 @@
-"""Points of metrics as files, beside the logs: ``<root>/<run>/<attempt>/<learner>/metrics``, the stream as it came.
+"""Points of metrics as files, beside the logs: ``<root>/<run>/<attempt>/<learner>/metrics``, the stream as it came;
+``<root>/<run>/metric-notes.txt`` has the sentences for the user, one a line.
 
 Nothing is flushed to the disk here: what a failing machine loses, the node sends again, since it goes on from the size
 that it is told.
@@ -21,6 +22,7 @@ from runyard.ports.metrics import MetricKey, Piece, Wanted
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 _FILE = "metrics"
+_NOTES = "metric-notes.txt"
 _LOCKS = 64
 
 
@@ -74,6 +76,28 @@ class MetricFiles:
             offset = read_blocks(descriptor, reader, offset, limit)
         return reader.piece(offset)
 
+    def note(self, run_id: str, sentences: Sequence[str]) -> None:
+        """See :class:`runyard.ports.metrics.MetricStore`."""
+        path = self._notes(run_id)
+        with self._locks[hash(run_id) % _LOCKS]:
+            known = self.notes(run_id)
+            fresh = [each for each in dict.fromkeys(map(_one_line, sentences)) if each not in known]
+            if fresh:
+                os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+                with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND) as descriptor:
+                    os.write(descriptor, "".join(f"{each}\n" for each in fresh).encode())
+
+    def notes(self, run_id: str) -> Sequence[str]:
+        """See :class:`runyard.ports.metrics.MetricStore`."""
+        try:
+            with open(self._notes(run_id), encoding="utf-8", errors="replace") as file:
+                return file.read().splitlines()
+        except FileNotFoundError:
+            return []
+
+    def _notes(self, run_id: str) -> str:
+        return os.path.join(self._root, _checked(run_id), _NOTES)
+
     def delete(self, run_id: str) -> None:
         """See :class:`runyard.ports.metrics.MetricStore`."""
         shutil.rmtree(os.path.join(self._root, _checked(run_id)), ignore_errors=True)
@@ -98,6 +122,10 @@ def _numbers(folder: str) -> list[int]:
         return sorted(int(name) for name in os.listdir(folder) if name.isascii() and name.isdigit())
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def _one_line(sentence: str) -> str:
+    return " ".join(sentence.split())
 
 
 def _checked(name: str) -> str:
