@@ -80,8 +80,6 @@ def test_refused_is_4(server: ApiServer, cli: Cli) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ["run", "--", "python", "x.py"],
-        ["metrics", "last"],
         ["top"],
         ["experiments", "run", "x"],
         ["store", "training-definitions", "a", "b"],
@@ -89,9 +87,7 @@ def test_refused_is_4(server: ApiServer, cli: Cli) -> None:
         ["service", "install"],
         ["list", "experiment-runs", "x"],
         ["show", "models", "x"],
-        ["monitor", "training-runs", "last", "metrics"],
         ["data", "cache"],
-        ["generate-manifest", "--from", "old.yml"],
         ["generate-manifest", "experiments"],
     ],
 )

@@ -115,7 +115,10 @@ def test_several_runs_are_waited_for(server: ApiServer, cli: Cli, option: str) -
     assert done.stdout.split() == [one, two]
     assert "STATE" in done.stderr
     assert "\x1b" not in done.stderr
-    assert [line.split()[2] for line in done.stderr.splitlines()[-2:]] == ["completed", "failed"]
+    header, first, second, fetch = (line.split() for line in done.stderr.splitlines()[-4:])
+    assert header[:3] == ["ID", "STATE", "lr"]
+    assert [first[:3], second[:3]] == [[one, "completed", "0.1"], [two, "failed", "0.2"]]
+    assert fetch == ["fetch:", "runyard", "download", one]
 
 
 def test_staying_as_json_is_one_document(server: ApiServer, cli: Cli) -> None:

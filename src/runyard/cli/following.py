@@ -11,7 +11,6 @@ from typing import Final, TextIO
 from runyard.cli.failures import INTERRUPTED
 from runyard.cli.progress import Line
 from runyard.cli.session import Session
-from runyard.cli.table import table
 from runyard.cli.times import duration, money, span
 from runyard.client.records import FINAL, Event, LogChunk, Run, StateChange
 from runyard.client.waiting import verdict
@@ -54,7 +53,7 @@ def ending(session: Session, run: Run) -> str:
     paid = f", cost {money(run.cost)}" if money(run.cost) else ""
     text = f"{run.id}: {session.state(run.state)}{took}{paid}."
     if run.state == "completed":
-        return text
+        return f"{text}\n  fetch: {session.program} download {run.id}"
     return f"{text} {run.sentence}".rstrip() + f"\n  more: {session.program} show {run.id}"
 
 
@@ -106,19 +105,3 @@ def wait_for_all(session: Session, ids: Sequence[str], timeout: float | None = N
     except KeyboardInterrupt:
         return detached(session, ids)
     return runs, verdict(runs)
-
-
-def outcome_table(session: Session, runs: Sequence[Run]) -> str:
-    """How runs ended, one a line."""
-    rows = [(run.id, run.name, session.state(run.state), duration(run), money(run.cost), _remark(run)) for run in runs]
-    return table(("ID", "NAME", "STATE", "TIME", "COST", "WHY"), rows, flexible=5)
-
-
-def _remark(run: Run) -> str:
-    return "" if run.state == "completed" else run.sentence or run.reason or ""
-
-
-def outcome(run: Run) -> dict[str, object]:
-    """How a run ended, for ``--json``."""
-    keys = ("id", "name", "state", "reason", "fault", "sentence", "exit_code", "cost", "finished_at", "stored_at")
-    return {key: run.raw.get(key) for key in keys}

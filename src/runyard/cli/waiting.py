@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from runyard.cli.following import outcome, wait_for_all
+from runyard.cli.following import wait_for_all
+from runyard.cli.outcomes import outcome
 from runyard.cli.selecting import many, selectors
 from runyard.cli.session import Session, common
 

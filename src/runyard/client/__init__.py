@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         Submitted,
     )
     from runyard.client.run_calls import Overrides, Submission, WhichLog
+    from runyard.client.running import Given, run
     from runyard.client.streams import Patience, Reconnected
     from runyard.client.training import train, wait
     from runyard.client.transport import Limits
@@ -76,6 +77,7 @@ __all__ = [
     "Connection",
     "Event",
     "Explanation",
+    "Given",
     "Limits",
     "LogChunk",
     "ManifestRefused",
@@ -110,6 +112,7 @@ __all__ = [
     "Usage",
     "UsageLine",
     "WhichLog",
+    "run",
     "train",
     "wait",
 ]
@@ -127,6 +130,7 @@ _HOMES = {
         "Attempt Check Checked Event Explanation LogChunk ResultObject Results Run StateChange Submitted"
     ),
     "runyard.client.run_calls": "Overrides Submission WhichLog",
+    "runyard.client.running": "Given run",
     "runyard.client.streams": "Patience Reconnected",
     "runyard.client.training": "train wait",
     "runyard.client.transport": "Limits",

@@ -11,7 +11,10 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from runyard.client.errors import Unreachable
 
-UNKNOWN = "No address of a service is known: start one with `runyard up`, or set RUNYARD_URL and RUNYARD_TOKEN."
+UNKNOWN = (
+    "No address of a service is known: `runyard up --detach` starts one here; for another, set RUNYARD_URL and "
+    "RUNYARD_TOKEN."
+)
 
 
 @dataclass(frozen=True, slots=True)

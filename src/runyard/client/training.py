@@ -137,7 +137,7 @@ def train(
     order = Order(
         model=None if model is None else Path(model),
         manifest=read_manifest(manifest),
-        sets=tuple(_texts(sets)),
+        sets=set_texts(sets),
         zipped=zipped,
         append_args=append_args,
         force=force,
@@ -149,12 +149,13 @@ def train(
     return [runs[each] for each in submitted.ids]
 
 
-def _texts(sets: Sequence[str] | Mapping[str, object]) -> list[str]:
+def set_texts(sets: Sequence[str] | Mapping[str, object]) -> tuple[str, ...]:
+    """``sets`` as the texts of ``--set``: they are, or a mapping of names to a value or a list of them."""
     if isinstance(sets, str):
-        return [sets]
+        return (sets,)
     if not isinstance(sets, Mapping):
-        return list(sets)
-    return [f"{name}={_values(value)}" for name, value in sets.items()]
+        return tuple(sets)
+    return tuple(f"{name}={_values(value)}" for name, value in sets.items())
 
 
 def _values(value: object) -> str:

@@ -255,7 +255,8 @@ class Transport:
     def _explained(self, error: Exception) -> ClientError:
         url = self.address.url
         if isinstance(error, ConnectionRefusedError):
-            return Unreachable(f"Nothing answers at {url}: start it with `runyard up`, or correct RUNYARD_URL.")
+            advice = "`runyard up --detach` starts a service here; for one elsewhere, correct RUNYARD_URL."
+            return Unreachable(f"Nothing answers at {url}: {advice}")
         if isinstance(error, socket.gaierror):
             return Unreachable(f"The host {self.address.host!r} is not known: check RUNYARD_URL.")
         if type(error).__name__ == "SSLCertVerificationError":

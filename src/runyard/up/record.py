@@ -5,18 +5,21 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The supervisor of an installation. A process is its pid, its start time and the boot that it belongs to."""
+    """The supervisor of an installation. A process is its pid, its start time and the boot that it belongs to.
+    ``prefix``: the environment of its Python, so that `run` knows it from the caller's."""
 
     pid: int
     start_ticks: int
     boot_id: str
     url: str
+    prefix: str = ""
 
 
 def start_ticks(pid: int) -> int | None:
@@ -35,7 +38,7 @@ def boot_id() -> str:
 
 def write(home: Path, url: str) -> None:
     """Record this process as the installation's supervisor."""
-    running = Running(os.getpid(), start_ticks(os.getpid()) or 0, boot_id(), url)
+    running = Running(os.getpid(), start_ticks(os.getpid()) or 0, boot_id(), url, sys.prefix)
     temporary = home / "up.json.tmp"
     temporary.write_text(json.dumps(asdict(running)))
     temporary.replace(home / "up.json")

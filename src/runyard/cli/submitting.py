@@ -1,0 +1,147 @@
+"""What `train` and `run` have in common: their options, the data that they send first, checking and submitting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from runyard.cli.failures import REFUSED
+from runyard.cli.progress import Line
+from runyard.cli.session import Function, Session
+from runyard.cli.showing import location_text, resources_text
+from runyard.cli.table import pairs, table
+from runyard.client.calls import Progress
+from runyard.client.data_calls import bucket_name
+from runyard.client.decode import child
+from runyard.client.packing import Packed, human_size
+from runyard.client.records import Checked, Submitted
+from runyard.client.run_calls import Overrides
+from runyard.client.training import Order, Watching, check, submit
+from runyard.client.transfer import push
+
+OPTIONS: Final[tuple[Callable[[Any], Any], ...]] = (
+    click.option("--set", "sets", multiple=True, metavar="K=V,...", help="Hyper-parameter: v1,v2 or lo..hi:N[:log]."),
+    click.option("--zip", "zipped", is_flag=True, help="Pair the values of all --set instead of combining them."),
+    click.option("--args", "append_args", is_flag=True, help="Append hyper-parameters to the command: --name value."),
+    click.option("--env", multiple=True, metavar="K=V", help="An environment variable of the program."),
+    click.option("--override", multiple=True, metavar="PATH=VALUE", help="Change a key of the manifest: a.b=value."),
+    click.option("--framework", metavar="NAME[:VERSION]", help="Another framework than the manifest's."),
+    click.option("--python", metavar="PATH", help="An interpreter or environment that the operator allows."),
+    click.option("--gpus", type=click.IntRange(min=0), metavar="N", help="GPUs of each run."),
+    click.option("--name", metavar="NAME", help="The name of the runs."),
+    click.option("--tag", multiple=True, metavar="T", help="A tag to find the runs by."),
+    click.option("--priority", type=click.IntRange(0, 100), metavar="P", help="0 to 100, 50 when nobody says."),
+    click.option("--after", multiple=True, metavar="ID", help="Wait for this run to complete."),
+    click.option("--max-runtime", metavar="T", help="Stop a run after this time, such as 2h."),
+    click.option("--data", multiple=True, metavar="DIR|BUCKET", help="Data instead of the manifest's."),
+    click.option("--dry-run", is_flag=True, help="Check everything, submit nothing."),
+    click.option("--follow", "-f", is_flag=True, help="Stay: print the log of one run, the progress of several."),
+    click.option("--wait", "-w", "stay", is_flag=True, help="Stay until all runs are final."),
+    click.option("--idempotency-key", metavar="K", help="Submitting again with the same key makes nothing new."),
+    click.option("--force", is_flag=True, help="Submit in spite of a doubt of the service."),
+)
+"""The options that make a submission, in the order of the help."""
+
+
+def submission_options(function: Function) -> Function:
+    """Give a command the options of a submission; they arrive by keyword."""
+    for option in reversed(OPTIONS):
+        function = option(function)
+    return function
+
+
+def order_of(session: Session, model: Path, manifest: str, options: dict[str, Any], overrides: Overrides) -> Order:
+    """The order of a call with these options."""
+    return Order(
+        model=model,
+        manifest=manifest,
+        sets=options["sets"],
+        zipped=options["zipped"],
+        append_args=options["append_args"],
+        force=options["force"],
+        overrides=overrides,
+        agent=session.program,
+    )
+
+
+def send(session: Session, order: Order, options: dict[str, Any], line: Line) -> int | Submitted:
+    """Check or submit an order, as its options ask: the exit code of a check, or what was submitted."""
+    watching = _Telling(session, line)
+    if options["dry_run"]:
+        return _tell_check(session, check(session.client, order, watching=watching))
+    return submit(session.client, order, idempotency_key=options["idempotency_key"], watching=watching)
+
+
+def earlier(session: Session, options: dict[str, Any]) -> tuple[str, ...]:
+    """The ids that ``--after`` names, each once."""
+    return tuple(dict.fromkeys(run for each in options["after"] for run in session.client.resolve(each)))
+
+
+def assignments(option: str, texts: Sequence[str]) -> dict[str, str]:
+    """``KEY=VALUE`` texts of an option as a mapping."""
+    found: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"{text!r} has no `=`: write {option} KEY=VALUE.", param_hint=option)
+        found[key] = value
+    return found
+
+
+def send_data(session: Session, words: Sequence[str], line: Line, *, dry: bool) -> tuple[str, ...]:
+    """The buckets that ``--data`` names; a folder is first sent to a bucket of its name, unless ``dry``."""
+    buckets: list[str] = []
+    for word in words:
+        if not word.strip():
+            raise click.BadParameter("it is empty: name a folder or a bucket.", param_hint="--data")
+        folder = Path(word)
+        if not folder.is_dir():
+            buckets.append(word)
+            continue
+        bucket = bucket_name(folder.resolve().name)
+        buckets.append(bucket)
+        if not dry:
+            sent = push(session.client, folder, bucket, progress=line.bytes_moved("sending data:"))
+            line.clear()
+            kept = f", {sent.unchanged} are there unchanged" if sent.unchanged else ""
+            session.say(f"Sent {len(sent.sent)} files of {folder} to the bucket {bucket}{kept}.")
+    return tuple(buckets)
+
+
+class _Telling(Watching):
+    def __init__(self, session: Session, line: Line) -> None:
+        self._session = session
+        self._line = line
+
+    def packed(self, packed: Packed) -> None:
+        for notice in packed.notices:
+            self._session.say(f"note: {notice}")
+        count = len(packed.names)
+        self._session.say(f"Model definition: {count} file{'s' * (count != 1)}, {human_size(packed.size)} as a zip.")
+
+    def progress(self) -> Progress | None:
+        return self._line.bytes_moved("sending:")
+
+
+def _tell_check(session: Session, checked: Checked) -> int:
+    bad = any(each.verdict != "ok" for each in checked.checks)
+    if session.json:
+        session.emit(checked.raw)
+        return REFUSED if bad else 0
+    facts = [
+        ("name", checked.name),
+        ("command", checked.command),
+        ("runs", str(checked.runs)),
+        ("each with", resources_text(checked.resources)),
+        ("results", location_text(child(checked.raw, "results"))),
+        ("notes", "\n".join(checked.notes)),
+    ]
+    session.out(pairs(facts))
+    if checked.checks:
+        rows = [(each.what, each.verdict, each.message) for each in checked.checks]
+        session.out("\n" + table(("CHECK", "VERDICT", ""), rows, flexible=2))
+    session.say("Nothing was submitted." if not bad else "Nothing was submitted, and this would be refused.")
+    return REFUSED if bad else 0
