@@ -442,6 +442,20 @@ class Handler(BaseHTTPRequestHandler):
             self.server_of_tests.move(record["id"], "canceled")
         return 202, dict(record)
 
+    def cancel_many(self, seen: Seen) -> tuple[int, Any]:
+        runs = self.server_of_tests.state.runs
+        items: list[dict[str, Any]] = []
+        refused: list[dict[str, str]] = []
+        for named in json.loads(seen.body)["runs"]:
+            tagged = [run for run, each in runs.items() if named.removeprefix("tag:") in each["tags"]]
+            try:
+                for run in tagged if named.startswith("tag:") else [named]:
+                    _, record = self.cancel(seen, run)
+                    items.append({"id": record["id"], "state": record["state"], "sentence": record["sentence"] or ""})
+            except Problem as error:
+                refused.append({"id": named, "code": "not_found", "message": str(error)})
+        return 202, {"items": items, "refused": refused}
+
     def delete(self, _: Seen, run: str) -> tuple[int, Any]:
         record = self.find(run)
         if record["state"] not in FINAL:
@@ -621,6 +635,7 @@ ROUTES = [
     ("POST", f"{V}/training-runs", "submit"),
     ("GET", f"{V}/training-runs", "list_runs"),
     ("GET", f"{V}/training-runs/{ONE}", "show"),
+    ("POST", f"{V}/training-runs/cancel", "cancel_many"),
     ("POST", f"{V}/training-runs/{ONE}/cancel", "cancel"),
     ("DELETE", f"{V}/training-runs/{ONE}", "delete"),
     ("GET", f"{V}/training-runs/{ONE}/logs", "log"),

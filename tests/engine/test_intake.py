@@ -22,23 +22,12 @@ def stored_runs(yard: Yard) -> int:
     return len(yard.fakes.store.runs(RunQuery(None)))
 
 
-UNSUPPORTED = {
-    "runyard.after": "after: [training-a1B2c3D4e]",
-    "runyard.secrets": "secrets: [TOKEN]",
-    "runyard.start_from": "start_from: training-a1B2c3D4e",
-    "runyard.launch: gpu": "launch: gpu",
-    "runyard.python": "python: python3",
-    "runyard.network: off": "network: off",
-    "runyard.shm": "shm: 2Gb",
-}
-
-
-@pytest.mark.parametrize(("named", "option"), UNSUPPORTED.items())
-def test_what_is_not_built_yet_is_refused_by_name(yard: Yard, named: str, option: str) -> None:
+def test_what_is_not_built_yet_is_refused_by_name(yard: Yard) -> None:
+    text = manifest().replace("  execution:", "  framework: {name: custom, version: registry/image}\n  execution:")
     with pytest.raises(Refused, match="not in this version") as refusal:
-        yard.submit(manifest(extra=OPTIONS.format(option)))
+        yard.submit(text)
     assert refusal.value.code == "not_in_this_version"
-    assert named in refusal.value.message
+    assert "custom" in refusal.value.message
     assert stored_runs(yard) == 0
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import click
 
 from runyard.cli.failures import REFUSED, sentence
-from runyard.cli.selecting import many, selectors
+from runyard.cli.selecting import many, selectors, without_noun
 from runyard.cli.session import Session, common
-from runyard.client.errors import Refused
+from runyard.client.errors import Misuse, Refused
 
 
 @click.command()
@@ -18,12 +18,22 @@ from runyard.client.errors import Refused
 @click.pass_obj
 def cancel(session: Session, words: tuple[str, ...]) -> int:
     """Stop runs: the whole process tree of each. Prints the ids of those that are stopped or on their way to it."""
-
-    def stop(run_id: str) -> str:
-        run = session.client.cancel(run_id)
-        return f"{run.id}: {session.state(run.state)}" + (f" ({run.sentence})" if run.sentence else "")
-
-    return _each(session, many(session, "cancel", words), stop)
+    named = without_noun("cancel", words)
+    if not named:
+        raise Misuse("`cancel` needs a run: give an id, the beginning of one, `last`, `last-3` or `tag:NAME`.")
+    found = session.client.cancel_many(named)
+    if session.json:
+        refused = [{"id": name, "code": code, "message": message} for name, code, message in found.refused]
+        session.emit({"ids": [run.id for run in found.runs], "refused": refused})
+        return REFUSED if refused else 0
+    for run in found.runs:
+        session.out(run.id)
+        session.say(f"{run.id}: {session.state(run.state)}" + (f" ({run.sentence})" if run.sentence else ""))
+    for name, _code, message in found.refused:
+        session.say(f"error: {name}: {message}")
+    if not found.runs and not found.refused:
+        session.say("Nothing that was named is still going.")
+    return REFUSED if found.refused else 0
 
 
 @click.command()

@@ -10,12 +10,13 @@ from runyard.client.address import find_address
 from runyard.client.data_calls import DataCalls
 from runyard.client.records import Event, LogChunk, Run, StateChange
 from runyard.client.run_calls import RunCalls, WhichLog
+from runyard.client.secret_calls import SecretCalls
 from runyard.client.streams import Patience, Reconnected, account_events, log_events
 from runyard.client.transport import Limits, Transport, path_of
 from runyard.client.waiting import wait_for
 
 
-class Client(RunCalls, DataCalls, AccountCalls):
+class Client(RunCalls, DataCalls, AccountCalls, SecretCalls):
     """A connection to a service.
 
     ``url`` and ``token`` default to RUNYARD_URL and RUNYARD_TOKEN, then ML_ENV with ML_USERNAME and ML_PASSWORD, then

@@ -222,6 +222,38 @@ class Submitted:
 
 
 @dataclass(frozen=True, slots=True)
+class CanceledRun:
+    """A run that was asked to stop, or was final before, as it then was."""
+
+    id: str
+    state: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Canceled:
+    """What became of many that were to be canceled. ``refused``: name, code and sentence of what is not to be."""
+
+    runs: tuple[CanceledRun, ...]
+    refused: tuple[tuple[str, str, str], ...]
+    raw: Json = field(repr=False)
+
+    @staticmethod
+    def of(raw: Json) -> Canceled:
+        """Read one."""
+        return Canceled(
+            tuple(CanceledRun(text(e, "id"), text(e, "state"), text(e, "sentence")) for e in children(raw, "items")),
+            tuple((text(e, "id"), text(e, "code"), text(e, "message")) for e in children(raw, "refused")),
+            raw,
+        )
+
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """Those that are on their way to their end."""
+        return tuple(run.id for run in self.runs if run.state not in FINAL)
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """One thing that a dry run looked at. ``verdict`` is a word such as ok, warning or error."""
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from runyard.client.calls import UPLOAD_LIMIT, Calls, Progress, Watched
 from runyard.client.decode import Json, children
 from runyard.client.errors import Misuse
-from runyard.client.records import Checked, Event, Explanation, Results, Run, Submitted
+from runyard.client.records import Canceled, Checked, Event, Explanation, Results, Run, Submitted
 from runyard.client.transport import Body, Request, Stream, path_of
 from runyard.core.ids import RUN_PREFIX, is_run_id
 
@@ -117,6 +117,10 @@ def full_id(run: str | Run) -> str:
     return RUN_PREFIX + name
 
 
+def _selector(text: str) -> str:
+    return text if text.startswith("tag:") else full_id(text)
+
+
 class RunCalls(Calls):
     """Training runs: submit, look, change, fetch."""
 
@@ -161,6 +165,13 @@ class RunCalls(Calls):
     def cancel(self, run: str | Run) -> Run:
         """Stop a run and its whole process tree; the answer is the run on its way."""
         return Run.of(self._send("POST", self._path(run, "cancel"), repeatable=True))
+
+    def cancel_many(self, runs: Sequence[str | Run] = (), *, states: Sequence[str] = ()) -> Canceled:
+        """Stop many in one call: ids and selectors (``tag:NAME`` is every run with the tag that is not final), and
+        every run of the account in one of ``states``."""
+        named = [run.id if isinstance(run, Run) else _selector(run) for run in runs]
+        document = {"runs": named, "states": list(states)}
+        return Canceled.of(self._send("POST", RUNS + "/cancel", document, repeatable=True))
 
     def delete(self, run: str | Run, *, with_results: bool = False) -> None:
         """Remove a final run's record; what is in the bucket only ``with_results``."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -108,6 +108,14 @@ class Question:
     """Which versions of a distribution does the package index have for the machines' interpreter?"""
 
     distribution: str
+
+
+class NotHere(Refused):
+    """A framework that cannot be had. ``instead``: what can be, as ``NAME:VERSION``; None where nothing is near."""
+
+    def __init__(self, message: str, instead: str | None = None) -> None:
+        super().__init__(message)
+        self.instead = instead
 
 
 Told = Mapping[str, Sequence[str] | None]
@@ -259,7 +267,7 @@ def _pinned(asked: Asked, name: str, version: str, told: Told) -> Resolution | Q
     there = _to_be_had(name, needed, told)
     chosen = newest_match(version, there) if version else next((each for each in there if is_stable(each)), None)
     if chosen is None:
-        raise Refused(_cannot_be_had(asked, name, version, there))
+        raise _not_here(asked, name, version, there)
     pins = [f"{needed[0]}=={chosen}"]
     if name == KERAS:
         pins.append(f"{needed[1]}=={_backend(chosen, told[_bare(needed[1])] or ())}")
@@ -322,12 +330,12 @@ def _unasked(name: str, version: str, needed: Sequence[str]) -> Resolution:
     return Resolution(EnvironmentRequest(packages=(f"{needed[0]}=={pin}", *needed[1:])), (note,))
 
 
-def _cannot_be_had(asked: Asked, name: str, version: str, there: Sequence[str]) -> str:
+def _not_here(asked: Asked, name: str, version: str, there: Sequence[str]) -> NotHere:
     """What there is instead, and the one option that leads on."""
     where = f"{_spoken(name, version)} cannot be had for {python_words(asked.machines)} on this installation"
     stable = [each for each in there if is_stable(each)]
     if not stable:
-        return f"{where}: the package index has none. Name an environment that has it, with --python PATH."
+        return NotHere(f"{where}: the package index has none. Name an environment that has it, with --python PATH.")
     older, newer = _neighbours(version, stable)
     family = version.split(".")[0]
     near = next((each for each in (older, newer) if each and each.split(".")[0] == family), stable[0])
@@ -335,9 +343,11 @@ def _cannot_be_had(asked: Asked, name: str, version: str, there: Sequence[str]) 
     nearest = f"; nearest to it {' and '.join(between)}" if between else ""
     option = f"{name}:{short(near, stable)}"
     span = f"{stable[-1]} to {stable[0]}" if len(stable) > 1 else f"only {stable[0]}"
-    return (
+    return NotHere(
         f"{where} (there {'are' if len(stable) > 1 else 'is'} {span}{nearest}): submit again with "
-        f"--framework {option}. To have it so for every manifest: `runyard frameworks add {name}:{version} --instead {option}`."
+        f"--framework {option}. To have it so for every manifest: `runyard frameworks add {name}:{version} "
+        f"--instead {option}`.",
+        option,
     )
 
 

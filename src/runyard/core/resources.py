@@ -54,6 +54,10 @@ def _sizes(*rows: tuple[str, int, int, int]) -> Mapping[str, ComputeConfiguratio
     )
 
 
+LEAST_CPU_MILLIS: Final = 50
+LEAST_MEMORY_MIB: Final = 16
+"""Below this nothing is scaled: no learner could begin."""
+
 DEFAULT_CONFIGURATIONS: Final = _sizes(
     ("small", 1, 6, 12),
     ("medium", 2, 12, 24),
@@ -82,27 +86,37 @@ class Fitted:
     refusal: str | None = None
 
 
-def fit(request: Resources, machine: Resources, *, logical_gpus: bool) -> Fitted:
-    """Scale ``request`` to a ``machine``, or refuse it.
+def fit(request: Resources, machine: Resources, *, logical_gpus: bool, learners: int = 1) -> Fitted:
+    """Scale a run of some ``learners``, each of which asks for ``request``, to one ``machine``, or refuse it.
 
     Too few GPUs is a refusal. CPUs and memory are scaled: to the whole machine, or, where GPUs are only logical
-    (a machine without any), to the share of it that the asked slots are.
+    (a machine without any), to the share of it that the asked slots are. What is fitted is that of all learners, each
+    amount a multiple of their number.
     """
-    if request.gpus > machine.gpus:
-        return Fitted(request, refusal=_too_many_gpus(request.gpus, machine.gpus))
-    share_of, share = (machine.gpus, request.gpus) if logical_gpus and request.gpus else (1, 1)
+    gpus = request.gpus * learners
+    if gpus > machine.gpus:
+        return Fitted(request, refusal=_too_many_gpus(request.gpus, learners, machine.gpus))
+    share_of, share = (machine.gpus, gpus) if logical_gpus and gpus else (1, 1)
+    share_of *= learners
     cpus = min(request.cpu_millis, machine.cpu_millis * share // share_of)
     memory = min(request.memory_mib, machine.memory_mib * share // share_of)
+    if cpus < min(request.cpu_millis, LEAST_CPU_MILLIS) or memory < min(request.memory_mib, LEAST_MEMORY_MIB):
+        return Fitted(request, refusal=f"No machine is large enough for {learners} learners: ask for fewer.")
     notes: list[str] = []
+    each = f" of each of its {learners} learners" if learners > 1 else ""
     if cpus < request.cpu_millis:
-        notes.append(f"CPUs scaled from {request.cpu_millis / 1000:g} to {cpus / 1000:g}, what this machine can give.")
+        scaled = f"scaled from {request.cpu_millis / 1000:g} to {cpus / 1000:g}"
+        notes.append(f"CPUs{each} {scaled}, what this machine can give.")
     if memory < request.memory_mib:
-        notes.append(f"Memory scaled from {request.memory_mib} to {memory} MiB, what this machine can give.")
-    return Fitted(Resources(request.gpus, cpus, memory), tuple(notes))
+        notes.append(f"Memory{each} scaled from {request.memory_mib} to {memory} MiB, what this machine can give.")
+    return Fitted(Resources(gpus, cpus * learners, memory * learners), tuple(notes))
 
 
-def _too_many_gpus(asked: int, there: int) -> str:
+def _too_many_gpus(each: int, learners: int, there: int) -> str:
+    asked = each * learners
     run = f"The run asks for {asked} GPU{'' if asked == 1 else 's'}"
+    if learners > 1:
+        run += f" ({learners} learners with {each} each)"
     if there == 0:
         return f"{run} and no machine has any: ask for none, or add a machine."
     return f"{run} and the largest machine has {there}: ask for {there} or fewer, or add a machine."

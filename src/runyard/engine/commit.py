@@ -9,9 +9,9 @@ from runyard.core import lifecycle
 from runyard.core.lifecycle import Transition
 from runyard.core.metering import LedgerEntry, settle
 from runyard.core.reasons import Reason
-from runyard.core.run import HOLDS_SLOT, Run, Starting, StateName, Storing
-from runyard.engine.bell import DISPATCH, EVENTS, STAGE, log_topic
-from runyard.engine.orders import direct
+from runyard.core.run import FINAL, HOLDS_SLOT, Run, Starting, StateName, Storing
+from runyard.engine.bell import AFTER, DISPATCH, EVENTS, STAGE, log_topic
+from runyard.engine.orders import CannotLaunch, direct
 from runyard.engine.world import World
 
 _TRIES = 20
@@ -39,36 +39,39 @@ def apply(world: World, transitions: Sequence[Transition]) -> tuple[bool, ...]:
 
     Nobody else's orders come between the two: a node gets its orders in the order of the commits.
     """
-    stuck: list[Run] = []
+    stuck: list[tuple[Run, CannotLaunch | None]] = []
     with world.orders:
         applied = world.store.apply(transitions, ledger_of(world, transitions))
         done = [transition for transition, yes in zip(transitions, applied, strict=True) if yes]
         for transition in done:
             try:
                 direct(world, transition)
+            except CannotLaunch as error:
+                stuck.append((transition.after, error))
             except Exception:
                 _log.exception("no order could be made for %s", transition.after.id)
-                stuck.append(transition.after)
+                stuck.append((transition.after, None))
     world.bell.ring(*_topics(done))
-    for run in stuck:
-        give_up(world, run)
+    for run, why in stuck:
+        give_up(world, run, why)
     return applied
 
 
-def give_up(world: World, run: Run) -> None:
+def give_up(world: World, run: Run, why: CannotLaunch | None = None) -> None:
     """No order can be made for a run (its secrets cannot be opened, say): that is its own trouble and nobody else's.
 
-    An attempt that has not begun ends by the platform's fault; a failed try at storing is noted; a program that runs
-    goes on.
+    An attempt that has not begun ends, by the platform's fault unless ``why`` says otherwise; a failed try at storing
+    is noted; a program that runs goes on.
     """
     now = world.clock.now_ms()
     number = len(run.attempts)
+    reason, detail = (Reason.launch_failed, _NO_ORDER) if why is None else (why.reason, why.detail)
 
     def decide(current: Run) -> Transition | None:
         if len(current.attempts) != number:
             return None
         if isinstance(current.state, Starting):
-            return lifecycle.lost(current, number, Reason.launch_failed, _NO_ORDER, world.rules.retry, now)
+            return lifecycle.lost(current, number, reason, detail, world.rules.retry, now)
         if isinstance(current.state, Storing):
             return lifecycle.store_failed(current, _NO_ORDER, now, denied=False)
         return None
@@ -88,6 +91,8 @@ def _topics(done: Sequence[Transition]) -> list[str]:
         before, after = transition.before.state_name, transition.after.state_name
         if (before in HOLDS_SLOT and after not in HOLDS_SLOT) or after is StateName.waiting:
             topics.add(DISPATCH)
+        if after in FINAL:
+            topics.add(AFTER)
         if after is StateName.waiting and transition.after.ready_on is None:
             topics.add(STAGE)
     return sorted(topics)

@@ -12,7 +12,8 @@ from runyard.core.command import fill, identical_runs_refusal
 from runyard.core.errors import NotFound, Refused, StoreUnavailable
 from runyard.core.ids import run_id
 from runyard.core.resources import Fitted, Resources, fit
-from runyard.core.spec import Credentials, Location, RunSpec, Scalar
+from runyard.core.spec import Credentials, EnvironmentRequest, Location, RunSpec, Scalar
+from runyard.engine import after, frameworks, wishes
 from runyard.engine.bell import EVENTS, STAGE
 from runyard.engine.orders import credentials_for, seal_credentials
 from runyard.engine.world import World
@@ -66,6 +67,8 @@ class Checklist:
     parameters: tuple[str, ...]
     notes: tuple[str, ...]
     checks: tuple[StoreCheck, ...]
+    environment: EnvironmentRequest
+    after: tuple[str, ...] = ()
 
 
 def submit(world: World, who: Principal, request: Request) -> Accepted:
@@ -93,9 +96,13 @@ def submit(world: World, who: Principal, request: Request) -> Accepted:
         provenance=request.provenance,
         idempotency_key=request.idempotency_key,
         request_digest=request.digest,
+        environment=examined.environment,
+        after=examined.after,
     )
     ids, replayed = world.store.submit(submission)
     world.bell.ring(STAGE, EVENTS)
+    if examined.after and not replayed and after.any_ended(world, examined.after):
+        after.look_at(world, ids)  # it ended between the check and the commit: nobody else looks at these
     return Accepted(ids, replayed, examined.notes)
 
 
@@ -106,32 +113,35 @@ def examine(world: World, who: Principal, request: Request) -> Checklist:
     parsed = resolve_connections(world, who.account_id, parsed)
     fitted = fit_somewhere(world, parsed.spec)
     _check_code(world, who.account_id, request, parsed.spec)
+    resolution = frameworks.resolve(world, who.account_id, parsed.spec)
+    parameters = _parameters(world, parsed.spec, request)
+    awaited = wishes.check(world, who.account_id, parsed.spec, len(parameters))
     return Checklist(
         spec=parsed.spec,
         secrets=parsed.secrets,
         resources=fitted.resources,
-        parameters=_parameters(world, parsed.spec, request),
-        notes=(*parsed.notes, *fitted.notes),
-        checks=check_stores(world, who.account_id, parsed.spec, parsed.secrets),
+        parameters=parameters,
+        notes=(*parsed.notes, *fitted.notes, *resolution.notes),
+        checks=(
+            *check_stores(world, who.account_id, parsed.spec, parsed.secrets),
+            *_check_origin(world, who.account_id, parsed.spec, awaited),
+        ),
+        environment=resolution.environment,
+        after=awaited,
     )
 
 
+def _check_origin(world: World, account_id: str, spec: RunSpec, awaited: Sequence[str]) -> tuple[StoreCheck, ...]:
+    """Whether there are checkpoints to start from; of a run that is waited for first there need be none yet."""
+    origin = wishes.origin(world, account_id, spec.options.start_from)
+    if origin is None or origin.id in awaited:
+        return ()
+    return (StoreCheck(*wishes.check_origin(world, origin)),)
+
+
 def _refuse_unsupported(spec: RunSpec) -> None:
-    options = spec.options
-    asked = {
-        "learners (more than one)": spec.request.learners > 1,
-        "runyard.after": bool(options.after),
-        "runyard.secrets": bool(options.secrets),
-        "runyard.start_from": options.start_from is not None,
-        "runyard.launch: gpu": options.launch != "learner",
-        "runyard.python": options.python is not None,
-        "runyard.network: off": not options.network,
-        "runyard.shm": options.shm_mib is not None,
-        "framework custom (a container image)": spec.framework.name == "custom",
-    }
-    missing = [what for what, yes in asked.items() if yes]
-    if missing:
-        text = f"{', '.join(missing)}: not in this version. Take it out of the manifest to submit the rest."
+    if spec.framework.name == "custom":
+        text = "framework custom (a container image): not in this version. Name a framework, or `python` for none."
         raise Refused(text, code="not_in_this_version")
 
 
@@ -174,10 +184,13 @@ def connection_context(account_id: str, name: str) -> str:
 def fit_somewhere(world: World, spec: RunSpec) -> Fitted:
     """Fit the request to the machine that needs the least scaling, to one that is away only where no connected one can
     take it. Raises :class:`Refused` when none can."""
-    nodes = world.store.nodes()
+    nodes = wishes.able(world.store.nodes(), spec.options)
     if not nodes:
         raise Refused("No machine has joined yet: wait a moment and submit again, or look at `runyard status`.")
-    tries = [(not node.connected, fit(spec.request.resources, node.total, logical_gpus=node.logical)) for node in nodes]
+    asked, learners = spec.request.resources, spec.request.learners
+    tries = [
+        (not node.connected, fit(asked, node.total, logical_gpus=node.logical, learners=learners)) for node in nodes
+    ]
     fitting = [(away, fitted) for away, fitted in tries if fitted.refusal is None]
     if not fitting:
         raise Refused(min(fitted.refusal or "" for _, fitted in tries))

@@ -15,7 +15,7 @@ from runyard.core.run import Run, Running, Starting, Stopping, Storing
 from runyard.engine import supervise
 from runyard.engine.bell import DISPATCH, NODES, STAGE
 from runyard.engine.commit import give_up
-from runyard.engine.orders import give_stop, known_stage, launch_request, store_request
+from runyard.engine.orders import CannotLaunch, give_stop, known_stage, launch_request, store_request
 from runyard.engine.world import World
 from runyard.ports.store import Node
 
@@ -51,6 +51,8 @@ def connected(world: World, node_id: str) -> None:
         for run in runs:
             try:
                 _again(world, node_id, run)
+            except CannotLaunch as error:
+                give_up(world, run, error)
             except Exception:
                 _log.exception("no order could be made for %s", run.id)
                 give_up(world, run)

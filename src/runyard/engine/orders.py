@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from runyard.core.command import fill
 from runyard.core.lifecycle import Command, Transition
-from runyard.core.run import Run, Stopping
+from runyard.core.reasons import Reason
+from runyard.core.run import Run, Starting, Stopping
 from runyard.core.spec import Credentials, Location, Scalar
 from runyard.engine.world import World
-from runyard.ports.executor import LaunchRequest, StageRequest, StoreRequest
+from runyard.ports.executor import LaunchRequest, Origin, StageRequest, StoreRequest
 from runyard.ports.logs import LogKey
 from runyard.ports.store import StoredSpec
 
 _EVIDENCE_LIMIT = 64 * 1024
+
+
+class CannotLaunch(Exception):
+    """What an attempt needs is not there any more, and trying again would not bring it back."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
 
 
 def vault_context(account_id: str) -> str:
@@ -43,6 +53,42 @@ def credentials_for(secrets: Mapping[str, Credentials], location: Location) -> C
     return secrets.get(location.connection.secret) if location.connection.secret is not None else None
 
 
+def secret_context(account_id: str, name: str) -> str:
+    """The context under which a stored secret is sealed."""
+    return f"secret/{account_id}/{name}"
+
+
+def open_secrets(world: World, account_id: str, names: Sequence[str]) -> dict[str, str]:
+    """The values of stored secrets by name; those that are not stored are left out."""
+    found = ((name, world.store.secret(account_id, name)) for name in names)
+    return {
+        name: world.vault.open(record.sealed, secret_context(account_id, name)).decode()
+        for name, record in found
+        if record is not None
+    }
+
+
+def _secret_env(world: World, run: Run, names: Sequence[str]) -> dict[str, str]:
+    values = open_secrets(world, run.account_id, names)
+    missing = [name for name in names if name not in values]
+    if missing and isinstance(run.state, Starting):  # a program that runs has them
+        raise CannotLaunch(Reason.secret_missing, f"Not stored: {', '.join(missing)}.")
+    return values
+
+
+def _origin(world: World, run: Run, origin_id: str | None) -> Origin | None:
+    if origin_id is None:
+        return None
+    origin = world.store.run(origin_id)
+    if origin is None or origin.account_id != run.account_id:
+        if isinstance(run.state, Starting):
+            raise CannotLaunch(Reason.start_from_missing, f"The record of {origin_id} was deleted.")
+        return None
+    stored = world.specs.get(origin.spec_id)
+    location = stored.spec.results
+    return Origin(origin.id, location, credentials_for(open_credentials(world, stored), location))
+
+
 def parameters_of(run: Run) -> dict[str, Scalar]:
     """The hyper-parameters of a run."""
     return json.loads(run.parameters)
@@ -54,7 +100,7 @@ def command_of(run: Run, spec: StoredSpec) -> str:
 
 
 def launch_request(world: World, run: Run, stage: StageRequest) -> LaunchRequest:
-    """What a node needs to start the latest attempt of a run."""
+    """What a node needs to start the latest attempt of a run. Raises :class:`CannotLaunch`."""
     spec = world.specs.get(run.spec_id)
     attempt = run.attempt
     member = world.store.member(run.member_id)
@@ -71,7 +117,7 @@ def launch_request(world: World, run: Run, stage: StageRequest) -> LaunchRequest
         command=command_of(run, spec),
         parameters=run.parameters,
         env=dict(options.env),
-        secret_env={},
+        secret_env=_secret_env(world, run, options.secrets),
         member_number=member.number,
         gpus=run.resources.gpus // learners,
         slots=attempt.slots,
@@ -86,6 +132,7 @@ def launch_request(world: World, run: Run, stage: StageRequest) -> LaunchRequest
         results_credentials=credentials_for(secrets, spec.spec.results),
         learners=learners,
         launch=options.launch,
+        start_from=_origin(world, run, options.start_from),
         shm_mib=options.shm_mib,
         network=options.network,
         evaluation=spec.spec.metrics,

@@ -12,6 +12,7 @@ from runyard.core import lifecycle
 from runyard.core.reasons import RULES, Fault, Reason
 from runyard.core.run import Run
 from runyard.core.spec import Location, StoreKind
+from runyard.engine import wishes
 from runyard.engine.bell import DISPATCH, EVENTS, STAGE
 from runyard.engine.commit import apply
 from runyard.engine.orders import credentials_for, open_credentials
@@ -79,7 +80,12 @@ def node_for(world: World, spec_id: int) -> str | None:
     first = next(iter(world.store.waiting_of_spec(spec_id, 1)), None)
     if first is None:
         return None
-    fitting = [node.id for node in world.store.nodes() if node.connected and first.resources.fits_in(node.total)]
+    features = wishes.needed(world.specs.get(spec_id).spec.options)
+    fitting = [
+        node.id
+        for node in world.store.nodes()
+        if node.connected and first.resources.fits_in(node.total) and features <= set(node.features)
+    ]
     return min(fitting, key=lambda node_id: (not world.ready.has(node_id, spec_id), node_id), default=None)
 
 
@@ -103,10 +109,12 @@ def _ask(world: World, node_id: str, spec_id: int) -> None:
         _fail(world, node_id, spec_id, reason, checked.message, log)
 
 
-def _put_off(world: World, node_id: str, spec_id: int, reason: Reason, detail: str, log: str) -> bool:
+def _put_off(
+    world: World, node_id: str, spec_id: int, reason: Reason, detail: str, log: str, model_log: str = ""
+) -> bool:
     """What failed may pass: it is tried again after a while, a few times."""
     if world.ready.failed(spec_id, world.clock.now_ms(), world.rules.retry) >= world.rules.stage_attempts:
-        return _fail(world, node_id, spec_id, reason, detail, log)
+        return _fail(world, node_id, spec_id, reason, detail, log, model_log)
     world.ready.answered(spec_id)
     world.bell.ring(STAGE)
     return True
@@ -136,30 +144,36 @@ def _place(location: Location) -> str:
     return f"{location.kind.value} bucket {where}"
 
 
-def staged(world: World, node_id: str, spec_id: int) -> bool:
-    """A node has code and data of a spec ready: all its waiting runs may start there."""
+def staged(world: World, node_id: str, spec_id: int, fetched: int = 0) -> bool:
+    """A node has code and data of a spec ready, for which it ``fetched`` so many bytes: all its waiting runs may start
+    there."""
     world.ready.add(node_id, spec_id)
     world.ready.answered(spec_id)
-    count = world.store.mark_staged(spec_id, node_id, world.clock.now_ms())
+    count = world.store.mark_staged(spec_id, node_id, world.clock.now_ms(), fetched)
     world.bell.ring(DISPATCH, EVENTS, STAGE)
     return count > 0
 
 
-def failed(world: World, node_id: str, spec_id: int, reason: Reason, detail: str, log: str) -> bool:
-    """A node could not make code and data of a spec ready. By the platform's fault it is tried again, a few times;
-    else every waiting run of the spec that is not ready fails, with the evidence stored."""
+def failed(
+    world: World, node_id: str, spec_id: int, reason: Reason, detail: str, log: str, model_log: str = ""
+) -> bool:
+    """A node could not make code, data and environment of a spec ready. By the platform's fault it is tried again, a few
+    times; else every waiting run of the spec that is not ready fails, with the evidence stored."""
     if RULES[reason].fault is Fault.platform:
-        return _put_off(world, node_id, spec_id, reason, detail, log)
-    return _fail(world, node_id, spec_id, reason, detail, log)
+        return _put_off(world, node_id, spec_id, reason, detail, log, model_log)
+    return _fail(world, node_id, spec_id, reason, detail, log, model_log)
 
 
-def _fail(world: World, node_id: str, spec_id: int, reason: Reason, detail: str, log: str) -> bool:
+def _fail(
+    world: World, node_id: str, spec_id: int, reason: Reason, detail: str, log: str, model_log: str = ""
+) -> bool:
     now = world.clock.now_ms()
     count = 0
     for runs in _unready(world, spec_id):
         transitions: list[lifecycle.Transition] = []
         for run in runs:
             world.logs.append(LogKey(run.id, 0, stream="load-data"), 0, log.encode(), now)
+            world.logs.append(LogKey(run.id, 0, stream="load-model"), 0, model_log.encode(), now)
             transition = lifecycle.staging_failed(run, reason, detail, now)
             if transition is not None:
                 transitions.append(replace(transition, after=replace(transition.after, ready_on=node_id)))

@@ -2,9 +2,20 @@
 
 from runyard.manifest.durations import parse as parse_duration
 from runyard.manifest.metrics import compile_regex, expand_macros
+from runyard.manifest.options import variable_name
 from runyard.manifest.overrides import Overrides
 from runyard.manifest.parsing import Parsed, parse
 from runyard.manifest.schema import schema
 from runyard.manifest.templates import generate
 
-__all__ = ["Overrides", "Parsed", "compile_regex", "expand_macros", "generate", "parse", "parse_duration", "schema"]
+__all__ = [
+    "Overrides",
+    "Parsed",
+    "compile_regex",
+    "expand_macros",
+    "generate",
+    "parse",
+    "parse_duration",
+    "schema",
+    "variable_name",
+]

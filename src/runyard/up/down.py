@@ -57,10 +57,7 @@ def _prepare(home: Path, running: record.Running, *, cancel: bool) -> int:
     try:
         client = Client(url=running.url, token=(home / "token").read_text().strip())
         if cancel:
-            live = [run.id for run in client.runs(states=_LIVE)]
-            for run in live:
-                client.cancel(run)
-            client.wait(live)
+            client.wait(client.cancel_many(states=_LIVE).pending)
             return 0
         counts = client.status().counts
         return sum(counts.get(state, 0) for state in ("starting", "running", "stopping"))

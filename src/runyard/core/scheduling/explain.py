@@ -17,11 +17,12 @@ READINESS: Final[Mapping[Wait, str]] = MappingProxyType(
         Wait.backoff: "capacity",
         Wait.node_closed: "capacity",
         Wait.behind: "capacity",
+        Wait.after: "after",
     }
 )
 """For each reason to wait, the word of the states table."""
 
-_OF_ONE_RUN: Final = frozenset({Wait.backoff, Wait.node_closed})
+_OF_ONE_RUN: Final = frozenset({Wait.backoff, Wait.node_closed, Wait.after})
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from heapq import merge
 
 from runyard.core.resources import Resources
+from runyard.core.run import BLOCKED
 from runyard.core.scheduling.snapshot import AccountRoom, Head, NodeRoom, QueueClass, Snapshot
 
 
@@ -20,6 +21,7 @@ class Wait(StrEnum):
     backoff = "backoff"
     node_closed = "node_closed"
     behind = "behind"
+    after = "after"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ class _Yard:
     def refusal(self, queue_class: QueueClass, head: Head) -> tuple[Wait, str] | None:
         """Why a head cannot start now, None when it can."""
         account, node = self._accounts[queue_class.account_id], self._nodes.get(head.node_id)
+        if head.not_before_ms >= BLOCKED:
+            return Wait.after, "It waits for other runs to complete."
         if self._snapshot.paused:
             return Wait.paused, "The queue is paused: `runyard queue resume` lets it go on."
         if account.paused:

@@ -1,0 +1,81 @@
+"""Canceling many training runs in one request."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from runyard.api.context import Ctx, Who
+from runyard.core.errors import NotFound, RunyardError
+from runyard.core.ids import is_run_id
+from runyard.core.run import FINAL, StateName
+from runyard.engine import control, queries
+from runyard.engine.world import World
+from runyard.ports.store import RunQuery
+
+router = APIRouter(prefix="/training-runs", tags=["training runs"])
+_LIVE = frozenset(StateName) - FINAL
+_TAG = "tag:"
+
+
+class CancelBody(BaseModel):
+    """``runs``: ids, beginnings of ids, ``last``, ``last-N``, or ``tag:NAME`` for all with a tag that are not final.
+    ``states``: also every run of the account in one of these states."""
+
+    model_config = ConfigDict(extra="forbid")
+    runs: list[str] = Field(default_factory=list[str], max_length=100_000)
+    states: list[StateName] = Field(default_factory=list[StateName])
+
+
+class CanceledItem(BaseModel):
+    """A run that was asked to stop (or was final before), as it is now."""
+
+    id: str
+    state: str
+    sentence: str
+
+
+class RefusedItem(BaseModel):
+    """What was named and is not to be canceled."""
+
+    id: str
+    code: str
+    message: str
+
+
+class Canceled(BaseModel):
+    """All runs that were named, each once."""
+
+    items: list[CanceledItem]
+    refused: list[RefusedItem]
+
+
+@router.post("/cancel", status_code=202)
+def cancel(body: CancelBody, context: Ctx, who: Who) -> Canceled:
+    """Ask many runs to stop: each is canceled once its whole process tree is gone."""
+    world = context.world
+    ids: dict[str, None] = {}
+    refused: list[RefusedItem] = []
+    for named in body.runs:
+        try:
+            ids |= dict.fromkeys(_named(world, who.account_id, named))
+        except RunyardError as error:
+            refused.append(RefusedItem(id=named, code=error.code, message=error.message))
+    if body.states:
+        ids |= dict.fromkeys(control.live_ids(world, who.account_id, frozenset(body.states)))
+    runs = control.cancel_many(world, who.account_id, list(ids))
+    there = {run.id for run in runs}
+    absent = [run_id for run_id in ids if run_id not in there]
+    refused += [RefusedItem(id=each, code="not_found", message=queries.absent(each)) for each in absent]
+    items = [CanceledItem(id=run.id, state=run.state_name.value, sentence=queries.told(world, run)) for run in runs]
+    return Canceled(items=items, refused=refused)
+
+
+def _named(world: World, account_id: str, named: str) -> list[str]:
+    if named.startswith(_TAG):
+        tag = named.removeprefix(_TAG)
+        found = control.live_ids(world, account_id, _LIVE, tag)
+        if not found and not world.store.runs(RunQuery(account_id, tag=tag, limit=1)):
+            raise NotFound(f"No run carries the tag {tag!r}: `runyard list` shows tags.")
+        return found
+    return [named if is_run_id(named) else queries.resolve(world, account_id, named).id]
