@@ -10,11 +10,13 @@ from pathlib import Path
 
 from runyard import __version__
 from runyard.node.access import StoreAccess
-from runyard.node.became import boot_id, look, what_became
+from runyard.node.became import boot_id
 from runyard.node.cache import Cache
 from runyard.node.data import DataFetcher
 from runyard.node.endings import Endings
-from runyard.node.environment import find_interpreter
+from runyard.node.environments.choosing import Environments
+from runyard.node.environments.interpreter import find_interpreter
+from runyard.node.environments.pip import PipSettings
 from runyard.node.finishing import Finishing
 from runyard.node.home import Home
 from runyard.node.inventory import Inventory
@@ -42,7 +44,7 @@ class Settings:
     """What the operator says. ``patience_s``: how long a data store that cannot be reached is tried;
     ``sync_every_s``: between two looks at the checkpoints of running programs; ``ca_bundle``: authorities that object
     stores may be certified by, beside the system's own; ``limits``: of what a run writes, looked at every
-    ``measure_every_s`` where that is cheap."""
+    ``measure_every_s`` where that is cheap; ``pip``: of environments."""
 
     uid_base: int
     host_paths: tuple[Path, ...]
@@ -52,6 +54,7 @@ class Settings:
     ca_bundle: Path | None = None
     limits: Limits = DEFAULTS
     measure_every_s: float = MEASURE_EVERY_S
+    pip: PipSettings = PipSettings()
 
 
 class Agent:
@@ -70,9 +73,10 @@ class Agent:
         cache, specs = Cache(home, settings.cache_limit), Specs(home)
         self._specs = specs
         data = DataFetcher(cache, access, settings.patience_s)
-        self.staging = Staging(Tools(self.link, cache, specs, data, self.report))
-        uid_base = settings.uid_base if os.geteuid() == 0 else None
         interpreter = find_interpreter(home.root)
+        self._environments = Environments(cache, home.root, interpreter, settings.pip)
+        self.staging = Staging(Tools(self.link, cache, specs, data, self.report, self._environments))
+        uid_base = settings.uid_base if os.geteuid() == 0 else None
         ground = Ground(home, cache, specs, inventory, interpreter, uid_base, dict(os.environ), settings.limits)
         storing = Storing(home, specs, access)
         self.watch, lanes, later = Watch(), Lanes(), Later()
@@ -90,13 +94,14 @@ class Agent:
         for folder in self._home.all_attempts():
             self.endings.recover(folder)
         self._specs.prune(time.time() - SPECS_KEPT_S)
+        self._environments.building.remove_halves()
         self.finishing.sync_for_ever()
         self.limiting.start()
 
     def hello(self) -> facts.Hello:
         """What this node says of itself at every connect."""
         held = (
-            facts.Held(folder.run, folder.number, what_became(look(folder)).value)
+            facts.Held(folder.run, folder.number, self.endings.gang(folder).became.value)
             for folder in self._home.all_attempts()
         )
         return facts.Hello(
@@ -110,6 +115,9 @@ class Agent:
             held=tuple(held),
             staged=self.staging.ready(),
             notes=self._inventory.notes,
+            python=self._environments.own.python,
+            packages=self._environments.frameworks(),
+            features=self._inventory.features,
         )
 
     def connected(self) -> None:

@@ -155,16 +155,23 @@ class CheckpointStore:
         self._store.put_bytes(self._below + MANIFEST, text)
         return len(text)
 
-    def restore(self, crew: Crew, cache: Cache, target: str, uid: int | None) -> int:
+    def restore(self, crew: Crew, cache: Cache, target: str, uid: int | None, *, whole: bool = False) -> int:
         """Make the folder ``target`` (not there yet) with what the bucket's manifest names; returns its files.
 
-        Without a manifest nothing is made. Raises :class:`StoreError` or ``OSError``.
+        Without a manifest nothing is made. ``whole``: that, and a file which is missing, is an error. Raises
+        :class:`StoreError` or ``OSError``.
         """
         manifest = self.manifest()
+        if whole and (manifest is None or not manifest.files):
+            raise StoreError("not_found", "there are none in its results bucket.")
         if manifest is None:
             return 0
         wanted = {check_key(entry.path) for entry in manifest.files}
         items = [item for item in self._store.list(self._below) if item.key.removeprefix(self._below) in wanted]
+        if whole and len(items) < len(wanted):
+            raise StoreError(
+                "not_found", f"{len(wanted) - len(items)} of the {len(wanted)} files are not in its bucket."
+            )
         temporary = cache.temporary()
         try:
             for folder in {os.path.dirname(item.key.removeprefix(self._below)) for item in items}:

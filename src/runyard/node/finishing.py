@@ -155,19 +155,21 @@ class Finishing:
 
     def _release(self, run: str, waited_s: float = 0.0) -> None:
         hands = self._hands
-        folders = hands.ground.home.attempts(run)
+        home = hands.ground.home
+        attempts = home.attempts(run)
+        folders = [learner for folder in attempts for learner in home.learners(run, folder.number)]
         alive = [folder for folder in folders if what_became(look(folder)) is Became.running]
         for folder in alive:
             if waited_s > HANGING_S:
                 kill_shim(folder)
-            elif not hands.watch.stop(run, folder.number, StopCause.fenced, 0):
+            elif not hands.watch.stop_learner(folder, StopCause.fenced, 0):
                 hands.endings.settle(folder)
         if alive:
             pause = min(1.0, max(AGAIN_S, waited_s))
             again = partial(self._release, run, waited_s + pause)
             hands.later.put(pause, lambda: hands.lanes.put(run, self._removing, again))
             return
-        for folder in folders:
+        for folder in attempts:
             hands.endings.bring_to_end(folder)
         hands.shipping.when_done(run, lambda: hands.lanes.put(run, self._removing, lambda: self._remove(run)))
 

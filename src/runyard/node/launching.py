@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from runyard.core.reasons import Reason
 from runyard.core.run import StopCause
 from runyard.node.became import Became, Early
-from runyard.node.checkpoints import CheckpointStore
 from runyard.node.endings import Endings
 from runyard.node.home import AttemptFolder
 from runyard.node.lanes import Crew, Lanes, Later
-from runyard.node.parallel import Patience
-from runyard.node.prepare import Ground, Prepared, Stopped, prepare
+from runyard.node.prepare import Ground, Prepared, Stopped, leave_evidence, prepare
 from runyard.node.ready import Ready
+from runyard.node.restoring import NoOrigin, Restoring
 from runyard.node.seats import hold_port
 from runyard.node.shims import start_shim
 from runyard.node.ship import Shipping
@@ -27,7 +26,6 @@ from runyard.stores.errors import StoreError
 from runyard.wire.orders import Launch, Place, Stop
 
 AGAIN_S = 0.05
-RESTORE_PATIENCE_S = 30.0
 NOT_READY = Early(error="This machine has the code and data of the run no longer, though it had said so.")
 NODE_MISTAKE = Early(error="A mistake in the node itself kept it from starting: see its own log.")
 
@@ -56,6 +54,7 @@ class Launching:
     def __init__(self, hands: Hands) -> None:
         self._hands = hands
         self._crew = Crew("launch", 4)
+        self._restoring = Restoring(hands.ground, hands.storing)
         self._lock = threading.Lock()
         self._stops: dict[Attempt, Stop] = {}
         self._orders: dict[Attempt, Launch] = {}
@@ -149,7 +148,7 @@ class Launching:
     def _start(self, order: Launch, folder: AttemptFolder, ready: Ready) -> None:
         hands = self._hands
         try:
-            self._restore(order)
+            self._restoring.restore(order)
             port = hold_port()
             with port.holder:
                 prepared = prepare(hands.ground, order, ready, port.number, lambda: self._is_stopped(order))
@@ -159,6 +158,9 @@ class Launching:
                 self._start_shims(prepared, port.holder.fileno())
         except Stopped:
             self._end_stopped(folder)
+        except NoOrigin as error:
+            leave_evidence(hands.ground, folder, ready.spec, str(error))
+            hands.endings.end_early(folder, Early(error=str(error), reason=Reason.start_from_missing))
         except StoreError as error:
             words = f"The run's checkpoints could not be fetched back: {error.message}"
             hands.endings.end_early(folder, Early(error=words))
@@ -199,27 +201,6 @@ class Launching:
         stop = self._stop_of(folder)
         if stop is not None:
             hands.watch.stop(stop.run, stop.attempt, stop.cause, stop.grace_ms)
-
-    def _restore(self, order: Launch) -> None:
-        """Fetch the checkpoints of an earlier attempt that another machine (or another disk) had."""
-        hands = self._hands
-        target = hands.ground.home.checkpoints(order.run)
-        if order.attempt == 1 or os.path.isdir(target):
-            return
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        patience = Patience(RESTORE_PATIENCE_S)
-        while True:
-            try:
-                store = hands.storing.access.open(order.results)
-                try:
-                    checkpoints = CheckpointStore(store, order.run)
-                    checkpoints.restore(hands.storing.crew, hands.ground.cache, target, hands.ground.uid(order))
-                finally:
-                    store.close()
-                return
-            except StoreError as error:
-                if error.definite or not patience.is_left():
-                    raise
 
     def _end_older(self, order: Launch) -> bool:
         """End earlier attempts that the server has given up and that still live here; says whether there were any."""

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 from runyard.node.cache import Cache, remove_tree
-from runyard.node.environment import Interpreter, command_line, environment, merged_config, visible_paths
+from runyard.node.environment import command_line, environment, merged_config, visible_paths
+from runyard.node.environments.interpreter import Interpreter
 from runyard.node.home import PASSABLE, AttemptFolder, Home, make_folder, write_whole
 from runyard.node.inventory import Inventory
 from runyard.node.limits import DEFAULTS, Limits
@@ -88,7 +89,7 @@ def prepare(ground: Ground, order: Launch, ready: Ready, port: int, stopped: Cal
     for seat in seats(order, ground.inventory):
         folder = home.attempt(order.run, order.attempt, seat.learner)
         _make_folder(ground, order, folder, ready, stopped)
-        interpreter = ground.interpreter
+        interpreter = ready.interpreter or ground.interpreter
         variables = environment(order, folder, checkpoints, ready, seat, interpreter, port, ground.own)
         visible = visible_paths(folder, checkpoints, ready, interpreter)
         prepared.append(Prepared(folder, _shim_order(ground, order, seat, folder, variables, visible)))
@@ -204,6 +205,15 @@ def _write_order(folder: AttemptFolder, order: Launch, uid: int | None, limits: 
         limits,
     )
     write_whole(folder.order, msgspec.json.encode(kept))
+
+
+def leave_evidence(ground: Ground, folder: AttemptFolder, spec: int, sentence: str) -> None:
+    """Keep with an attempt that never begins how its data came, and why it does not begin. Raises ``OSError``."""
+    for path in (ground.home.run(folder.run), os.path.dirname(folder.path), folder.path):
+        make_folder(path, PASSABLE)
+    _copy_evidence(ground.specs, folder, spec)
+    with open(folder.log("load-data"), "ab") as file:
+        file.write(f"{sentence}\n".encode())
 
 
 def _copy_evidence(specs: Specs, folder: AttemptFolder, spec: int) -> None:

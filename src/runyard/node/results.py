@@ -7,14 +7,12 @@ from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from runyard.node.home import STREAM_FILES, AttemptFolder
+from runyard.node.home import LEARNER, STREAM_FILES, AttemptFolder
 from runyard.node.prepare import read_order
 from runyard.node.sweep import Found, LeftOut, Tree
 from runyard.node.workdir import choose_from
 from runyard.stores.errors import StoreError
 from runyard.stores.keys import check_key
-
-LEARNER = "learner-1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +26,26 @@ class Upload:
 
 @contextmanager
 def gathered(
-    folder: AttemptFolder, earlier: Sequence[AttemptFolder], outputs: Sequence[str], taken: Collection[str] = ()
+    learners: Sequence[AttemptFolder],
+    earlier: Sequence[AttemptFolder],
+    outputs: Sequence[str],
+    taken: Collection[str] = (),
 ) -> Generator[tuple[list[Upload], list[LeftOut]]]:
     """What is to be stored of a run's attempts (checkpoints apart), and what is left out and why.
 
-    Logs come before what the program may have put in their places. ``taken``: keys that are stored otherwise. The
-    folders are held open for as long as the context lasts.
+    ``learners``: of the last attempt, the first one first; ``earlier``: of those before it, whose logs go along. Logs
+    come before what the program may have put in their places. ``taken``: keys that are stored otherwise. The folders
+    are held open for as long as the context lasts.
     """
     with ExitStack() as stack:
         gathering = _Gathering(stack, taken)
-        gathering.logs(folder, LEARNER)
+        for folder in learners:
+            gathering.logs(folder, f"{LEARNER}{folder.learner}")
         for old in earlier:
-            gathering.logs(old, f"attempts/{old.number}/{LEARNER}")
-        gathering.work(folder, outputs)
-        gathering.results(folder)
+            gathering.logs(old, f"attempts/{old.number}/{LEARNER}{old.learner}")
+        for folder in learners:
+            gathering.work(folder, outputs)
+        gathering.results(learners[0])
         yield list(gathering.uploads.values()), gathering.left_out
 
 
@@ -53,7 +57,7 @@ class _Gathering:
         self.left_out: list[LeftOut] = []
 
     def results(self, folder: AttemptFolder) -> None:
-        """``RESULT_DIR`` as a whole."""
+        """``RESULT_DIR`` as a whole: all learners have the same."""
         self._tree(folder, "own/result", "")
 
     def work(self, folder: AttemptFolder, outputs: Sequence[str]) -> None:
@@ -63,8 +67,8 @@ class _Gathering:
             return
         choice = choose_from(tree, folder, outputs)
         for file in choice.kept:
-            self._add("workdir/" + file.path, tree, file)
-        self.left_out += [LeftOut("workdir/" + left.path, left.why) for left in choice.left_out]
+            self._add(folder.workdir_key + file.path, tree, file)
+        self.left_out += [LeftOut(folder.workdir_key + left.path, left.why) for left in choice.left_out]
 
     def logs(self, folder: AttemptFolder, place: str) -> None:
         """Our own logs, then what the program wrote to ``LOG_DIR`` and ``JOB_STATE_DIR/logs``."""

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 
 from runyard.node.access import StoreAccess
 from runyard.node.checkpoints import CheckpointStore, Synced, candidates
-from runyard.node.home import STREAM_FILES, AttemptFolder, Home
+from runyard.node.home import LEARNER, STREAM_FILES, AttemptFolder, Home
 from runyard.node.lanes import Crew
 from runyard.node.parallel import for_each
 from runyard.node.prepare import Stopped, read_order
 from runyard.node.ready import Specs
-from runyard.node.results import LEARNER, Upload, gathered
+from runyard.node.results import Upload, gathered
 from runyard.node.sweep import LeftOut, Tree
 from runyard.stores.errors import StoreError
 from runyard.stores.place import PlaceStore
@@ -22,7 +22,8 @@ from runyard.wire.orders import Store
 WIDTH = 4
 """Uploads at once: each large one has parts in memory."""
 NOTHING = "there is nothing to store. Cancel the run to close it."
-LEFT_OUT = f"{LEARNER}/left-out.txt"
+FIRST = f"{LEARNER}1"
+LEFT_OUT = f"{FIRST}/left-out.txt"
 """What was not stored and why, when there is such a thing."""
 
 
@@ -55,7 +56,7 @@ class Storing:
         sizes: dict[str, int] = {}
         for name, text in texts.items():
             if text:
-                key = f"{LEARNER}/{STREAM_FILES[name]}"
+                key = f"{FIRST}/{STREAM_FILES[name]}"
                 store.put_bytes(f"{order.run}/{key}", text)
                 sizes[key] = len(text)
         _verify(store, order.run, sizes)
@@ -65,9 +66,10 @@ class Storing:
         folder = self._home.attempt(order.run, order.attempt)
         if not os.path.isdir(folder.path):
             raise StoreError("invalid", f"This machine has no folder of attempt {order.attempt} any more: {NOTHING}")
-        earlier = [self._home.attempt(order.run, number) for number in order.earlier]
+        learners = self._home.learners(order.run, order.attempt)
+        earlier = [each for number in order.earlier for each in self._home.learners(order.run, number)]
         taken, synced = self._checkpoints(store, order.run, folder, stopped)
-        with gathered(folder, earlier, order.outputs, taken) as (uploads, left_out):
+        with gathered(learners, earlier, order.outputs, taken) as (uploads, left_out):
             there = _sizes(store, order.run) or {}
             missing = [upload for upload in uploads if there.get(upload.key) != upload.size]
             for_each(self.crew, missing, lambda upload: _put(store, order.run, upload, left_out, stopped), WIDTH)
