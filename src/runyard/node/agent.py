@@ -16,7 +16,7 @@ from runyard.node.data import DataFetcher
 from runyard.node.endings import Endings
 from runyard.node.environments.choosing import Environments
 from runyard.node.environments.interpreter import find_interpreter
-from runyard.node.environments.pip import PipSettings
+from runyard.node.environments.pip import PLAIN, PipSettings
 from runyard.node.finishing import Finishing
 from runyard.node.home import Home
 from runyard.node.inventory import Inventory
@@ -25,6 +25,7 @@ from runyard.node.launching import Hands, Launching
 from runyard.node.limiting import MEASURE_EVERY_S, Limiting
 from runyard.node.limits import DEFAULTS, Limits
 from runyard.node.link import Address, Link
+from runyard.node.metrics.collecting import Collecting
 from runyard.node.prepare import Ground, read_order
 from runyard.node.ready import Specs
 from runyard.node.report import Report
@@ -54,7 +55,7 @@ class Settings:
     ca_bundle: Path | None = None
     limits: Limits = DEFAULTS
     measure_every_s: float = MEASURE_EVERY_S
-    pip: PipSettings = PipSettings()
+    pip: PipSettings = PLAIN
 
 
 class Agent:
@@ -68,6 +69,7 @@ class Agent:
         self.link = Link(address)
         self.report = Report(self.link)
         self.shipping = Shipping(self.link)
+        self.shipping.companion = Collecting(self.shipping)
         embedded = EmbeddedAccess(address.url, address.token or "")
         access = StoreAccess(embedded, settings.host_paths, settings.ca_bundle)
         cache, specs = Cache(home, settings.cache_limit), Specs(home)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from runyard.node.features import find_features
 from runyard.shim.cgroups import hierarchies
 
 MEMORY_SHARE = 90
@@ -26,7 +27,8 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What runs may have. ``devices[slot // slots_per_gpu]`` is the device behind a slot; none when ``logical``."""
+    """What runs may have. ``devices[slot // slots_per_gpu]`` is the device behind a slot; none when ``logical``.
+    ``features``: see :mod:`runyard.node.features`."""
 
     gpus: tuple[str, ...]
     logical: bool
@@ -35,6 +37,7 @@ class Inventory:
     devices: tuple[Device, ...] = ()
     slots_per_gpu: int = 1
     notes: tuple[str, ...] = field(default=())
+    features: tuple[str, ...] = ()
 
     def visible_devices(self, slots: Sequence[int]) -> str:
         """``CUDA_VISIBLE_DEVICES`` for some slots: device numbers, each once; empty when nothing is behind them."""
@@ -69,6 +72,7 @@ def take_inventory(*, gpus: str = "all", fake_gpus: int = 0, slots_per_gpu: int 
         devices=devices,
         slots_per_gpu=slots_per_gpu if devices else 1,
         notes=tuple(isolation_notes(os.geteuid())),
+        features=find_features(),
     )
 
 

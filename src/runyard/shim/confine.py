@@ -16,6 +16,7 @@ from runyard.shim.lean import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import ModuleType
     from typing import Any, NoReturn
 
 ADVICE = {
@@ -24,6 +25,9 @@ ADVICE = {
     "cgroup": "The program could not be put into its control group.",
     "view": "The paths that the program needs lie below folders closed to its user, and could not be bound into a "
     "view of its own: the node must run as root with leave to mount, or keep them where every user can pass.",
+    "shm": "The program could not get a /dev/shm of its own (`shm`): the node must run as root with leave to mount.",
+    "network": "The program could not be cut off from the network (`network: off`): the node must run as root "
+    "with leave to make network namespaces.",
     "user": "The program's user could not be taken on: the node must run as root, or give no user.",
     "cwd": "The working directory cannot be entered by the program's user: is it among the visible paths?",
     "exec": "The interpreter of the command cannot be executed by the program's user: is it among the visible paths?",
@@ -45,7 +49,9 @@ class Order:
         "grace_s",
         "log",
         "max_runtime_s",
+        "network",
         "nice",
+        "shm_mib",
         "uid",
         "visible",
     )
@@ -63,6 +69,8 @@ class Order:
         self.max_runtime_s: float | None = fields.get("max_runtime_s")
         self.grace_s = float(fields.get("grace_s", 30.0))
         self.visible: list[str] = list(fields.get("visible") or [])
+        self.shm_mib: int | None = fields.get("shm_mib")
+        self.network = bool(fields.get("network", True))
         self.nice = int(fields.get("nice") or 0)
 
 
@@ -106,6 +114,12 @@ class Child:
             problems = cgroups.join(self.folders)
             stage = "view"
             closed = _confine_view(self.order)
+            stage = "shm"
+            if self.order.shm_mib is not None:
+                _isolation().own_shm(self.order.shm_mib)
+            stage = "network"
+            if not self.order.network:
+                _isolation().cut_network()
             stage = "user"
             _take_user(self)
             stage = "cwd"
@@ -167,6 +181,12 @@ def _die_with(shim: int) -> None:
     prctl(PR_SET_PDEATHSIG, signals.SIGKILL)
     if os.getppid() != shim:
         os._exit(127)
+
+
+def _isolation() -> "ModuleType":
+    from runyard.shim import isolation  # noqa: PLC0415 - start-up time of those that need none
+
+    return isolation
 
 
 def _confine_view(order: Order) -> dict[str, list[str]]:

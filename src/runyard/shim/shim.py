@@ -1,6 +1,7 @@
 """Entry of the shim, the parent and subreaper of one learner's program; started as a script by the node.
 
 ``python -I -S -B shim.py --dir D --lock-fd L --listen-fd S --order-fd O``; docs/rooms/shim.md has the contract.
+``shim.py --probe`` prints what of isolation.py works here.
 A script is compiled anew at every start, so this file is short and the rest lies beside it, found without running
 ``runyard/__init__.py`` and without a search path: the two packages are stood in for by empty modules.
 """
@@ -22,7 +23,11 @@ def start(arguments: list[str]) -> int:
     # Byte code of these files alone is kept where it may be, for every user: compiling them costs more than the rest.
     os.umask(0o022)
     sys.dont_write_bytecode = False
-    from runyard.shim import supervise  # noqa: PLC0415 - only now can it be found
+    if arguments == ["--probe"]:
+        from runyard.shim import isolation  # noqa: PLC0415 - only now can it be found
+
+        return isolation.probe()
+    from runyard.shim import supervise  # noqa: PLC0415 - as above
 
     sys.dont_write_bytecode = True
     return supervise.main(arguments)

@@ -1,0 +1,70 @@
+"""A /dev/shm of the program's own, and a program without network."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from tests.shim.launching import SHIM, UID, Launcher, bash, needs_root
+
+probed = subprocess.run([sys.executable, "-I", "-S", "-B", str(SHIM), "--probe"], capture_output=True, check=False)
+WORKS = probed.stdout.decode().split()
+can_shm = pytest.mark.skipif("shm" not in WORKS, reason="this machine lets nobody mount")
+can_cut = pytest.mark.skipif("network_off" not in WORKS, reason="this machine lets nobody make network namespaces")
+
+
+def test_the_probe_prints_names_and_leaves_this_process_where_it_is() -> None:
+    assert probed.returncode == 0
+    assert set(WORKS) <= {"shm", "network_off"}
+    if os.geteuid() != 0:
+        assert WORKS == []
+
+
+@can_shm
+@needs_root
+@pytest.mark.parametrize("uid", [None, UID])
+def test_shm_has_its_size_and_is_the_programs_own(launcher: Launcher, uid: int | None) -> None:
+    name = f"runyard-test-{os.getpid()}"
+    command = f"df -m --output=size /dev/shm | tail -1; touch /dev/shm/{name}; ls -A /dev/shm; "
+    command += "head -c 9M /dev/zero > /dev/shm/big"
+    attempt = launcher.launch(command, uid=uid, gid=uid, shm_mib=8)
+    assert attempt.ended()["exit_code"] == 1, attempt.logged()
+    lines = attempt.logged().splitlines()
+    assert (int(lines[0]), lines[1]) == (8, name)
+    assert "No space left" in lines[2]
+    assert not os.path.exists(f"/dev/shm/{name}")
+
+
+@can_cut
+@needs_root
+@pytest.mark.parametrize("uid", [None, UID])
+def test_without_network_there_is_the_loopback_alone(launcher: Launcher, uid: int | None) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as outside:
+        port = outside.getsockname()[1]
+        program = (
+            "import socket\n"
+            "print([line.split(':')[0].strip() for line in open('/proc/net/dev') if ':' in line])\n"
+            "own = socket.create_server(('127.0.0.1', 0))\n"
+            "socket.create_connection(own.getsockname()).close()\n"
+            "print('own loopback')\n"
+            "try:\n"
+            f"    socket.create_connection(('127.0.0.1', {port}))\n"
+            "except ConnectionRefusedError:\n"
+            "    print('machine out of reach')\n"
+        )
+        attempt = launcher.launch(
+            bash(f"python3 - <<'E'\n{program}E"), uid=uid, gid=uid, network=False, env={"PATH": "/usr/bin:/bin"}
+        )
+        assert attempt.ended()["exit_code"] == 0, attempt.logged()
+    assert attempt.logged().splitlines() == ["['lo']", "own loopback", "machine out of reach"]
+
+
+@needs_root
+def test_a_shim_without_root_says_that_it_cannot(open_launcher: Launcher) -> None:
+    for fields, stage in (({"shm_mib": 8}, "shm"), ({"network": False}, "network")):
+        attempt = open_launcher.launch("true", user=UID, **fields)
+        failed = attempt.ended()["launch_failed"]
+        assert failed["stage"] == stage
+        assert "must run as root" in failed["message"]
