@@ -7,8 +7,8 @@ from typing import Any
 import obstore
 import pytest
 
-from runyard.node.results import choose, is_named
-from runyard.node.sweep import Found
+from runyard.node.sweep import Found, LeftOut
+from runyard.node.workdir import choose, is_named, lines_of
 from runyard.wire import facts, orders
 from runyard.wire.orders import Place, Secret
 from tests.node.nodes import RUN, NodeProcess, launch_of, run_to_end, running_node, stage_of, store_of
@@ -70,7 +70,8 @@ def test_the_working_directory_is_kept_up_to_the_limit_and_outputs_beyond(node: 
     exited = run_to_end(node, make, code, outputs=("*.ckpt",))
     log = node.server.log(RUN).decode()
     assert "out/a.txt (4 B)" in log
-    assert "big.bin: NOT kept: 314.6 MB, over the limit" in log
+    assert "[runyard] NOT kept, because together they are over the limit of 200 MiB" in log
+    assert "[runyard]   big.bin (314.6 MB)\n" in log
     assert exited.log_bytes == len(log)
     found = stored(node, outputs=("*.ckpt",))
     work = {key for key in found if key.startswith("workdir/")}
@@ -236,14 +237,40 @@ def test_what_of_a_working_directory_is_kept() -> None:
     files = [
         found("a/__pycache__/x.pyc"),
         found("code.py", changed_ns=5),
-        found("kept", 60),
         found("model.ckpt", 1000, changed_ns=1),
-        found("second", 60),
-        found("third", 40),
+        LeftOut("odd", "it is a link that leads outside"),
+        found("step-1.pt", 60, changed_ns=11),
+        found("step-2.pt", 60, changed_ns=12),
+        found("table", 40, changed_ns=10),
     ]
     choice = choose(files, prepared_ns=5, outputs=("*.ckpt",), limit=100)
-    assert [file.path for file in choice.kept] == ["kept", "model.ckpt", "third"]
-    assert [file.path for file in choice.over] == ["second"]
+    assert [file.path for file in choice.kept] == ["model.ckpt", "step-2.pt", "table"], "the newest come first"
+    assert [left.path for left in choice.left_out] == ["step-1.pt", "odd"]
+    assert choice.byte_code == 1
+
+
+def test_how_the_log_tells_what_is_kept() -> None:
+    files = [found(f"checkpoints/{number:02}.pt", 1000) for number in range(60)]
+    events = [found(f"runs/a/events.out.tfevents.{number}", 10) for number in range(3)]
+    choice = choose(
+        [*files, *events, found("x/__pycache__/m.pyc"), LeftOut("odd\nname", "it is no file")], 0, (), limit=59_030
+    )
+    lines = list(lines_of(choice, "training-x/workdir/"))
+    assert lines[0].endswith("outside RESULT_DIR, and kept in training-x/workdir/ (62 files, 59.0 kB):")
+    assert lines[1] == "  checkpoints/00.pt (1.0 kB)"
+    over = "NOT kept, because together they are over the limit of 59030 bytes "
+    over += "(name them in `outputs`, or write to RESULT_DIR):"
+    assert lines[51:] == [
+        "  and 10 more, 9.0 kB",
+        over,
+        "  checkpoints/59.pt (1.0 kB)",
+        "NOT kept, because they are no files of the program's own:",
+        "  odd?name: it is no file",
+        "Byte code is not kept (1 file in __pycache__).",
+    ]
+    told = list(lines_of(choose([*events, files[0]], 0, ()), "w/"))
+    assert told[1:] == ["  checkpoints/00.pt (1.0 kB)", "  runs/a/: 3 TensorBoard event files (30 B)"]
+    assert not list(lines_of(choose([found("x/__pycache__/m.pyc")], 0, ()), "w/"))
 
 
 @pytest.mark.parametrize(
