@@ -23,6 +23,7 @@ from runyard.adapters.definitions import DefinitionFiles
 from runyard.adapters.node import NodeExecutor
 from runyard.adapters.objects import Stores
 from runyard.adapters.objects.folder import FolderStore
+from runyard.adapters.pip_index import PipIndex
 from runyard.adapters.sql import open_store
 from runyard.adapters.telemetry.files import LogFiles
 from runyard.adapters.telemetry.metrics import MetricFiles
@@ -79,6 +80,7 @@ def build(home: Path, settings: Settings, bootstrap: Bootstrap | None, url: str)
         clock=clock,
         entropy=SystemEntropy(),
         specs=SpecShelf(store),
+        catalog=PipIndex(settings.pip_options, source_builds=settings.pip_source_builds),
         rules=rules,
     )
     _defaults(store, bootstrap, clock.now_ms())

@@ -30,7 +30,10 @@ class Settings:
     attempts are given up. ``store_url``: another database, e.g. ``postgresql+psycopg://...``. ``cache_gib``: size of a
     node's cache. ``upload_limit_mib``: of one model definition. ``log_limit_mib``: of each learner's log, 0 for none.
     ``disk_limit_gib``: of all that a run writes on a machine, 0 for half of the machine's disk. ``workdir_limit_mib``:
-    of what is kept from a working directory.
+    of what is kept from a working directory. ``pip_options``: further words for pip where environments are built, such
+    as ``["--index-url", "https://..."]``. ``pip_source_builds``: build packages that have no wheel, which runs their
+    code as the user of the node. ``pythons``: globs of the interpreters and environments that ``python`` may name; all
+    by default, since a program is its user's own code under any of them.
     """
 
     host_paths: tuple[str, ...] = ()
@@ -47,6 +50,9 @@ class Settings:
     log_limit_mib: int = 1024
     disk_limit_gib: float = 0.0
     workdir_limit_mib: int = 200
+    pip_options: tuple[str, ...] = ()
+    pip_source_builds: bool = False
+    pythons: tuple[str, ...] = ("*",)
     compute_configurations: tuple[tuple[str, int, float, float], ...] = ()
 
     @property
@@ -95,6 +101,10 @@ def _checked(path: Path, table: dict[str, object]) -> Settings:
             if not isinstance(value, list) or not all(isinstance(each, str) for each in cast(list[object], value)):
                 raise SettingsError(f"{path}: {key} is a list of texts")
             values[key] = tuple(cast(list[str], value))
+        elif isinstance(default, bool):
+            if not isinstance(value, bool):
+                raise SettingsError(f"{path}: {key} is true or false")
+            values[key] = value
         elif isinstance(default, int):
             if not _is_number(value) or not isinstance(value, int):
                 raise SettingsError(f"{path}: {key} is a whole number, 0 or more")

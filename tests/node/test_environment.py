@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from runyard.node.environment import PASSED_ON, find_interpreter, merged_config
+from runyard.node.environment import PASSED_ON, merged_config
+from runyard.node.environments.interpreter import find_interpreter
 from runyard.wire import facts
 from tests.node.nodes import RUN, NodeProcess, launch_of, run_to_end, running_node, stage_of
 

@@ -142,7 +142,7 @@ def resolve(asked: Asked, told: Told = MappingProxyType({})) -> Resolution | Que
     if name == PYTHON:
         return _plain_python(asked, version)
     if name not in KNOWN:
-        raise Refused(_unknown(asked))
+        raise _unknown(asked)
     answer = _pinned(asked, name, version, told)
     return answer if isinstance(answer, Question) else replace(answer, notes=(*answer.notes, *_python_note(asked)))
 
@@ -210,14 +210,15 @@ def _words(framework: Framework) -> str:
     return f"framework {framework.name} {framework.version}".rstrip()
 
 
-def _unknown(asked: Asked) -> str:
+def _unknown(asked: Asked) -> NotHere:
     name = asked.framework.name
     names = sorted({*KNOWN, PYTHON, *(each.name for each in asked.registered)})
     near = difflib.get_close_matches(canonical(name), [*names, *ALIASES], 1)
     hint = f" Did you mean {canonical(near[0])}?" if near else ""
-    return (
+    return NotHere(
         f"There is no framework {name!r} here.{hint} There are {', '.join(names)}; `runyard frameworks add {name} "
-        "--python PATH` registers an environment of your own under that name."
+        "--python PATH` registers an environment of your own under that name.",
+        canonical(near[0]) if near else None,
     )
 
 
@@ -228,10 +229,12 @@ def _plain_python(asked: Asked, version: str) -> Resolution:
     """The machines' own interpreter, where its version is the one asked for."""
     there = sorted_versions({machine.python for machine in asked.machines if machine.python})
     if version and there and newest_match(version, there) is None:
-        raise Refused(
+        option = f"{PYTHON}:{short(there[0], there)}"
+        raise NotHere(
             f"Python {version} is not the interpreter here, which is {' or '.join(there)}: submit again with "
-            f"--framework python:{short(there[0], there)}, or with --python and an interpreter that the machine has, "
-            f"such as --python python{version}."
+            f"--framework {option}, or with --python and an interpreter that the machine has, "
+            f"such as --python python{version}.",
+            option,
         )
     return Resolution(OWN_ENVIRONMENT)
 

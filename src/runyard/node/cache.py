@@ -19,8 +19,9 @@ _EMPTYING = threading.Lock()
 
 
 class Cache:
-    """Entries are folders ``code/KEY`` and ``data/KEY``, each with its size beside it (``KEY.size``), whose time of
-    change is that of the last use. An entry appears whole, by a rename."""
+    """Entries are folders ``code/KEY``, ``data/KEY`` and ``env/KEY``, each with its size beside it (``KEY.size``),
+    whose time of change is that of the last use. An entry appears whole, by a rename, or where it cannot
+    move by its size."""
 
     def __init__(self, home: Home, limit: int = DEFAULT_LIMIT) -> None:
         self._home = home
@@ -48,7 +49,7 @@ class Cache:
         remove_tree(aside)
 
     def path(self, kind: str, key: str) -> str:
-        """Where an entry is, or would be. ``kind``: ``code`` or ``data``."""
+        """Where an entry is, or would be. ``kind``: ``code``, ``data`` or ``env``."""
         return f"{self._home.root}/cache/{kind}/{key}"
 
     def has(self, kind: str, key: str) -> bool:
@@ -94,6 +95,13 @@ class Cache:
             self._total += size
         return path
 
+    def keep_in_place(self, kind: str, key: str, size: int) -> None:
+        """A folder that was made at the place of an entry is whole from now on."""
+        with open(self.path(kind, key) + ".size", "w", encoding="ascii") as file:
+            file.write(str(size))
+        with self._lock:
+            self._total += size
+
     def excess(self, room_for: int = 0) -> int:
         """Bytes that should go: over the limit with ``room_for`` more, or wanting on the disk for these."""
         room = os.statvfs(self._home.temporary)
@@ -118,7 +126,7 @@ class Cache:
         return gone
 
     def _entries(self) -> Iterator[tuple[float, int, str]]:
-        for folder in (self._home.code, self._home.data):
+        for folder in (self._home.code, self._home.data, self._home.environments):
             for entry in os.scandir(folder):
                 if entry.name.endswith(".size"):
                     with open(entry.path, encoding="ascii") as file:

@@ -4,15 +4,12 @@ but a short list, so that no token or key of ours or of another account can."""
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import runyard
-from runyard.node.home import AttemptFolder, make_folder, write_whole
+from runyard.node.environments.interpreter import Interpreter
+from runyard.node.home import AttemptFolder
 from runyard.node.ready import Ready
 from runyard.node.seats import Seat
 from runyard.node.views import variable_name
@@ -24,34 +21,6 @@ PASSED_ON = (
 )  # fmt: skip
 """What of the node's own environment a program gets: where libraries and certificates lie, and the time zone."""
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-@dataclass(frozen=True, slots=True)
-class Interpreter:
-    """The node's own Python, which programs find as ``python`` and ``python3``. ``folder`` comes first in ``PATH``;
-    ``visible`` are the folders that it needs."""
-
-    folder: str
-    visible: tuple[str, ...]
-
-
-def find_interpreter(root: str, executable: str = sys.executable) -> Interpreter:
-    """The interpreter that runs this node. Where its folder has no ``python``, a folder below ``root`` gets one that
-    calls it: a link would make a virtual environment forget its packages."""
-    folder = os.path.dirname(executable)
-    prefixes = {os.path.realpath(path) for path in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
-    own_package = os.path.dirname(os.path.abspath(runyard.__file__))  # the program may `import runyard`
-    visible = sorted(
-        prefixes | {sys.prefix, sys.base_prefix, os.path.dirname(os.path.realpath(executable)), own_package}
-    )
-    if all(os.path.exists(f"{folder}/{name}") for name in ("python", "python3")):
-        return Interpreter(folder, tuple(visible))
-    own = root + "/bin"
-    make_folder(own, 0o755)
-    for name in ("python", "python3"):
-        write_whole(f"{own}/{name}", f'#!/bin/sh\nexec "{executable}" "$@"\n'.encode())
-        os.chmod(f"{own}/{name}", 0o755)
-    return Interpreter(own, (*visible, own))
 
 
 def command_line(command: str) -> list[str]:
@@ -85,8 +54,9 @@ def environment(
         "PYTHONUNBUFFERED": "1",
         "OMP_NUM_THREADS": str(max(1, order.cpu_millis // 1000)),
     }
-    wanted = {**defaults, **order.env, **order.secret_env}
-    wanted["PYTHONPATH"] = ":".join(filter(None, [folder.work, wanted.get("PYTHONPATH", "")]))
+    wanted = {**defaults, **interpreter.variables(), **order.env, **order.secret_env}
+    search = [folder.work, wanted.get("PYTHONPATH", ""), *interpreter.search]
+    wanted["PYTHONPATH"] = ":".join(filter(None, search))
     return wanted | _places(folder, checkpoints, ready) | _identity(order, seat, port) | _devices(seat)
 
 
@@ -98,6 +68,7 @@ def _places(folder: AttemptFolder, checkpoints: str, ready: Ready) -> dict[str, 
         "MODEL_DIR": folder.work,
         "LOG_DIR": folder.logs,
         "JOB_STATE_DIR": folder.state,
+        "RUNYARD_METRICS": folder.recorded,
     }
     if len(ready.references) > 1:
         for reference in ready.references:

@@ -155,6 +155,16 @@ class AttemptFolder:
         return self.path + "/prepared"
 
     @property
+    def spool(self) -> str:
+        """The node's own record of the program's metrics (:mod:`runyard.node.metrics.spool`)."""
+        return self.path + "/metrics.spool"
+
+    @property
+    def recorded(self) -> str:
+        """``RUNYARD_METRICS``, which ``runyard.log`` writes to."""
+        return self.path + "/own/state/metrics.jsonl"
+
+    @property
     def shim_errors(self) -> str:
         """What the shim said on stderr: nothing, when all is well."""
         return self.path + "/shim-errors.txt"
@@ -215,6 +225,11 @@ class Home:
     def data(self) -> str:
         """Views of data, by the hash of where they came from and what was listed there."""
         return self.root + "/cache/data"
+
+    @property
+    def environments(self) -> str:
+        """Environments that were built here, by the hash of what they were asked to hold."""
+        return self.root + "/cache/env"
 
     @property
     def temporary(self) -> str:
@@ -287,7 +302,7 @@ def open_home(root: str) -> Home:
     Raises ``BlockingIOError`` when another node has it.
     """
     home = Home(os.path.abspath(root))
-    for path in (home.root, home.root + "/cache", home.code, home.data, home.runs):
+    for path in (home.root, home.root + "/cache", home.code, home.data, home.environments, home.runs):
         make_folder(path, PASSABLE)
     for path in (home.specs, home.temporary):
         make_folder(path, 0o700)

@@ -15,6 +15,7 @@ import msgspec
 
 from runyard.node.agent import Agent, Settings
 from runyard.node.cache import DEFAULT_LIMIT
+from runyard.node.environments.pip import PipSettings
 from runyard.node.finishing import SYNC_EVERY_S
 from runyard.node.home import Grumble, open_home, say
 from runyard.node.inventory import take_inventory
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told.ca_file,
         limits,
         told.measure_every,
+        PipSettings(tuple(told.pip_option), told.pip_source_builds, tuple(told.python_allowed or ("*",))),
     )
     agent = Agent(home, address, inventory, settings)
     ended = threading.Event()
@@ -129,6 +131,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--disk-limit", type=number, default=0, metavar="MIB", help="of a run; 0: half of the disk")
     made.add_argument("--workdir-limit", type=number, default=DEFAULTS.workdir >> 20, metavar="MIB", help="kept of it")
     made.add_argument("--measure-every", type=float, default=MEASURE_EVERY_S, metavar="S", help="what runs write")
+    made.add_argument("--pip-option", action="append", default=[], metavar="WORD", help="further word for pip")
+    made.add_argument("--pip-source-builds", action="store_true", help="build packages that have no wheel")
+    made.add_argument("--python-allowed", action="append", metavar="GLOB", help="`python:` may name these")
     made.add_argument("--sync-every", type=float, default=SYNC_EVERY_S, metavar="S", help="between checkpoint syncs")
     return made
 

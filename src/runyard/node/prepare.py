@@ -19,7 +19,7 @@ from runyard.node.limits import DEFAULTS, Limits
 from runyard.node.ready import Ready, Specs
 from runyard.node.seats import Seat, seats
 from runyard.shim import fan
-from runyard.wire.orders import Launch
+from runyard.wire.orders import Evaluation, Launch
 
 FICLONE = 0x40049409
 """``_IOW(0x94, 9, int)`` of linux/fs.h: share a file's blocks, where the file system can."""
@@ -176,6 +176,7 @@ class Kept(msgspec.Struct, frozen=True):
     outputs: tuple[str, ...]
     uid: int | None
     limits: Limits = DEFAULTS
+    evaluation: Evaluation = Evaluation()
 
 
 def read_order(folder: AttemptFolder) -> Kept | None:
@@ -203,6 +204,7 @@ def _write_order(folder: AttemptFolder, order: Launch, uid: int | None, limits: 
         order.outputs,
         uid,
         limits,
+        order.evaluation,
     )
     write_whole(folder.order, msgspec.json.encode(kept))
 

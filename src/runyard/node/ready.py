@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 import msgspec
 
+from runyard.node.environments.interpreter import Interpreter
 from runyard.node.home import Home, write_whole
 from runyard.node.views import without_secret
-from runyard.wire.orders import Stage
+from runyard.wire.orders import Environment, Stage
 
 
 class Reference(msgspec.Struct, frozen=True):
@@ -22,7 +23,7 @@ class Reference(msgspec.Struct, frozen=True):
 
 class Ready(msgspec.Struct, frozen=True):
     """Code and data of a spec are in these folders. ``code``: hash of the zip; ``entries``: the cache's folders that
-    must stay for it; ``used``: a program has been launched with it."""
+    must stay for it; ``used``: a program has been launched with it; ``interpreter``: None for the node's own."""
 
     spec: int
     fingerprint: str
@@ -31,11 +32,13 @@ class Ready(msgspec.Struct, frozen=True):
     references: tuple[Reference, ...]
     entries: tuple[str, ...]
     used: bool = False
+    interpreter: Interpreter | None = None
 
     def is_whole(self) -> bool:
         """Whether all of it is still there."""
         paths = [*self.entries, *(reference.path for reference in self.references)]
-        return all(os.path.isdir(path) for path in paths)
+        found = self.interpreter is None or self.interpreter.is_whole()
+        return found and all(os.path.isdir(path) for path in paths)
 
     def serves(self, stage: Stage) -> bool:
         """Whether it is what an order asks for. One without a listing trusts what the node said was ready."""
@@ -47,7 +50,10 @@ class Ready(msgspec.Struct, frozen=True):
 def fingerprint(stage: Stage) -> str:
     """What a stage order asks for, whatever its credentials."""
     parts = [msgspec.structs.replace(part, place=without_secret(part.place)) for part in stage.data]
-    return hashlib.sha256(msgspec.json.encode((stage.code, parts))).hexdigest()
+    asked = (stage.code, parts)
+    if stage.environment != Environment():
+        asked = (*asked, stage.environment)
+    return hashlib.sha256(msgspec.json.encode(asked)).hexdigest()
 
 
 class Specs:

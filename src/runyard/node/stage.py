@@ -1,4 +1,4 @@
-"""Staging: code and data of a spec are made ready while its runs wait. Each spec once, whoever asks, however often."""
+"""Staging: code, data and environment of a spec are made ready while its runs wait. Each spec once, whoever asks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from runyard.core.reasons import Reason
 from runyard.node.cache import Cache
 from runyard.node.code import CodeFault, fetch_code
 from runyard.node.data import DataFetcher
+from runyard.node.environments.choosing import Environments
+from runyard.node.environments.faults import EnvironmentFault
 from runyard.node.evidence import Evidence, clip
 from runyard.node.home import say
 from runyard.node.lanes import Crew
@@ -24,13 +26,15 @@ from runyard.wire import facts
 from runyard.wire.orders import Stage
 
 PROGRESS_EVERY_S = 0.25
+CREW = 16
+"""As many at once: an environment that is being built for minutes must not keep the data of others waiting."""
 UNUSED_KEPT_S = 3600.0
 """What was made ready for a run that has not started yet stays at least so long: the run may have been cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Code or data cannot be had."""
+    """Code, data or environment cannot be had."""
 
     reason: Reason
     detail: str
@@ -59,6 +63,7 @@ class Tools:
     specs: Specs
     data: DataFetcher
     report: Report
+    environments: Environments
 
 
 class Staging:
@@ -66,7 +71,7 @@ class Staging:
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
-        self._crew = Crew("stage", 4)
+        self._crew = Crew("stage", CREW)
         self._lock = threading.Lock()
         self._waiting: dict[tuple[int, str], list[Then]] = {}
         self.in_use: Callable[[], Collection[int]] = lambda: ()
@@ -102,13 +107,15 @@ class Staging:
             self._tools.specs.put(msgspec.structs.replace(ready, used=True))
 
     def _work(self, key: tuple[int, str], stage: Stage) -> None:
-        fetched = 0
+        fetched, described = 0, ""
         outcome: Outcome = MISTAKE
         try:
             ready = self.find(stage)
             if ready is None:
                 self._trim(sum(item.size for part in stage.data for item in part.items))
-                fetched, outcome = Making(self._tools, stage).make()
+                making = Making(self._tools, stage)
+                fetched, outcome = making.make()
+                described = making.described
             else:
                 outcome = ready
                 self._tools.specs.touch(stage.spec)
@@ -119,7 +126,7 @@ class Staging:
             with self._lock:
                 waiting = self._waiting.pop(key)
             if isinstance(outcome, Ready):
-                self._tools.report.tell(facts.Staged(stage.spec, fetched))
+                self._tools.report.tell(facts.Staged(stage.spec, fetched, described))
             for then in waiting:
                 then(outcome)
         self._trim(0)
@@ -157,6 +164,8 @@ class Making:
         self._done = 0
         self._total = sum(item.size for part in stage.data for item in part.items)
         self._told_at = 0.0
+        self.described = ""
+        """The environment as it came out, a JSON object; empty before."""
         self._lock = threading.Lock()
 
     def make(self) -> tuple[int, Outcome]:
@@ -169,6 +178,9 @@ class Making:
         except CodeFault as error:
             self._model.note(error.detail)
             outcome = Failed(error.reason, error.detail)
+        except EnvironmentFault as error:
+            self._model.note(error.detail)
+            outcome = Failed(error.reason, error.detail)
         except StoreError as error:
             outcome = Failed(REASONS[error.kind], error.message)
         except OSError as error:
@@ -179,7 +191,7 @@ class Making:
         if isinstance(outcome, Ready):
             self._tools.specs.put(outcome)
         else:
-            fact = facts.StageFailed(self._stage.spec, outcome.reason, outcome.detail, clip(model + data))
+            fact = facts.StageFailed(self._stage.spec, outcome.reason, outcome.detail, clip(model + data), clip(model))
             self._tools.report.tell(fact)
         return fetched, outcome
 
@@ -193,9 +205,28 @@ class Making:
         if not stage.data:
             self._data.note("The run has no training data.")
         data = tools.data.stage_all(stage.data, self._fingerprint, self._data, self._progress)
-        entries = tuple(filter(None, [code, *data.entries]))
-        ready = Ready(stage.spec, self._fingerprint, stage.code, data.folder, data.references, entries)
-        return size + data.fetched, ready
+        chosen = tools.environments.choose(stage.environment, code, self._model, self._phase)
+        self.described = chosen.description
+        entries = tuple(filter(None, [code, *data.entries, *chosen.entries]))
+        ready = Ready(
+            stage.spec,
+            self._fingerprint,
+            stage.code,
+            data.folder,
+            data.references,
+            entries,
+            interpreter=chosen.interpreter,
+        )
+        return size + data.fetched + chosen.size, ready
+
+    def _phase(self, words: str) -> None:
+        """What is being done now, where it is not fetching data."""
+        with self._lock:
+            now = time.monotonic()
+            if now - self._told_at < PROGRESS_EVERY_S:
+                return
+            self._told_at = now
+        self._tools.report.tell(facts.StageProgress(self._stage.spec, self._total, self._total, words))
 
     def _progress(self, size: int) -> None:
         with self._lock:

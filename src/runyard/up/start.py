@@ -87,6 +87,10 @@ def _node_argv(home: Path, options: UpOptions, url: str) -> list[str]:
         argv += ["--fake-gpus", str(options.fake_gpus)]
     for path in chosen.host_paths:
         argv += ["--host-path", path]
+    argv += [f"--pip-option={word}" for word in chosen.pip_options]
+    argv += [f"--python-allowed={pattern}" for pattern in chosen.pythons or ("",)]
+    if chosen.pip_source_builds:
+        argv += ["--pip-source-builds"]
     return argv
 
 

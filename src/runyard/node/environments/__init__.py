@@ -1,0 +1,1 @@
+"""What programs run with: the node's own interpreter, environments built once and kept, and those of others."""
