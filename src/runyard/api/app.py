@@ -10,6 +10,7 @@ from fastapi import APIRouter, FastAPI
 from runyard.api import (
     access,
     canceling,
+    converting,
     data,
     definitions,
     logs,
@@ -32,6 +33,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     status.router,
     definitions.router,
     runs.check_router,
+    converting.router,
     logs.router,
     metrics.router,
     results.router,

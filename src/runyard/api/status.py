@@ -77,5 +77,5 @@ def template(kind: str = "training-runs") -> str:
 
 @router.get("/manifests/schema", dependencies=[Depends(member_of)])
 def manifest_schema() -> dict[str, object]:
-    """JSON Schema of the ``runyard:`` keys."""
+    """JSON Schema of a manifest in either dialect."""
     return dict(schema())

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         Attempt,
         Check,
         Checked,
+        Converted,
         Event,
         Explanation,
         LogChunk,
@@ -75,6 +76,7 @@ __all__ = [
     "ClientError",
     "Conflict",
     "Connection",
+    "Converted",
     "Event",
     "Explanation",
     "Given",
@@ -127,7 +129,7 @@ _HOMES = {
         "PackingError ProblemReport Refused TimedOut TransferFailed Unreachable"
     ),
     "runyard.client.records": (
-        "Attempt Check Checked Event Explanation LogChunk ResultObject Results Run StateChange Submitted"
+        "Attempt Check Checked Converted Event Explanation LogChunk ResultObject Results Run StateChange Submitted"
     ),
     "runyard.client.run_calls": "Overrides Submission WhichLog",
     "runyard.client.running": "Given run",

@@ -292,6 +292,21 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True)
+class Converted:
+    """An older manifest brought over: its text (with its secrets), what was changed, and what is left to do."""
+
+    manifest: str = field(repr=False)
+    notes: tuple[str, ...]
+    left: tuple[str, ...]
+    raw: Json = field(repr=False)
+
+    @staticmethod
+    def of(raw: Json) -> Converted:
+        """Read one."""
+        return Converted(text(raw, "manifest"), texts(raw, "notes"), texts(raw, "left"), raw)
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """Why a run is where it is. ``ahead``: runs in front of it; ``steps``: what was decided, in order."""
 

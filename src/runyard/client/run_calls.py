@@ -13,7 +13,7 @@ from urllib.parse import quote
 from runyard.client.calls import UPLOAD_LIMIT, Calls, Progress, Watched
 from runyard.client.decode import Json, children
 from runyard.client.errors import Misuse
-from runyard.client.records import Canceled, Checked, Event, Explanation, Results, Run, Submitted
+from runyard.client.records import Canceled, Checked, Converted, Event, Explanation, Results, Run, Submitted
 from runyard.client.transport import Body, Request, Stream, path_of
 from runyard.core.ids import RUN_PREFIX, is_run_id
 
@@ -233,8 +233,12 @@ class RunCalls(Calls):
         request = Request("GET", "/manifests/template", {"kind": kind}, {"Accept": "text/plain"})
         return self._transport.call(request).body.decode("utf-8")
 
+    def convert_manifest(self, manifest: str) -> Converted:
+        """An older manifest as this service accepts it. Nothing is kept, and its secrets stay in it."""
+        return Converted.of(self._send("POST", "/manifests/convert", {"manifest": manifest}, repeatable=True))
+
     def manifest_schema(self) -> Json:
-        """The JSON Schema of the ``runyard:`` keys."""
+        """The JSON Schema of a manifest in either dialect."""
         return self._get("/manifests/schema")
 
     def _path(self, run: str | Run, *rest: str) -> str:

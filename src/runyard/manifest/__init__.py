@@ -1,5 +1,6 @@
 """Manifests: YAML text in either dialect to run specifications. The only room that knows YAML."""
 
+from runyard.manifest.converting import Conversion, modernise
 from runyard.manifest.durations import parse as parse_duration
 from runyard.manifest.metrics import compile_regex, expand_macros
 from runyard.manifest.options import variable_name
@@ -9,11 +10,13 @@ from runyard.manifest.schema import schema
 from runyard.manifest.templates import generate
 
 __all__ = [
+    "Conversion",
     "Overrides",
     "Parsed",
     "compile_regex",
     "expand_macros",
     "generate",
+    "modernise",
     "parse",
     "parse_duration",
     "schema",

@@ -48,7 +48,7 @@ def parse(
     if not isinstance(root, MapNode):
         findings.add(f"A manifest is a table of keys, not {describe(root)}.", root.line, "")
         findings.check()
-    dialect = _dialect(root, findings)
+    dialect = dialect_of(root, findings)
     root = with_options(root, overrides, dialect, findings)
     table = service.TABLE if dialect == "service" else ffdl.TABLE
     opened = table.read(root, Place(findings, line=root.line))
@@ -63,7 +63,7 @@ def parse(
     return _split(draft, tuple(findings.notes))
 
 
-def _dialect(root: Node, findings: Findings) -> str:
+def dialect_of(root: Node, findings: Findings) -> str:
     """Tell the dialect by the keys at the top. Raises ``ManifestError`` where they tell none, or both."""
     entries = root.entries if isinstance(root, MapNode) else ()
     keys = {entry.key for entry in entries}
