@@ -90,7 +90,7 @@ class Endings:
             return
         self.tell_began(folder)
         if (first := gang.first()) is not None or gang.those(Became.lost):
-            cause = PEER if first is None else first.record.get("cause") or PEER
+            cause = PEER if first is None else first.cause or PEER
             for learner in running:
                 self._watch.stop_learner(learner.folder, cause)
 
@@ -100,7 +100,7 @@ class Endings:
         if not gang.those(Became.prepared):
             return gang
         first = gang.first()
-        why = BROKEN_OFF if first is None or first.record.get("cause") is None else Early(first.record["cause"])
+        why = BROKEN_OFF if first is None or first.cause is None else Early(cause=first.cause)
         learners = (
             replace(each, trace=Trace(False, None, self._put_down(each.folder, why)))
             if each.became is Became.prepared

@@ -26,12 +26,12 @@ MOST_TOLD = 4096
 
 @dataclass(frozen=True, slots=True)
 class Learner:
-    """One learner as its folder tells. ``failed_boottime_ms``: when the first of its several processes failed, by
-    their own word."""
+    """One learner as its folder tells. ``told_failure_ms``: since boot, when the first of its several processes failed,
+    by its own word."""
 
     folder: AttemptFolder
     trace: Trace
-    failed_boottime_ms: int | None = None
+    told_failure_ms: int | None = None
 
     @property
     def became(self) -> Became:
@@ -50,6 +50,36 @@ class Learner:
         return record is not None and not (
             record.get("exit_code") == 0 and record.get("cause") is None and record.get("launch_failed") is None
         )
+
+    @property
+    def cause(self) -> str | None:
+        """What it was told to stop for; None where that was but the failure of another, or its own came before."""
+        cause = self.record.get("cause")
+        return None if cause == PEER or self.failure_ms is not None else cause
+
+    @property
+    def follows(self) -> bool:
+        """Whether it was stopped for the failure of another before it failed itself."""
+        return self.record.get("cause") == PEER and self.failure_ms is None
+
+    @property
+    def failure_ms(self) -> int | None:
+        """``told_failure_ms`` where that can be: while its program ran, and before it was told to stop."""
+        record, at = self.record, self.told_failure_ms
+        begin, end = record.get("boottime_started_ms"), record.get("boottime_stopped_ms") or self.ended_ms
+        return at if at is not None and begin is not None and int(begin) <= at <= int(end) else None
+
+    @property
+    def ended_ms(self) -> int:
+        """Since boot, when its program ended."""
+        return int(self.record.get("boottime_ended_ms") or 0)
+
+    @property
+    def cause_ms(self) -> int:
+        """Since boot, when that came to pass of which it ended: its failure, the word to stop, or the end itself."""
+        if self.failure_ms is not None:
+            return self.failure_ms
+        return int((self.record.get("cause") and self.record.get("boottime_stopped_ms")) or self.ended_ms)
 
     @property
     def unstarted(self) -> bool:
@@ -94,12 +124,12 @@ class Gang:
         """
         failed = [learner for learner in self.learners if learner.failed]
         unstarted = [learner for learner in failed if learner.unstarted]
-        by_themselves = [learner for learner in failed if learner.record.get("cause") != PEER]
+        by_themselves = [learner for learner in failed if not learner.follows]
         if not failed:
             return None
         first = _earliest(unstarted or by_themselves or failed)
         killed = [learner for learner in failed if learner.record.get("oom_kills")]
-        if killed and not unstarted and first.record.get("cause") is None:
+        if killed and not unstarted and first.cause is None:
             return _earliest(killed)
         return first
 
@@ -112,7 +142,7 @@ class Gang:
             return fact
         all_facts = [exited(learner.folder, learner.record) for learner in self.learners]
         peaks = [each.peak_memory_mib for each in all_facts if each.peak_memory_mib is not None]
-        cause = None if fact.cause == PEER else fact.cause
+        cause = told.cause
         return msgspec.structs.replace(
             fact,
             cause=cause,
@@ -130,11 +160,11 @@ class Gang:
             return ""
         if lost:
             number, how = lost[0].folder.learner, "was lost with the process that watched it"
-        elif first is None or first.record.get("cause") not in (None, PEER):
+        elif first is None or first.cause is not None:
             return ""
         else:
             number, how = first.folder.learner, _how(first)
-        stopped = " This one was stopped then." if learner.record.get("cause") == PEER else ""
+        stopped = " This one was stopped then." if learner.follows and learner is not first else ""
         return f"Learner {number} of {len(self.learners)} {how}.{stopped}"
 
 
@@ -149,21 +179,11 @@ def see(folders: Sequence[AttemptFolder]) -> Gang:
 
 
 def _earliest(learners: Sequence[Learner]) -> Learner:
-    """Whose cause came first: that of one that was told to stop when it was told, else when it ended or, of several
-    processes, the first of them failed. By the machine's own clock where all are of one start of it."""
+    """Whose cause came first, by the machine's own clock where all are of one start of it."""
     boots = {learner.record.get("boot_id") for learner in learners}
     if len(boots) == 1 and None not in boots:
-        return min(learners, key=_cause_boottime_ms)
+        return min(learners, key=lambda learner: learner.cause_ms)
     return min(learners, key=lambda learner: int(learner.record.get("ended_at_ms") or 0))
-
-
-def _cause_boottime_ms(learner: Learner) -> int:
-    record = learner.record
-    ended = int(record.get("boottime_ended_ms") or 0)
-    if record.get("cause") is not None:
-        return int(record.get("boottime_stopped_ms") or ended)
-    failed, started = learner.failed_boottime_ms, int(record.get("boottime_started_ms") or ended)
-    return failed if failed is not None and started <= failed <= ended else ended
 
 
 def _told_failure(folder: AttemptFolder) -> int | None:
