@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from runyard.cli.origin import commit_text, data_text, location_text
 from runyard.cli.selecting import many, selectors
 from runyard.cli.session import Session, common
 from runyard.cli.table import pairs, table
 from runyard.cli.times import duration, local, money, now, span
-from runyard.client.decode import Json, child, children, integer, number, text
+from runyard.client.decode import Json, child, integer, number, text
 from runyard.client.records import Attempt, Run
 
 
@@ -50,10 +51,10 @@ def describe(session: Session, run: Run) -> str:
                 ("asks for", resources_text(resources, integer(raw, "learners") or 1)),
                 ("priority", str(run.priority)),
                 ("tags", ", ".join(run.tags)),
-                ("data", _data(raw)),
+                ("data", data_text(raw)),
                 ("results", location_text(run.results)),
                 ("code", (run.definition or "")[:12]),
-                ("commit", text(child(raw, "provenance"), "git_commit")[:12]),
+                ("commit", commit_text(raw)),
                 ("used", _used(run)),
                 ("notes", "\n".join(run.notes)),
             ]
@@ -81,16 +82,6 @@ def resources_text(resources: Json, learners: int = 1) -> str:
     gpus, cpus, memory = (number(resources, key) for key in ("gpus", "cpus", "memory_mib"))
     asked = f"{gpus:g} GPU, {cpus:g} CPU, {memory / 1024:.3g} GB"
     return asked if learners == 1 else f"{learners} learners, each {asked}"
-
-
-def location_text(location: Json) -> str:
-    """Where objects lie, e.g. ``s3 results/``."""
-    bucket = text(location, "bucket")
-    return f"{text(location, 'type')} {bucket}/{text(location, 'prefix')}".strip() if bucket else ""
-
-
-def _data(raw: Json) -> str:
-    return "\n".join(location_text(each) for each in children(raw, "data"))
 
 
 def _used(run: Run) -> str:

@@ -18,6 +18,7 @@ from runyard.core.scheduling.plan import Plan, Wait, make_plan
 from runyard.core.spec import Location
 from runyard.engine import after, frameworks
 from runyard.engine.dispatch import snapshot
+from runyard.engine.inputs import inputs_of
 from runyard.engine.metrics import by_label
 from runyard.engine.orders import command_of, parameters_of
 from runyard.engine.views import (
@@ -43,6 +44,8 @@ _AMBIGUOUS_SHOWN = 5
 _FARTHEST = 100_000
 METRICS_LISTED = 4
 """Metrics of each run that a list shows."""
+_DIFF = "git_diff"
+"""Of what is known about a submission, all but this fits into a list."""
 _SO_FAR = Ending(StateName.completed, Reason.finished)
 
 
@@ -98,6 +101,8 @@ def show(world: World, run: Run) -> RunView:
         view(world, run, world.store.ledger(run.id), plan),
         metrics=by_label(world, [run.id]).get(run.id, {}),
         environment=frameworks.environment_of(world, run.spec_id),
+        inputs=inputs_of(world, run.spec_id),
+        provenance=world.specs.get(run.spec_id).provenance,
     )
 
 
@@ -151,7 +156,7 @@ def view(world: World, run: Run, ledger: Sequence[LedgerEntry], plan: Plan | Non
         launch=spec.spec.options.launch,
         max_runtime_seconds=seconds(limit) if limit is not None else None,
         data=tuple(location_view(location) for location in spec.spec.data),
-        provenance=spec.provenance,
+        provenance={key: value for key, value in spec.provenance.items() if key != _DIFF},
     )
 
 

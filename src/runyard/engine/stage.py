@@ -12,7 +12,7 @@ from runyard.core import lifecycle
 from runyard.core.reasons import RULES, Fault, Reason
 from runyard.core.run import Run
 from runyard.core.spec import Location, StoreKind
-from runyard.engine import wishes
+from runyard.engine import inputs, wishes
 from runyard.engine.bell import DISPATCH, EVENTS, STAGE
 from runyard.engine.commit import apply
 from runyard.engine.orders import credentials_for, open_credentials
@@ -96,6 +96,7 @@ def _ask(world: World, node_id: str, spec_id: int) -> None:
     parts, failure = _plan(world, spec_id)
     if failure is None:
         spec = world.specs.get(spec_id)
+        inputs.keep(world, spec_id, parts)
         world.executor.stage(
             StageRequest(node_id, spec_id, spec.account_id, spec.code_sha256, parts, environment=spec.environment)
         )

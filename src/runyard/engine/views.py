@@ -143,6 +143,7 @@ class RunView:
     launch: str = "learner"
     provenance: Mapping[str, object] = field(default_factory=dict[str, object])
     environment: Mapping[str, object] = field(default_factory=dict[str, object])
+    inputs: tuple[Mapping[str, object], ...] = ()
     metrics: Mapping[str, MetricView] = field(default_factory=dict[str, MetricView])
 
 

@@ -17,8 +17,10 @@ from runyard.node.parallel import WIDTH, Patience
 from runyard.node.ready import Reference
 from runyard.node.views import SEALED, Fetching, folder_of, merge, seal, usable, view_key
 from runyard.stores.errors import StoreError
-from runyard.wire.orders import Part, Place
+from runyard.wire.orders import Item, Part, Place
 
+MOST_NAMED = 1000
+"""Objects of a data reference that the evidence names."""
 OnBytes = Callable[[int], None]
 
 
@@ -81,9 +83,11 @@ class DataFetcher:
         with self._cache.making("data", key):
             if self._cache.has("data", key):
                 evidence.note(f"{words}. It is in this machine's cache, nothing is fetched.")
+                name_all(part.items, evidence)
                 on_bytes(total)
                 return self._cache.path("data", key), 0
             evidence.note(f"{words}. Fetching.")
+            name_all(part.items, evidence)
             began = time.monotonic()
             path = self._fetch(part, key, evidence, on_bytes)
         took = time.monotonic() - began
@@ -121,6 +125,14 @@ class DataFetcher:
         inside = all(path.startswith(self._cache.path("data", "")) for _, path in sources)
         text = "\0".join([*(path for _, path in sources), "" if inside else spec])
         return merge(self._cache, sources, hashlib.sha256(text.encode()).hexdigest(), evidence)
+
+
+def name_all(items: Sequence[Item], evidence: Evidence) -> None:
+    """Put down what was listed: each object with its size and etag, up to so many."""
+    for item in items[:MOST_NAMED]:
+        evidence.note(f"  {item.key[:300]}  {item.size} bytes" + (f"  etag {item.etag}" if item.etag else ""))
+    if len(items) > MOST_NAMED:
+        evidence.note(f"  and {len(items) - MOST_NAMED} more")
 
 
 def place_words(place: Place) -> str:

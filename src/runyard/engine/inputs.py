@@ -1,0 +1,51 @@
+"""What each data reference held when a spec was staged, so that it can be told later what a run was trained on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+
+from runyard.core.spec import Location, StoreKind
+from runyard.engine.world import World
+from runyard.ports.environments import SpecFacts
+from runyard.ports.executor import DataPart
+from runyard.ports.objects import ObjectEntry
+
+
+def keep(world: World, spec_id: int, parts: Sequence[DataPart]) -> None:
+    """Remember what was listed for a spec; a later staging of it, after a change of the data, takes its place."""
+    if parts:
+        facts = [held(part.location, part.entries) for part in parts]
+        world.store.put_spec_facts(spec_id, SpecFacts(inputs=json.dumps(facts, separators=(",", ":"))))
+
+
+def held(location: Location, entries: Sequence[ObjectEntry]) -> dict[str, object]:
+    """One data reference and what it held. A host path is read in place: nobody has listed it, and its counts and its
+    digest are None."""
+    listed = location.kind is not StoreKind.volume
+    return {
+        "name": location.name,
+        "kind": location.kind.value,
+        "bucket": location.bucket,
+        "prefix": location.prefix,
+        "objects": len(entries) if listed else None,
+        "bytes": sum(entry.size for entry in entries) if listed else None,
+        "digest": digest(entries) if listed else None,
+    }
+
+
+def digest(entries: Sequence[ObjectEntry]) -> str:
+    """SHA-256 (hex) over a line ``key TAB size TAB etag`` an object, sorted by key: equal for equal data in a store
+    whose etags tell of the content. Where an object has no etag, its name and size alone count."""
+    lines = (f"{entry.key}\t{entry.size}\t{entry.etag}\n" for entry in sorted(entries, key=lambda entry: entry.key))
+    found = hashlib.sha256()
+    for line in lines:
+        found.update(line.encode())
+    return found.hexdigest()
+
+
+def inputs_of(world: World, spec_id: int) -> tuple[Mapping[str, object], ...]:
+    """What is kept of a spec's data; nothing before it was staged, or without data."""
+    told = world.store.spec_facts(spec_id).inputs
+    return tuple(json.loads(told)) if told else ()
