@@ -6,10 +6,10 @@ from base64 import b64encode
 import pytest
 from fastapi.routing import APIRoute
 
-from runyard.api import access, data, definitions, logs, node, queue, results, runs, status
+from runyard.api import access, canceling, data, definitions, logs, node, queue, results, runs, secrets, status
 from tests.api.serving import Api
 
-ROUTERS = (access, data, definitions, logs, queue, results, runs, status)
+ROUTERS = (access, canceling, data, definitions, logs, queue, results, runs, secrets, status)
 
 
 def routes(*rooms: object) -> list[tuple[str, str]]:

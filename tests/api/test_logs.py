@@ -31,7 +31,7 @@ def printed(api: Api, machine: Machine) -> str:
         ("", LINES), ("offset=9000", LINES[9000:]), ("offset=999999", b""), ("tail=1", b"line 999\n"), ("tail=0", b""),
         ("tail=5000", LINES), ("tail=1000", LINES), ("tail=999", LINES[7:]), ("since=3600", LINES), ("since=-60", b""),
         ("since=1970-01-01", LINES), ("follow=true", LINES), ("follow=true&tail=2", b"line 998\nline 999\n"),
-        ("stream=load-data", b""), ("learner=7", b""),
+        ("stream=load-data", b""), ("learner=1", LINES),
     ],
 )  # fmt: skip
 def test_text(api: Api, printed: str, query: str, text: bytes) -> None:
@@ -46,7 +46,7 @@ def test_text(api: Api, printed: str, query: str, text: bytes) -> None:
 @pytest.mark.parametrize(
     "query",
     ["offset=-1", "offset=" + "9" * 40, "tail=-1", "tail=" + "9" * 40, "since=never", "since=inf", "since=nan",
-     "since=1e999", "stream=passwords", "stream=..%2Fx", "learner=0", "learner=" + "9" * 40, "attempt=-1",
+     "since=1e999", "stream=passwords", "stream=..%2Fx", "learner=0", "learner=2", "learner=" + "9" * 40, "attempt=-1",
      "attempt=" + "9" * 40],
 )  # fmt: skip
 def test_questions_that_make_no_sense(api: Api, printed: str, query: str) -> None:

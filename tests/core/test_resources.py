@@ -53,6 +53,35 @@ def test_too_many_gpus_are_refused(asked: int, there: int, sentence: str, logica
     assert fit(R(asked, 1, 1), R(there, 8_000, 8 * GB), logical_gpus=logical).refusal == sentence
 
 
+@pytest.mark.parametrize(
+    ("each", "learners", "machine", "logical", "expected"),
+    [
+        (R(2, 4_000, 8 * GB), 2, R(4, 16_000, 64 * GB), False, R(4, 8_000, 16 * GB)),
+        (R(0, 4_000, 8 * GB), 3, R(0, 8_000, 8 * GB), False, R(0, 3 * 2_666, 3 * 2_730)),
+        (R(1, 6_000, 12 * GB), 2, R(4, 4_000, 8 * GB), True, R(2, 2_000, 4 * GB)),
+        (R(0, 0, 0), 5, R(0, 8_000, 8 * GB), False, R(0, 0, 0)),
+    ],
+)
+def test_all_learners_together_fit_one_machine(each: R, learners: int, machine: R, logical: bool, expected: R) -> None:
+    answer = fit(each, machine, logical_gpus=logical, learners=learners)
+    assert answer.refusal is None
+    assert answer.resources == expected
+    for amount in (expected.gpus, expected.cpu_millis, expected.memory_mib):
+        assert amount % learners == 0
+    scaled = expected != R(each.gpus * learners, each.cpu_millis * learners, each.memory_mib * learners)
+    assert bool(answer.notes) is scaled
+    assert all(f"each of its {learners} learners" in note for note in answer.notes)
+
+
+def test_learners_that_can_never_fit_are_refused() -> None:
+    assert fit(R(2, 1, 1), R(3, 8_000, GB), logical_gpus=False, learners=2).refusal == (
+        "The run asks for 4 GPUs (2 learners with 2 each) and the largest machine has 3: "
+        "ask for 3 or fewer, or add a machine."
+    )
+    refusal = fit(R(0, 1_000, 1), R(0, 8_000, GB), logical_gpus=False, learners=1_000).refusal
+    assert refusal == "No machine is large enough for 1000 learners: ask for fewer."
+
+
 def test_the_notes_say_what_was_scaled() -> None:
     assert fit(R(1, 6_000, 12 * GB), LAPTOP, logical_gpus=True).notes == (
         "CPUs scaled from 6 to 2, what this machine can give.",

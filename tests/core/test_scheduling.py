@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runyard.core.resources import Resources
+from runyard.core.run import BLOCKED
 from runyard.core.scheduling.explain import READINESS, estimate_ms, standing
 from runyard.core.scheduling.plan import Plan, Wait, in_order, make_plan
 from runyard.core.scheduling.snapshot import NodeRoom, Snapshot
@@ -55,6 +56,16 @@ CASES: list[tuple[str, Snapshot, str]] = [
         "a quota spans machines",
         snapshot([Q("a"), Q("b", node="n2")], node("n1"), node("n2"), accounts=(account(quota=1),)),
         "a:0 b:quota",
+    ),
+    (
+        "one that waits for others holds no quota",
+        snapshot([Q("a", 2, wait_ms=BLOCKED), Q("b")], accounts=(account(quota=2, used=1),)),
+        "b:0 a:after",
+    ),
+    (
+        "and keeps no room",
+        snapshot([Q("a", 4, wait_ms=BLOCKED), Q("b", 3)], node(slots=3)),
+        "b:0,1,2 a:after",
     ),
     ("a big run reserves", snapshot([Q("a", 4), Q("b")], node(free=(0, 1, 2))), "a:capacity b:behind"),
     (
@@ -167,7 +178,7 @@ def test_every_reason_to_wait_has_a_case_and_a_word_of_the_states_table() -> Non
     shown = {kind for _, given, _ in CASES for kind, _ in make_plan(given).heads.values()}
     assert shown == set(Wait)
     assert set(READINESS) == set(Wait)
-    assert set(READINESS.values()) <= {"quota", "capacity", "paused"}
+    assert set(READINESS.values()) <= {"quota", "capacity", "paused", "after"}
 
 
 def plan_of(*queue: Queued, **changes: object) -> Plan:

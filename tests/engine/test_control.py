@@ -7,7 +7,7 @@ from runyard.core.run import Finished, StateName
 from runyard.engine import control
 from runyard.ports.logs import LogKey
 from runyard.testing.fakes import Release, Stop, StopStoring
-from tests.engine.yard import Yard, manifest
+from tests.engine.yard import OTHER, Yard, manifest
 
 
 def test_cancel_of_a_waiting_run_is_final_at_once(yard: Yard) -> None:
@@ -38,6 +38,22 @@ def test_cancel_of_a_final_run_changes_nothing(yard: Yard) -> None:
     run = yard.finished()
     before = yard.run(run)
     assert control.cancel(yard.world, "acme", run) == before
+
+
+def test_many_are_canceled_at_once_and_in_their_order(yard: Yard) -> None:
+    done, running = yard.finished(), yard.running()
+    waiting = yard.submit(parameters=tuple({"lr": n} for n in range(700)), text=manifest(command="x {lr}"))
+    foreign = yard.submit(who=OTHER)[0]
+    asked = [waiting[3], foreign, running, *waiting[4:], "training-unknown00", done]
+    yard.fakes.executor.take()
+    found = control.cancel_many(yard.world, "acme", asked)
+    assert [run.id for run in found] == [waiting[3], running, *waiting[4:], done]
+    assert {run.state_name.value for run in found if run.id in waiting} == {"canceled"}
+    assert (yard.run(running).state_name.value, yard.run(done).state_name.value) == ("stopping", "completed")
+    assert yard.run(foreign).state_name is StateName.waiting
+    assert [each.run_id for each in yard.fakes.executor.take() if isinstance(each, Stop)] == [running]
+    states = frozenset({StateName.waiting, StateName.stopping})
+    assert control.live_ids(yard.world, "acme", states) == [waiting[2], waiting[1], waiting[0], running]
 
 
 @pytest.mark.parametrize("what", ["cancel", "delete", "move"])

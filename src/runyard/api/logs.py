@@ -58,9 +58,13 @@ def _since_ms(text: str, now: int) -> int:
         raise Refused(f"`since` is seconds ago or an ISO 8601 time, not {text!r}.", code="invalid_request") from None
 
 
-def _key(run: Run, attempt: int | None, learner: int, stream: str) -> LogKey:
+def _key(world: World, run: Run, attempt: int | None, learner: int, stream: str) -> LogKey:
     if stream not in STREAMS:
         raise Refused(f"There is no log stream {stream!r}: there are {', '.join(STREAMS)}.", code="invalid_request")
+    learners = world.specs.get(run.spec_id).spec.request.learners
+    if learner > learners:
+        there = "one learner" if learners == 1 else f"{learners} learners, numbered from 1"
+        raise Refused(f"{run.id} has {there}: there is no learner {learner}.", code="invalid_request")
     number = attempt if attempt is not None else len(run.attempts)
     if stream == MAIN:
         number = max(1, number)  # a program's log begins with its first attempt
@@ -93,12 +97,13 @@ async def logs(
     found = await asyncio.to_thread(queries.resolve, world, who.account_id, run)
     if "text/event-stream" in accept:
         whole = attempt is None and tail is None and since is None
-        key = _key(found, (1 if found.attempts else 0) if whole else attempt, learner, stream)
+        first = 1 if found.attempts else 0
+        key = await asyncio.to_thread(_key, world, found, first if whole else attempt, learner, stream)
         begin = await asyncio.to_thread(_begin, world, key, offset, tail, since)
         if last_event_id is not None:
             key, begin = _resumed(found, key, last_event_id)
         return Closing(LogEvents(world, key, begin).stream(), headers=HEADERS, media_type="text/event-stream")
-    key = _key(found, attempt, learner, stream)
+    key = await asyncio.to_thread(_key, world, found, attempt, learner, stream)
     begin = await asyncio.to_thread(_begin, world, key, offset, tail, since)
     body = log_bytes(world, key, begin, follow=follow)
     return Closing(body, headers=HEADERS | {"Runyard-Log-Offset": str(begin)}, media_type="text/plain")

@@ -18,6 +18,8 @@ _CHUNK = 64 * 1024
 """At most so much is in memory for a reader who does not read, a few times over."""
 QUIET_S = 15.0
 """How long a stream says nothing at most; and how long a log whose attempt is over is waited for in vain."""
+LAST_S = 5.0
+"""The same for a learner whose log has no known end, once its attempt is over."""
 MAIN = "training-log"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
@@ -61,8 +63,11 @@ def over(run: Run, attempt: int) -> bool:
 def log_complete(run: Run, key: LogKey, offset: int) -> bool:
     """Whether it is certain that nothing will be added to a stream beyond ``offset``.
 
-    The final size is known of the training log alone, and only where the program's end was seen.
+    The final size is known of the first learner's training log alone, and only where the program's end was seen. Of
+    the other learners' nothing is certain: they are given up when they say nothing more.
     """
+    if key.stream == MAIN and key.learner > 1:
+        return False
     if key.stream == MAIN and 1 <= key.attempt <= len(run.attempts):
         ended = run.attempts[key.attempt - 1]
         if ended.ending is None:
@@ -86,7 +91,11 @@ async def log_bytes(
                 yield chunk
             if not follow or run is None or log_complete(run, key, offset) or (not rung and over(run, key.attempt)):
                 return
-            rung = await ear.wait(quiet_s)
+            rung = await ear.wait(_patience(run, key, quiet_s))
+
+
+def _patience(run: Run, key: LogKey, quiet_s: float) -> float:
+    return min(quiet_s, LAST_S) if key.learner > 1 and over(run, key.attempt) else quiet_s
 
 
 class LogEvents:
@@ -118,7 +127,7 @@ class LogEvents:
                     self._key = replace(self._key, attempt=self._key.attempt + 1)
                     self._offset, self._rung = 0, True
                     continue
-                self._rung = await ear.wait(self._quiet_s)
+                self._rung = await ear.wait(_patience(run, self._key, self._quiet_s))
                 if not self._rung:
                     yield b": quiet\n\n"
 

@@ -56,7 +56,7 @@ def _sizes(*rows: tuple[str, int, int, int]) -> Mapping[str, ComputeConfiguratio
 
 LEAST_CPU_MILLIS: Final = 50
 LEAST_MEMORY_MIB: Final = 16
-"""Below this nothing is scaled: no learner could begin."""
+"""Below this none of several learners is scaled: it could not begin."""
 
 DEFAULT_CONFIGURATIONS: Final = _sizes(
     ("small", 1, 6, 12),
@@ -100,7 +100,8 @@ def fit(request: Resources, machine: Resources, *, logical_gpus: bool, learners:
     share_of *= learners
     cpus = min(request.cpu_millis, machine.cpu_millis * share // share_of)
     memory = min(request.memory_mib, machine.memory_mib * share // share_of)
-    if cpus < min(request.cpu_millis, LEAST_CPU_MILLIS) or memory < min(request.memory_mib, LEAST_MEMORY_MIB):
+    too_little = cpus < min(request.cpu_millis, LEAST_CPU_MILLIS) or memory < min(request.memory_mib, LEAST_MEMORY_MIB)
+    if learners > 1 and too_little:
         return Fitted(request, refusal=f"No machine is large enough for {learners} learners: ask for fewer.")
     notes: list[str] = []
     each = f" of each of its {learners} learners" if learners > 1 else ""

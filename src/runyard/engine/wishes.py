@@ -16,7 +16,6 @@ from runyard.ports.store import Node
 
 CHECKPOINTS: Final = "checkpoints/manifest.json"
 """What the node writes last, below ``<id>/`` in the results bucket, once checkpoints are there."""
-MOST_AFTER: Final = 1000
 MOST_PAIRS: Final = 200_000
 
 SHM: Final = "shm"
@@ -30,18 +29,14 @@ _NEEDS: Final = "the node must run as root, with leave to make namespaces"
 
 def check(world: World, account_id: str, spec: RunSpec, runs: int) -> tuple[str, ...]:
     """Refuse what cannot be; returns the runs that are still to be waited for."""
-    _check_launch(spec)
+    _check_network(spec)
     _check_secrets(world, account_id, spec.options.secrets)
     origin(world, account_id, spec.options.start_from)
     return _still_awaited(world, account_id, spec.options.after, runs)
 
 
-def _check_launch(spec: RunSpec) -> None:
+def _check_network(spec: RunSpec) -> None:
     learners, options = spec.request.learners, spec.options
-    if options.launch == "gpu" and spec.request.resources.gpus < 1:
-        raise Refused(
-            "`launch: gpu` starts one process for each GPU, and the run asks for none: ask for GPUs, or leave it out."
-        )
     if learners > 1 and not options.network:
         raise Refused(
             f"The {learners} learners of a run find each other through the network: "
@@ -52,9 +47,9 @@ def _check_launch(spec: RunSpec) -> None:
 def _check_secrets(world: World, account_id: str, names: tuple[str, ...]) -> None:
     missing = [name for name in names if world.store.secret(account_id, name) is None]
     if missing:
-        these = "secret" if len(missing) == 1 else "secrets"
+        these = "is no secret" if len(missing) == 1 else "are no secrets"
         commands = " and ".join(f"`runyard secrets add {name}`" for name in missing)
-        raise Refused(f"There is no {these} {', '.join(missing)}: {commands}, then submit again.")
+        raise Refused(f"There {these} {', '.join(missing)}: {commands}, then submit again.")
 
 
 def origin(world: World, account_id: str, run_id: str | None) -> Run | None:
@@ -92,10 +87,10 @@ def check_origin(world: World, run: Run) -> tuple[str, Location, Checked]:
 
 
 def _still_awaited(world: World, account_id: str, ids: tuple[str, ...], runs: int) -> tuple[str, ...]:
-    if len(ids) > MOST_AFTER or len(ids) * runs > MOST_PAIRS:
+    if len(ids) * runs > MOST_PAIRS:
         raise Refused(
             f"{runs} runs that wait for {len(ids)} others are too many (`after`): "
-            f"name at most {MOST_AFTER} runs, {MOST_PAIRS} in all of a submission."
+            "let one run wait for those, and these for that one."
         )
     found = {run.id: run for run in world.store.runs_of(ids) if run.account_id == account_id}
     for run_id in ids:
