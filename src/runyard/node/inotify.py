@@ -8,21 +8,22 @@ import struct
 
 from runyard.shim.lean import libc
 
-IN_MODIFY = 0x2
-IN_IGNORED = 0x8000
+IN_MODIFY, IN_MOVED_TO, IN_CREATE, IN_Q_OVERFLOW, IN_IGNORED = 0x2, 0x80, 0x100, 0x4000, 0x8000
+IN_ONLYDIR = 0x01000000
 _EVENT = struct.Struct("iIII")  # watch, mask, cookie, length of the name after it
 
 
 class Inotify:
-    """A descriptor that is readable when a watched file has grown."""
+    """A descriptor that is readable when something has happened to what is watched."""
 
     def __init__(self) -> None:
         self.fd = libc("inotify_init1", os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def add(self, path: str) -> int | None:
-        """Watch a file that is there; returns the watch's number, None when the user has no watches left."""
+    def add(self, path: str, mask: int = IN_MODIFY) -> int | None:
+        """Watch what is there; returns the watch's number, None when the user has no watches left. What is watched
+        already keeps its number and takes the new mask."""
         try:
-            return libc("inotify_add_watch", self.fd, os.fsencode(path), IN_MODIFY)
+            return libc("inotify_add_watch", self.fd, os.fsencode(path), mask)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.ENOMEM):
                 return None
@@ -36,16 +37,20 @@ class Inotify:
             pass  # the file went, and the watch with it
 
     def changed(self) -> set[int]:
-        """The watches of the files that grew since the last call."""
+        """The watches to which something happened since the last call."""
+        return set(self.events())
+
+    def events(self) -> dict[int, int]:
+        """The same, with what happened: masks, all of a watch put together. Watch -1: events were lost."""
         try:
             content = os.read(self.fd, 1 << 16)
         except BlockingIOError:
-            return set()
-        found: set[int] = set()
+            return {}
+        found: dict[int, int] = {}
         at = 0
         while at < len(content):
             watch, mask, _, length = _EVENT.unpack_from(content, at)
             at += _EVENT.size + length
             if not mask & IN_IGNORED:
-                found.add(watch)
+                found[watch] = found.get(watch, 0) | mask
         return found

@@ -7,6 +7,7 @@ import select
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 
@@ -22,6 +23,8 @@ COALESCE_S = 0.05
 """The server's index of times is as fine as this: more requests a second would tell nobody more."""
 POLL_S = 1.0
 GONE = (404, 410)
+METRICS = "metrics"
+"""The name of a learner's spool among its streams."""
 
 Then = Callable[[], None]
 
@@ -48,9 +51,14 @@ class Stream:
     limit: int = 0
     """What lies beyond is not shipped; 0: there is no such limit."""
 
+    committed: int | None = None
+    """Of a spool of metrics: bytes that are whole and on the disk. None: it is a log."""
+
     @property
     def url(self) -> str:
         """Where it goes."""
+        if self.committed is not None:
+            return f"/metrics/{self.folder.run}/{self.folder.number}/{self.folder.learner}"
         return f"/logs/{self.folder.run}/{self.folder.number}/{self.folder.learner}/{self.name}"
 
     @property
@@ -59,8 +67,24 @@ class Stream:
         return self.final is not None and self.acked is not None and self.acked >= self.final
 
 
+class Companion(Protocol):
+    """Does something else for each learner whose logs are shipped."""
+
+    def open(self, folder: AttemptFolder, *, fresh: bool = False) -> None:
+        """The learner's program may run."""
+        ...
+
+    def finish(self, folder: AttemptFolder) -> None:
+        """All of its program is gone."""
+        ...
+
+    def forget(self, run: str) -> None:
+        """The run's folders are gone."""
+        ...
+
+
 class Shipping:
-    """All streams of all learners here, and the thread that sends them."""
+    """All streams of all learners here, and the thread that sends them. ``companion``: who collects their metrics."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -69,6 +93,7 @@ class Shipping:
         self._lock = threading.Lock()
         self._streams: dict[tuple[Key, str], Stream] = {}
         self._waiters: list[tuple[str, Then]] = []
+        self.companion: Companion | None = None
         threading.Thread(target=self._work, name="ship", daemon=True).start()
 
     def open(self, folder: AttemptFolder, *, fresh: bool = False) -> None:
@@ -82,6 +107,8 @@ class Shipping:
                         stream.limit = limits_of(folder).log
                         stream.watch = self._inotify.add(folder.log(name))
                         stream.polled = stream.watch is None
+        if self.companion is not None:
+            self.companion.open(folder, fresh=fresh)
         self._ring()
 
     def finish(self, folder: AttemptFolder) -> None:
@@ -93,11 +120,31 @@ class Shipping:
         self.open(folder)
         with self._lock:
             for stream in self._of(folder.run):
-                if stream.folder.key == folder.key:
+                if stream.folder.key == folder.key and stream.committed is None:
                     stream.limit = 0 if is_settled(folder, stream.limit) else stream.limit
                     stream.final = _size(stream)
                     stream.dirty = True
                     self._unwatch(stream)
+        if self.companion is not None:
+            self.companion.finish(folder)
+        self._ring()
+
+    def open_spool(self, folder: AttemptFolder, *, fresh: bool) -> None:
+        """Ship a learner's metrics from now on, as far as they are committed (:meth:`spool_grew`)."""
+        with self._lock:
+            stream = Stream(folder, METRICS, 0 if fresh else None, dirty=not fresh, committed=0)
+            self._streams.setdefault((folder.key, METRICS), stream)
+        self._ring()
+
+    def spool_grew(self, folder: AttemptFolder, size: int, *, complete: bool = False) -> None:
+        """So much of a learner's metrics is on the disk; ``complete``: that is all of them."""
+        with self._lock:
+            stream = self._streams.get((folder.key, METRICS))
+            if stream is None or (stream.committed == size and not complete):
+                return
+            stream.committed, stream.dirty = size, True
+            if complete and stream.final is None:
+                stream.final = size
         self._ring()
 
     def renew(self) -> None:
@@ -121,6 +168,8 @@ class Shipping:
             for stream in self._of(run):
                 self._unwatch(stream)
                 del self._streams[stream.folder.key, stream.name]
+        if self.companion is not None:
+            self.companion.forget(run)
 
     def _of(self, run: str) -> list[Stream]:
         return [stream for stream in self._streams.values() if stream.folder.run == run]
@@ -200,7 +249,8 @@ class Shipping:
             if error.status not in GONE:
                 stream.dirty = True
                 raise
-            say(f"The server has no place for the log of {stream.folder.name} any more.")
+            what = "log" if stream.committed is None else "metrics"
+            say(f"The server has no place for the {what} of {stream.folder.name} any more.")
             stream.final = stream.acked = 0
         except FileNotFoundError:
             stream.final = stream.acked = 0
@@ -225,7 +275,7 @@ class Shipping:
     def _put(self, stream: Stream, before: int) -> int:
         """Send a range from an offset; returns the offset to go on from."""
         most = CHUNK if stream.final is None else min(CHUNK, max(0, stream.final - before))
-        chunk = read_shippable(stream.folder.log(stream.name), stream.limit, before, most)
+        chunk = _read(stream, before, most)
         if not chunk:
             return max(before, stream.final or 0)  # there is no more to be had
         url = f"{stream.url}?offset={before}"
@@ -242,7 +292,21 @@ class Shipping:
             do_safely(then)
 
 
+def _read(stream: Stream, offset: int, most: int) -> bytes:
+    if stream.committed is None:
+        return read_shippable(stream.folder.log(stream.name), stream.limit, offset, most)
+    if offset >= stream.committed:
+        return b""
+    descriptor = os.open(stream.folder.spool, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.pread(descriptor, min(most, stream.committed - offset), offset)
+    finally:
+        os.close(descriptor)
+
+
 def _size(stream: Stream) -> int:
+    if stream.committed is not None:
+        return stream.committed
     try:
         return shippable(stream.folder.log(stream.name), stream.limit)
     except FileNotFoundError:

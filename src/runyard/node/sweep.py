@@ -70,6 +70,14 @@ class Tree:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def folder(self, path: str) -> int:
+        """A descriptor of a folder of it, no link. Raises ``OSError``; as :meth:`open` does for one of another user."""
+        descriptor = open_beneath(self._root, path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        if self._owner is not None and os.fstat(descriptor).st_uid != self._owner:
+            os.close(descriptor)
+            raise OSError(errno.EPERM, "it belongs to another user", path)
+        return descriptor
+
     def walk(self, folder: str = "") -> Iterator[Found | LeftOut]:
         """Every file below a folder of it, in the order of their names, links to files inside it included."""
         yield from self._walk(folder.strip("/"), 0)

@@ -346,6 +346,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._content(self.wire.definitions.get(path.removeprefix("/definitions/")))
         elif path.startswith("/logs/"):
             self._logs(path.split("/")[2:], query, body)
+        elif path.startswith("/metrics/"):
+            run, attempt, learner, *rest = path.split("/")[2:]
+            self._logs([run, attempt, learner, "metrics", *rest], query, body)
         elif path.startswith("/data/"):
             self._data(path.removeprefix("/data/"), query, body)
         else:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from runyard.core.spec import Credentials, Location
+from runyard.core.spec import Credentials, EvaluationMetrics, Location
+from runyard.manifest.metrics import expand_macros
 from runyard.ports.executor import DataPart, LaunchRequest, StageRequest, StoreRequest
 from runyard.wire.orders import Environment, Evaluation, Item, Launch, Origin, Part, Place, Secret, Stage, Store
 
@@ -65,8 +66,14 @@ def launch_order(request: LaunchRequest) -> Launch:
         start_from=_origin(request),
         shm_mib=request.shm_mib,
         network=request.network,
-        evaluation=Evaluation(request.evaluation.type, request.evaluation.source, request.evaluation.groups),
+        evaluation=_evaluation(request.evaluation),
     )
+
+
+def _evaluation(metrics: EvaluationMetrics) -> Evaluation:
+    """What the node needs of it: regular expressions of Python, the manifest's macros written out."""
+    groups = tuple((name, expand_macros(regex)) for name, regex in metrics.groups)
+    return Evaluation(metrics.type, metrics.source, groups)
 
 
 def _origin(request: LaunchRequest) -> Origin | None:
