@@ -24,6 +24,8 @@ from runyard.wire.orders import Store
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 60.0
 SYNC_EVERY_S = 60.0
 AGAIN_S = 0.05
+EVIDENCE_PATIENCE_S = 5.0
+"""For so long at most a run that is stored waits for its log and metrics to be with the server."""
 HANGING_S = 20.0
 """A shim that has not ended its program after so long is itself ended."""
 
@@ -91,7 +93,18 @@ class Finishing:
         with self._lock:
             if self._storing.pop(run, None) is not None:
                 self._stored[run] = stored
-        self._report.tell(stored)
+        self._tell(stored)
+
+    def _tell(self, stored: Stored) -> None:
+        """Tell that a run is stored: its log and metrics are with the server before, unless they do not get there."""
+        untold = threading.Lock()
+
+        def tell() -> None:
+            if untold.acquire(blocking=False):
+                self._report.tell(stored)
+
+        self._hands.shipping.when_done(stored.run, tell)
+        self._hands.later.put(EVIDENCE_PATIENCE_S, tell)
 
     def _failed(self, storing: _Storing, error: StoreError | OSError) -> None:
         if not self._stands(storing):
