@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from collections.abc import Mapping
@@ -30,6 +31,15 @@ def printed(command: str) -> bytes:
     )
     assert (done.returncode, done.stderr) == (0, b""), (command, done)
     return done.stdout
+
+
+def appended(parameters: Mapping[str, Scalar]) -> list[str]:
+    """`--name value`, and `--name=value` where the value would be taken for an option."""
+    found: list[str] = []
+    for name, text in ((name, scalar_text(value)) for name, value in parameters.items()):
+        option = text.startswith("-") and not re.fullmatch(r"-[0-9]+|-[0-9]*\.[0-9]+", text)
+        found += [f"--{name}={text}"] if option else [f"--{name}", text]
+    return found
 
 
 def arguments(command: str) -> list[str]:
@@ -129,7 +139,7 @@ def test_values_survive_substitutions(command: str, value: str) -> None:
 @settings(max_examples=150, deadline=None)
 @given(st.dictionaries(st.sampled_from(["lr", "opt.name", "_x", "a-b"]), VALUES, min_size=1))
 def test_appended_arguments_reach_the_program(parameters: Mapping[str, Scalar]) -> None:
-    want = [part for name, value in parameters.items() for part in (f"--{name}", scalar_text(value))]
+    want = appended(parameters)
     assert arguments(fill(SHOW + "first", parameters, append_args=True)) == ["first", *want]
     assert arguments(fill(SHOW + "{lr} \\\n  ", parameters, append_args=True))[1:] == want
 

@@ -32,6 +32,10 @@ _DOUBLE = re.compile(
 )
 
 
+_NEGATIVE = re.compile(r"-[0-9]+|-[0-9]*\.[0-9]+", re.ASCII)
+"""What argparse takes for a negative number, and so for a value: ``-1e-05`` is none to it."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Spot:
     """A ``{name}`` in a command, the quoting it stands in, and whether a backtick substitution is around it."""
@@ -151,7 +155,8 @@ def placeholders(command: str, names: Collection[str]) -> frozenset[str]:
 
 
 def fill(command: str, parameters: Mapping[str, Scalar], *, append_args: bool) -> str:
-    """Replace each ``{name}`` by its value, and with ``append_args`` add ``--name value`` for every parameter.
+    """Replace each ``{name}`` by its value, and with ``append_args`` add ``--name value`` for every parameter
+    (``--name=value`` where the value begins with a dash and is no plain negative number).
 
     A value reaches the program as written, whatever is in it, inside and outside of quotes; floats in their shortest
     form (0.1 stays 0.1), booleans as ``true`` and ``false``. The arguments are put at the very end: in
@@ -165,7 +170,7 @@ def fill(command: str, parameters: Mapping[str, Scalar], *, append_args: bool) -
     arguments = ""
     if append_args:
         command = _open_ended(command)
-        arguments = "".join(f" --{name} {shlex.quote(text)}" for name, text in texts.items())
+        arguments = "".join(" " + _argument(name, text) for name, text in texts.items())
     parts: list[str] = []
     position = 0
     for spot in _Scan(command).run().spots:
@@ -173,6 +178,12 @@ def fill(command: str, parameters: Mapping[str, Scalar], *, append_args: bool) -
             parts += command[position : spot.start], _encoded(spot, texts[spot.name])
             position = spot.end
     return "".join(parts) + command[position:] + arguments
+
+
+def _argument(name: str, text: str) -> str:
+    """A hyper-parameter as an argument: ``--name value``, and ``--name=value`` for what would be taken for an option."""
+    taken_for_option = text.startswith("-") and _NEGATIVE.fullmatch(text) is None
+    return f"--{name}{'=' if taken_for_option else ' '}{shlex.quote(text)}"
 
 
 def scalar_text(value: Scalar) -> str:
@@ -203,7 +214,7 @@ def _open_ended(command: str) -> str:
     """The command, trimmed so that arguments added to it reach its last program. Raises ``ValueError``."""
     command = _trimmed(command)
     tail = _Scan(command).run().tail
-    if tail or command.endswith(("&", "|")) or re.search(r"(?<!\\);\Z", command):
+    if tail or (command.endswith(("&", "|", ";")) and not _escapes(command[:-1])):
         what = {"comment": "a comment", "quote": "an open quote", "document": "a here-document"}.get(tail)
         raise ValueError(
             f"The command ends in {what or f'`{command[-1]}`'}, so that --args has nothing to add to: end it with the "
@@ -216,10 +227,16 @@ def _trimmed(command: str) -> str:
     """The command without white space and line continuations at its end."""
     while True:
         shorter = command.rstrip()
-        backslashes = len(shorter) - len(shorter.rstrip("\\"))
-        if backslashes % 2 == 0:
+        if not _escapes(shorter):
             return shorter
+        if not command.startswith("\n", len(shorter)):
+            return command[: len(shorter) + 1]  # an escaped space is part of a word
         command = shorter[:-1]
+
+
+def _escapes(text: str) -> bool:
+    """Whether a backslash at the end of ``text`` escapes what comes behind it."""
+    return (len(text) - len(text.rstrip("\\"))) % 2 == 1
 
 
 def _escaped(text: str, marks: Iterable[str]) -> str:
