@@ -52,7 +52,7 @@ def environment(
         "HOME": folder.own + "/home",
         "TMPDIR": folder.own + "/tmp",
         "PYTHONUNBUFFERED": "1",
-        "OMP_NUM_THREADS": str(max(1, order.cpu_millis // 1000)),
+        "OMP_NUM_THREADS": str(max(1, order.cpu_millis // 1000 // seat.processes)),
     }
     wanted = {**defaults, **interpreter.variables(), **order.env, **order.secret_env}
     search = [folder.work, wanted.get("PYTHONPATH", ""), *interpreter.search]

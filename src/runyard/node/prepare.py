@@ -91,7 +91,9 @@ def prepare(ground: Ground, order: Launch, ready: Ready, port: int, stopped: Cal
         _make_folder(ground, order, folder, ready, stopped)
         interpreter = ready.interpreter or ground.interpreter
         variables = environment(order, folder, checkpoints, ready, seat, interpreter, port, ground.own)
-        visible = visible_paths(folder, checkpoints, ready, interpreter)
+        visible = list(visible_paths(folder, checkpoints, ready, interpreter))
+        if seat.processes > 1:
+            visible += [path for path in ground.interpreter.visible if path not in visible]  # what starts them
         prepared.append(Prepared(folder, _shim_order(ground, order, seat, folder, variables, visible)))
     return prepared
 
