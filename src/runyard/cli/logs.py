@@ -1,4 +1,4 @@
-"""``logs`` and ``monitor``: what a run prints."""
+"""``logs``: what a run prints."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import click
 
 from runyard.cli.failures import INTERRUPTED
-from runyard.cli.following import detached, follow_one, write_log
-from runyard.cli.selecting import one, selectors, without_noun
-from runyard.cli.session import NotYet, Session, common
+from runyard.cli.following import detached, write_log
+from runyard.cli.selecting import one, selectors
+from runyard.cli.session import Session, common
 from runyard.cli.times import since as read_since
 from runyard.client.records import LogChunk
 from runyard.client.run_calls import WhichLog
@@ -96,19 +96,3 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
         return None if text is None else re.compile(text)
     except re.error as error:
         raise click.BadParameter(f"{text!r} is no regular expression: {error}.", param_hint="--grep") from None
-
-
-@click.command()
-@selectors("[training-runs] ID [logs|metrics]")
-@common
-@click.pass_obj
-def monitor(session: Session, words: tuple[str, ...]) -> int:
-    """Follow a run: its log, its changes of state, and how it ends."""
-    rest = without_noun("monitor", words)
-    if rest and rest[-1] == "metrics":
-        raise NotYet("monitor metrics")
-    run_id = one(session, "monitor", rest[:-1] if rest and rest[-1] == "logs" else rest)
-    code = follow_one(session, run_id)
-    if session.json:
-        session.emit(session.client.run(run_id).raw)
-    return code

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
+from runyard.cli.curves import curve, value_text
 from runyard.cli.session import Session
 from runyard.cli.table import table
 from runyard.cli.times import duration, money
+from runyard.client.metric_calls import WhichMetrics
 from runyard.client.records import Run
+from runyard.core.metrics import label, most_telling
 
 MOST_PARAMETERS = 6
 """So many hyper-parameters have a column in the table."""
+MOST_METRICS = 2
+"""So many metrics have one."""
+MOST_CURVES = 50
+"""Of so many runs the table has curves: each is asked for."""
+CURVE = 16
+"""Characters of a curve."""
 FEW = 4
 """So many runs are named one by one."""
 
@@ -19,12 +29,16 @@ def outcome_table(session: Session, runs: Sequence[Run]) -> str:
     """How runs ended, one a line, with the hyper-parameters in which they differ; a column that is empty is left
     out."""
     names = _differing(runs)
-    header = ["ID", "STATE", *names, "TIME", "COST", "WHY"]
+    measured = main_metrics(runs)
+    curves = curves_of(session, runs, measured[:1])
+    header = ["ID", "STATE", *names, *measured, "CURVE", "TIME", "COST", "WHY"]
     rows = [
         [
             run.id,
             session.state(run.state),
             *(str(run.hyper_parameters.get(name, "")) for name in names),
+            *(value_text(run.metrics[each].last if each in run.metrics else None) for each in measured),
+            curves.get(run.id, ""),
             duration(run),
             money(run.cost),
             _remark(run),
@@ -34,6 +48,25 @@ def outcome_table(session: Session, runs: Sequence[Run]) -> str:
     kept = [column for column in range(len(header)) if column < 2 or any(row[column] for row in rows)]
     shown = [[row[column] for column in kept] for row in (header, *rows)]
     return table(shown[0], shown[1:], flexible=len(kept) - 1)
+
+
+def main_metrics(runs: Sequence[Run]) -> list[str]:
+    """The one or two metrics, as ``group/name``, that tell most about runs, of those that most of them have."""
+    counts = Counter((metric.group, metric.name) for run in runs for metric in run.metrics.values())
+    most = max(counts.values(), default=0)
+    shared = [each for each, count in counts.items() if 2 * count > most]
+    return [label(*each) for each in most_telling(shared, MOST_METRICS)]
+
+
+def curves_of(session: Session, runs: Sequence[Run], measured: Sequence[str]) -> dict[str, str]:
+    """The curve of one metric for each run that has it; nothing where there are very many runs."""
+    found: dict[str, str] = {}
+    for run in runs if len(runs) <= MOST_CURVES else ():
+        for metric in (run.metrics[each] for each in measured if each in run.metrics):
+            which = WhichMetrics(metric.name, metric.group, limit=2 * CURVE)
+            told = session.client.metrics(run.id, which, points=True)
+            found[run.id] = curve([value for each in told.series for value in each.values], CURVE)
+    return found
 
 
 def _differing(runs: Sequence[Run]) -> list[str]:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
         TransferFailed,
         Unreachable,
     )
+    from runyard.client.metric_calls import WhichMetrics
+    from runyard.client.metric_records import Metric, Metrics, NewPoints, Series
     from runyard.client.records import (
         Attempt,
         Check,
@@ -83,7 +85,10 @@ __all__ = [
     "Limits",
     "LogChunk",
     "ManifestRefused",
+    "Metric",
+    "Metrics",
     "Misuse",
+    "NewPoints",
     "NewToken",
     "NotFound",
     "NotInThisVersion",
@@ -102,6 +107,7 @@ __all__ = [
     "Results",
     "Run",
     "RunyardError",
+    "Series",
     "StateChange",
     "Status",
     "StoredObject",
@@ -114,6 +120,7 @@ __all__ = [
     "Usage",
     "UsageLine",
     "WhichLog",
+    "WhichMetrics",
     "run",
     "train",
     "wait",
@@ -128,6 +135,8 @@ _HOMES = {
         "AccessDenied Broken ClientError Conflict ManifestRefused Misuse NotFound NotInThisVersion NotSignedIn "
         "PackingError ProblemReport Refused TimedOut TransferFailed Unreachable"
     ),
+    "runyard.client.metric_calls": "WhichMetrics",
+    "runyard.client.metric_records": "Metric Metrics NewPoints Series",
     "runyard.client.records": (
         "Attempt Check Checked Converted Event Explanation LogChunk ResultObject Results Run StateChange Submitted"
     ),

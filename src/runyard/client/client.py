@@ -8,15 +8,17 @@ from types import TracebackType
 from runyard.client.account_calls import AccountCalls
 from runyard.client.address import find_address
 from runyard.client.data_calls import DataCalls
+from runyard.client.metric_calls import EVERYTHING, MetricCalls, WhichMetrics
+from runyard.client.metric_records import NewPoints
 from runyard.client.records import Event, LogChunk, Run, StateChange
 from runyard.client.run_calls import RunCalls, WhichLog
 from runyard.client.secret_calls import SecretCalls
-from runyard.client.streams import Patience, Reconnected, account_events, log_events
+from runyard.client.streams import Patience, Reconnected, account_events, log_events, metric_events
 from runyard.client.transport import Limits, Transport, path_of
 from runyard.client.waiting import wait_for
 
 
-class Client(RunCalls, DataCalls, AccountCalls, SecretCalls):
+class Client(RunCalls, DataCalls, AccountCalls, SecretCalls, MetricCalls):
     """A connection to a service.
 
     ``url`` and ``token`` default to RUNYARD_URL and RUNYARD_TOKEN, then ML_ENV with ML_USERNAME and ML_PASSWORD, then
@@ -64,6 +66,13 @@ class Client(RunCalls, DataCalls, AccountCalls, SecretCalls):
         run_id = self.resolve(run.id if isinstance(run, Run) else run)[0]
         query = {**(which or WhichLog()).query(), "follow": True}
         return log_events(self._transport, path_of("training-runs", run_id, "logs"), run_id, query, self._patience)
+
+    def follow_metrics(self, run: str | Run, which: WhichMetrics = EVERYTHING) -> Iterator[NewPoints | StateChange]:
+        """A run's points as they are measured, those that are there first, with its changes of state in between, until
+        it is final; over restarts of the service, without losing or repeating a point."""
+        run_id = self.resolve(run.id if isinstance(run, Run) else run)[0]
+        path = path_of("training-runs", run_id, "metrics")
+        return metric_events(self._transport, path, run_id, which.query(), self._patience)
 
     def events(self, after: int | None = None, *, deadline: float | None = None) -> Iterator[Event | Reconnected]:
         """The account's events with a sequence number above ``after`` (from now on, without one), for ever, as they

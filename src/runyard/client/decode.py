@@ -42,6 +42,12 @@ def number(raw: Json, key: str) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
 
 
+def number_or_none(raw: Json, key: str) -> float | None:
+    """A number or None."""
+    value = raw.get(key)
+    return float(value) if isinstance(value, int | float) else None
+
+
 def truth(raw: Json, key: str) -> bool:
     """A boolean, False when absent."""
     return raw.get(key) is True

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 from runyard.client.decode import (
     Json,
+    as_object,
     child,
     children,
     integer,
@@ -20,6 +22,7 @@ from runyard.client.decode import (
     texts,
     truth,
 )
+from runyard.client.metric_records import Metric
 
 FINAL: Final = frozenset({"completed", "failed", "canceled"})
 """The states that nothing follows."""
@@ -137,6 +140,11 @@ class Run:
             definition=text_or_none(raw, "definition"),
             raw=raw,
         )
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """What its metrics come to, by ``group/name``; a run from a list has only those that tell most."""
+        return {label: Metric.of(as_object(each)) for label, each in child(self.raw, "metrics").items()}
 
     @property
     def final(self) -> bool:

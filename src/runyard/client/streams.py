@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
 
-from runyard.client.decode import Json, as_object, integer, text, text_or_none
+from runyard.client.decode import Json, as_object, children, integer, text, text_or_none
 from runyard.client.errors import Broken, TimedOut, Unreachable
+from runyard.client.metric_records import NewPoints, Series
 from runyard.client.records import Event, LogChunk, StateChange
 from runyard.client.sse import EventParser, SentEvent
 from runyard.client.transport import Query, Request, Transport
@@ -111,6 +112,22 @@ def account_events(
         if after is None or event.seq > after:
             after = event.seq
             yield event
+
+
+def metric_events(
+    transport: Transport, path: str, run: str, query: Query, patience: Patience
+) -> Iterator[NewPoints | StateChange]:
+    """A run's points as they come and its changes of state, until it is final."""
+    for sent in sent_events(transport, path, query, patience):
+        if isinstance(sent, Reconnected):
+            continue
+        raw = _document(sent)
+        if sent.name == "points":
+            yield NewPoints(run, tuple(Series.of(each) for each in children(raw, "series")))
+        elif sent.name in ("state", "end"):
+            yield StateChange(run, text(raw, "state"), text_or_none(raw, "reason"), text(raw, "sentence"))
+        if sent.name == "end":
+            return
 
 
 def log_events(
