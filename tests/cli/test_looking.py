@@ -44,7 +44,9 @@ def test_the_list_is_filtered_sorted_and_limited(server: ApiServer, cli: Cli) ->
 def test_a_run_is_shown(server: ApiServer, cli: Cli) -> None:
     run = server.add_run(
         description="What it is for", hyper_parameters={"lr": 0.1}, tags=["x"], definition="ab" * 32,
-        data=[{"type": "s3", "bucket": "mnist", "prefix": ""}], provenance={"git_commit": "c0ffee" * 6},
+        data=[{"type": "s3", "bucket": "mnist", "prefix": ""}],
+        inputs=[{"objects": 2000, "bytes": 3_200_000, "digest": "feed" * 16}],
+        provenance={"git_commit": "c0ffee" * 6, "git_branch": "main", "git_dirty": True, "git_diff": "-1"},
     )  # fmt: skip
     server.live(run, "failed")
     server.state.runs[run].update(exit_code=3, fault="user", sentence="The program ended with exit code 3.")
@@ -52,8 +54,10 @@ def test_a_run_is_shown(server: ApiServer, cli: Cli) -> None:
     facts = {" ".join(line.split("  ")[:1]): line for line in done.stdout.splitlines() if line}
     for key, value in {
         "id": run, "state": "failed (nonzero_exit)", "because": "exit code 3", "fault": "user's", "exit code": "3",
-        "parameters": "lr=0.1", "asks for": "1 GPU, 4 CPU, 8 GB", "data": "s3 mnist/", "code": "abababababab",
-        "commit": "c0ffeec0ffee", "used": "1.5 GPU-seconds, cost 0.0012", "ended": "+",
+        "parameters": "lr=0.1", "asks for": "1 GPU, 4 CPU, 8 GB", "code": "abababababab",
+        "data": "s3 mnist/ (2000 objects, 3.1 MB, digest feedfeedfeed)",
+        "commit": f"c0ffeec0ffee on main, with changes (provenance.git_diff of `show {run} --json`)",
+        "used": "1.5 GPU-seconds, cost 0.0012", "ended": "+",
     }.items():  # fmt: skip
         assert value in facts[key], key
     assert "ATTEMPT" in done.stdout

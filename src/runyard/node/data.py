@@ -130,9 +130,9 @@ class DataFetcher:
 def name_all(items: Sequence[Item], evidence: Evidence) -> None:
     """Put down what was listed: each object with its size and etag, up to so many."""
     for item in items[:MOST_NAMED]:
-        evidence.note(f"  {item.key[:300]}  {item.size} bytes" + (f"  etag {item.etag}" if item.etag else ""))
+        evidence.note(f"{item.key[:300]!r}: {item.size} bytes" + (f", etag {item.etag}" if item.etag else ""))
     if len(items) > MOST_NAMED:
-        evidence.note(f"  and {len(items) - MOST_NAMED} more")
+        evidence.note(f"and {len(items) - MOST_NAMED} more")
 
 
 def place_words(place: Place) -> str:
