@@ -41,6 +41,9 @@ from runyard.settings import Settings
 ACCOUNT = "default"
 MEMBER = "owner"
 NODE = "local"
+PATIENCE_S = 300.0
+"""How long a connection may take none of the bytes that wait for it. Readers of events and logs come back by themselves
+and go on where they were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8642)
     parser.add_argument("--fd", type=int, help="a listening socket to inherit, in the place of host and port")
+    parser.add_argument("--patience", type=float, default=PATIENCE_S, metavar="S", help="with who takes no bytes")
     for name in ("owner-digest", "owner-hint", "node-digest", "node-hint"):
         parser.add_argument(f"--{name}", default="")
     return parser.parse_args(argv)
@@ -150,6 +154,9 @@ def main(argv: list[str] | None = None) -> int:
         listening = socket.socket(fileno=options.fd)
     else:
         listening = socket.create_server((options.host, options.port), backlog=1024)
+    # Inherited by every connection (tcp(7)). The kernel cuts one whose other end is gone or has stopped reading, and
+    # with it goes what is held for it here: the stream, an open file, some buffers.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(options.patience * 1000))
     host, port = listening.getsockname()[:2]
     url = f"http://{host}:{port}"
     try:
