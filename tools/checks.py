@@ -34,7 +34,7 @@ def checks(pytest_arguments: list[str]) -> list[Check]:
         Check("ruff format", ("ruff", "format", "--check")),
         Check("pyright", ("pyright", "--warnings")),
         Check("lint-imports", ("lint-imports", "--no-logo", "--no-cache")),
-        Check("pytest", ("pytest", *pytest_arguments)),
+        Check("pytest", ("pytest", "-n", "2", "--dist", "loadfile", *pytest_arguments)),
     ]
 
 
