@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.installation import Installation, running_installation
 from tests.support.seaweedfs import S3Server, running_s3_server
 
 
@@ -12,3 +13,10 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """One real S3 server for the whole session: use bucket names of your own. Mark the test ``s3``."""
     with running_s3_server(tmp_path_factory.mktemp("s3")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def four_slots(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """A running installation with four logical GPU slots, shared by samples and pages."""
+    with running_installation(tmp_path_factory.mktemp("four-slots"), "--fake-gpus", "4") as installation:
+        yield installation

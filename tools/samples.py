@@ -9,7 +9,9 @@ import runpy
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, cast
@@ -84,7 +86,8 @@ ALL: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one submission went. ``fetched``: bytes fetched or built for all its runs; ``seconds``: to the last end."""
+    """How one submission went. ``fetched``: bytes fetched or built for it, once for all its runs; ``seconds``: to the
+    last end."""
 
     ids: tuple[str, ...]
     ends: frozenset[tuple[str, str]]
@@ -98,7 +101,8 @@ def push_data(runyard: Runyard) -> None:
     runyard.ask("data", "push", str(digits), "digits")
     with TemporaryDirectory() as folder:
         target = Path(folder) / "digits.npz"
-        runpy.run_path(str(SAMPLES / "keras-npz" / "make_npz.py"))["main"](digits, target)
+        with redirect_stdout(StringIO()):
+            runpy.run_path(str(SAMPLES / "keras-npz" / "make_npz.py"))["main"](digits, target)
         runyard.ask("data", "push", str(target), "digits-npz")
 
 
@@ -110,9 +114,10 @@ def submit(runyard: Runyard, sample: Sample, short: bool) -> Outcome:
         cancel(runyard, ids[0], sample.cancel_at)
     runyard.ask("wait", *ids, expected=ANY_END)
     seconds = time.monotonic() - began
-    shown = [runyard.ask_record("show", run) for run in ids]
+    told = runyard.ask_json("show", *ids)
+    shown = cast("list[JsonRecord]", told if isinstance(told, list) else [told])
     ends = frozenset((str(each["state"]), str(each["reason"])) for each in shown)
-    return Outcome(tuple(ids), ends, seconds, sum(fetched(runyard, run) for run in ids))
+    return Outcome(tuple(ids), ends, seconds, fetched(runyard, ids[0]))
 
 
 def cancel(runyard: Runyard, run: str, at: str) -> None:
@@ -126,7 +131,8 @@ def cancel(runyard: Runyard, run: str, at: str) -> None:
 
 
 def fetched(runyard: Runyard, run: str) -> int:
-    """Bytes that had to be fetched or built before the run could start, 0 where all was in the cache."""
+    """Bytes that had to be fetched or built before the run, and those submitted with it, could start; 0 where all was
+    in the cache."""
     events = cast("list[JsonRecord]", runyard.ask_json("events", run))
     return sum(cast("int", event.get("fetched", 0)) for event in events if event["kind"] == "staged")
 
