@@ -241,12 +241,11 @@ training_results_reference:
     assert parsed.spec.results.connection == Connection(endpoint_url="https://h", region="two")
 
 
-def test_runtimes_are_accepted_and_have_a_note() -> None:
+def test_runtimes_name_the_python_that_was_meant() -> None:
     for runtimes in ("[{name: python, version: 3.5}]", "{name: python, version: '3.5'}"):
         parsed = read(f"model_definition: {{framework: {{name: t, runtimes: {runtimes}}}, execution: {{command: go}}}}")
-        (note,) = parsed.notes
-        assert "`model_definition.framework.runtimes` has no effect" in note
-        assert "interpreter of the machine" in note
+        assert parsed.spec.framework == Framework("t", "", "3.5")
+        assert parsed.notes == ()
 
 
 PROBLEMS = [

@@ -13,6 +13,7 @@ from runyard.api import (
     converting,
     data,
     definitions,
+    frameworks,
     logs,
     metrics,
     node,
@@ -43,6 +44,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     data.router,
     access.router,
     secrets.router,
+    frameworks.router,
     node.router,
     node_metrics.router,
 )

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from runyard.client.decode import Json, child, children, integer, text
+from runyard.client.decode import Json, child, children, integer, text, texts
 from runyard.client.packing import human_size
 
 DIGITS = 12
 """Of a hash, for people: enough to tell two apart."""
+
+
+def environment_text(environment: Json) -> str:
+    """What a run's interpreter is, e.g. ``Python 3.11.7, torch==2.13.0, 66 packages: /opt/env/bin/python``; before
+    it is ready what was asked of it, nothing where nothing was."""
+    asked = child(environment, "asked")
+    pins = ", ".join(texts(asked, "packages"))
+    if not text(environment, "interpreter"):
+        wanted = text(asked, "python") or pins
+        return f"{wanted}, not ready yet" if wanted else ""
+    packages = f"{len(child(environment, 'packages'))} packages"
+    words = ", ".join(filter(None, [f"Python {text(environment, 'python')}", pins, packages]))
+    return f"{words}: {text(environment, 'interpreter')}"
 
 
 def location_text(location: Json) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from runyard.cli.origin import commit_text, data_text, location_text
+from runyard.cli.origin import commit_text, data_text, environment_text, location_text
 from runyard.cli.selecting import many, selectors
 from runyard.cli.session import Session, common
 from runyard.cli.table import pairs, table
@@ -48,6 +48,7 @@ def describe(session: Session, run: Run) -> str:
                 ("parameters", _parameters(run.hyper_parameters)),
                 ("command", run.command),
                 ("framework", text(raw, "framework")),
+                ("environment", environment_text(child(raw, "environment"))),
                 ("asks for", resources_text(resources, integer(raw, "learners") or 1)),
                 ("priority", str(run.priority)),
                 ("tags", ", ".join(run.tags)),

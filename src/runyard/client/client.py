@@ -8,6 +8,7 @@ from types import TracebackType
 from runyard.client.account_calls import AccountCalls
 from runyard.client.address import find_address
 from runyard.client.data_calls import DataCalls
+from runyard.client.framework_calls import FrameworkCalls
 from runyard.client.metric_calls import EVERYTHING, MetricCalls, WhichMetrics
 from runyard.client.metric_records import NewPoints
 from runyard.client.records import Event, LogChunk, Run, StateChange
@@ -18,7 +19,7 @@ from runyard.client.transport import Limits, Transport, path_of
 from runyard.client.waiting import wait_for
 
 
-class Client(RunCalls, DataCalls, AccountCalls, SecretCalls, MetricCalls):
+class Client(RunCalls, DataCalls, AccountCalls, SecretCalls, MetricCalls, FrameworkCalls):
     """A connection to a service.
 
     ``url`` and ``token`` default to RUNYARD_URL and RUNYARD_TOKEN, then ML_ENV with ML_USERNAME and ML_PASSWORD, then

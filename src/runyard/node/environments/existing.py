@@ -58,8 +58,8 @@ def _by_path(wanted: str) -> str:
             f"This machine has no {path}: name an interpreter that is there, or the folder of a virtual or conda "
             "environment."
         )
-    if not _runs(path):
-        raise EnvironmentFault(f"{path} is no program that can be executed.")
+    if not _runs(path) or not os.path.basename(path).startswith(("python", "pypy")):
+        raise EnvironmentFault(f"{path} is no interpreter of Python.")
     return path
 
 

@@ -31,6 +31,8 @@ _NETWORK = re.compile(
     r"Connection (?:refused|reset|aborted|broken)|ConnectionError|ProxyError|SSLError|Max retries exceeded|"
     r"IncompleteRead|(?:429|50\d) (?:Client|Server) Error"
 )
+_VERSIONS = re.compile(r"\(from versions: ([^)]*)\)")
+_CAUSED = "The conflict is caused by:"
 _DISK = re.compile(r"No space left on device|Disk quota exceeded|Read-only file system")
 _COLLECTING = re.compile(r"\s*Collecting (\S+)")
 _DOWNLOADING = re.compile(r"\s*Downloading (?:\S*/)?(\S+?)(?:\.whl|\.tar\.gz)?(?:\.metadata)? \(([^)]*)\)")
@@ -190,9 +192,27 @@ def fault_of(lines: Sequence[str], *, source_builds: bool) -> EnvironmentFault:
     words = (telling or errors or [lines[-1] if lines else "it gave no reason"])[-1]
     if reason is Reason.staging_failed:
         return EnvironmentFault(f"The packages could not be fetched or written now: {words}", reason)
-    missing = "No matching distribution" in words or "Could not find a version" in words
-    hint = " Only wheels are installed here (the setting `pip_source_builds` changes that)." if missing else ""
-    return EnvironmentFault(f"pip: {_ended(words)}{'' if source_builds else hint}")
+    return EnvironmentFault(f"pip: {_ended(words)}{_there_are(lines, source_builds)}{_conflict(lines)}")
+
+
+def _there_are(lines: Sequence[str], source_builds: bool) -> str:
+    """What the index has instead of what it does not have."""
+    match = next((match for line in lines if (match := _VERSIONS.search(line))), None)
+    if match is None:
+        return ""
+    kind = "" if source_builds else " as wheels, the only kind that is installed here"
+    if match[1] == "none":
+        return f" The index has none{kind}."
+    versions = match[1].split(", ")
+    return f" The index has {versions[0]} to {versions[-1]}{kind}." if len(versions) > 1 else ""
+
+
+def _conflict(lines: Sequence[str]) -> str:
+    """The lines in which pip tells who wants what."""
+    if _CAUSED not in lines:
+        return ""
+    found = [line.strip() for line in lines[lines.index(_CAUSED) + 1 :] if line.startswith("    ")]
+    return " " + "; ".join(found[:6]) + "."
 
 
 def _reason(lines: Sequence[str]) -> Reason:
