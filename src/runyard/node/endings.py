@@ -68,16 +68,20 @@ class Endings:
             with self._lock:
                 self._starting.discard(attempt)
 
+    def _is_starting(self, folder: AttemptFolder) -> bool:
+        with self._lock:
+            return (folder.run, folder.number) in self._starting
+
     def settle(self, folder: AttemptFolder) -> None:
         """See what became of an attempt, and do what follows, in some thread."""
         self._lanes.put(("settle", folder.run), self._crew, lambda: self.settle_now(folder))
 
     def settle_now(self, folder: AttemptFolder) -> None:
         """The same at once. Callers see to it that nobody else does so for the same run."""
-        with self._lock:
-            starting = (folder.run, folder.number) in self._starting
+        if self._is_starting(folder):
+            return  # asked before looking: what is seen without a shim from here on is not about to get one
         gang = self.gang(folder)
-        if starting or gang.became is Became.prepared:
+        if gang.became is Became.prepared:
             return
         gang = self._complete(gang)
         for learner in gang.those(Became.lost):
@@ -160,7 +164,7 @@ class Endings:
         """A shim hung up without a word on the end."""
         if what_became(look(folder)) is not Became.prepared:
             self.settle(folder)
-        elif self.gang(folder).became is Became.prepared:
+        elif not self._is_starting(folder) and self.gang(folder).became is Became.prepared:
             self.end_early(folder, NO_SHIM)
         else:
             self._put_down(folder, NO_SHIM)
