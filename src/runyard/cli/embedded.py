@@ -63,11 +63,12 @@ def down(session: Session, home: str | None, cancel_runs: bool) -> int:
 
 @click.command()
 @HOME
+@click.option("--gpu", is_flag=True, help="Also try every GPU: takes seconds each; without one, that is bad.")
 @common
 @click.pass_obj
-def doctor(session: Session, home: str | None) -> int:
+def doctor(session: Session, home: str | None, gpu: bool) -> int:
     """Look for what is wrong with this machine or the installation."""
-    return _call(session, "doctor", DoctorOptions(_home(home), session.json))
+    return _call(session, "doctor", DoctorOptions(_home(home), session.json, gpu))
 
 
 def _home(home: str | None) -> str:

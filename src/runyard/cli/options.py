@@ -29,7 +29,9 @@ class DownOptions:
 
 @dataclass(frozen=True, slots=True)
 class DoctorOptions:
-    """Look at the machine and the installation; ``json``: print one JSON document instead of prose."""
+    """Look at the machine and the installation; ``json``: print one JSON document instead of prose; ``gpu``: try the
+    GPUs too."""
 
     home: str
     json: bool
+    gpu: bool = False

@@ -11,7 +11,7 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from runyard import settings
@@ -19,24 +19,19 @@ from runyard.cli.options import DoctorOptions
 from runyard.core.errors import RunyardError
 from runyard.shim.cgroups import hierarchies
 from runyard.up import record
+from runyard.up.finding import Finding
+from runyard.up.gpus import examine_gpus
 from runyard.up.say import answer
 
 _SERVER_PACKAGES = ("fastapi", "uvicorn", "sqlalchemy", "alembic", "obstore", "msgspec", "yaml", "cryptography")
 _LOW_BYTES = 5 * 1024**3
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at. ``level``: ok, note (works, with less), or bad (must be mended)."""
-
-    what: str
-    level: str
-    text: str
-
-
 def doctor(options: DoctorOptions) -> int:
     """Print the findings; returns 0 when nothing is bad, 1 otherwise."""
     found = examine(Path(options.home).expanduser().absolute())
+    if options.gpu:
+        found = [each for each in found if each.what != "GPUs"] + list(examine_gpus())
     if options.json:
         answer(json.dumps({"findings": [asdict(each) for each in found]}, indent=2))
     else:

@@ -1,0 +1,94 @@
+"""On real GPUs: what a run sees, that memory is free after its end, and a sum over two of them by nccl."""
+
+import json
+import subprocess
+
+import pytest
+
+from runyard.node.inventory import Device
+from runyard.up.gpus import SLACK_BYTES, card_of
+from tests.support.installation import RUNYARD, Installation, manifest, write_code
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.gpu, pytest.mark.timeout(600)]
+SEE = """
+import json, os, torch
+print(json.dumps([os.environ["CUDA_VISIBLE_DEVICES"], os.environ["GPU_COUNT"], torch.cuda.device_count()]))
+print(float((torch.ones(64, 64, device="cuda") @ torch.ones(64, 64, device="cuda")).sum()))
+"""
+HOLD = """
+import time, torch
+memory = torch.ones(1 << 30, dtype=torch.uint8, device="cuda")
+torch.cuda.synchronize()
+print("held", flush=True)
+time.sleep(600)
+"""
+REDUCE = """
+import os, torch
+from torch import distributed
+torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+distributed.init_process_group("nccl")
+part = torch.full((8,), float(distributed.get_rank() + 1), device="cuda")
+distributed.all_reduce(part)
+print("sum", float(part[0]), "of", distributed.get_world_size(), flush=True)
+distributed.destroy_process_group()
+"""
+
+
+def submit(yard: Installation, code: str, *options: str, configuration: str = "small", extra: str = "") -> str:
+    """Submit a program; returns its id."""
+    folder = write_code(yard.folder / "code", {"train.py": code})
+    (yard.folder / "m.yml").write_text(manifest("python3 train.py", configuration=configuration, extra=extra))
+    return str(yard.json("train", str(folder), "m.yml", *options)["ids"][0])
+
+
+def test_doctor_finds_nothing_bad(yard: Installation, devices: tuple[Device, ...]) -> None:
+    words = [str(RUNYARD), "doctor", "--gpu", "--json", "--home", str(yard.home)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=500, check=False)
+    found = json.loads(done.stdout)["findings"]
+    assert [each for each in found if each["level"] == "bad"] == []
+    assert done.returncode == 0
+    assert {f"GPU {device.index}" for device in devices} <= {each["what"] for each in found}
+
+
+def test_a_run_sees_the_device_it_was_given_and_no_other(yard: Installation, devices: tuple[Device, ...]) -> None:
+    run = submit(yard, SEE, "--wait")
+    first, second = yard.cli("logs", run).stdout.splitlines()[:2]
+    visible, count, seen = json.loads(first)
+    assert visible in {str(device.index) for device in devices}
+    assert (count, seen) == ("1", 1)
+    assert float(second) == 64**3
+
+
+def test_runs_beside_each_other_have_different_devices(yard: Installation, devices: tuple[Device, ...]) -> None:
+    if len(devices) < 2:
+        pytest.skip("this machine has one GPU")
+    runs = [submit(yard, "import os, time; print(os.environ['CUDA_VISIBLE_DEVICES']); time.sleep(600)") for _ in "ab"]
+    wait_until(lambda: all(yard.cli("logs", run).stdout for run in runs), "both print", 60)
+    assert len({yard.cli("logs", run).stdout.split()[0] for run in runs}) == 2
+    yard.cli("cancel", *runs)
+    yard.cli("wait", *runs, check=3)
+
+
+def test_memory_is_free_after_a_cancel(yard: Installation, devices: tuple[Device, ...]) -> None:
+    nvml = pytest.importorskip("pynvml")
+    nvml.nvmlInit()
+    before = {device.index: card_of(nvml, device.index).used for device in devices}
+
+    def taken() -> int:
+        return sum(card_of(nvml, index).used - used for index, used in before.items())
+
+    run = submit(yard, HOLD)
+    wait_until(lambda: "held" in yard.cli("logs", run).stdout, "it holds memory", 120)
+    assert taken() >= 1 << 30
+    yard.cli("cancel", run)
+    yard.cli("wait", run, check=3)
+    wait_until(lambda: taken() < SLACK_BYTES, "its memory is free", 30)
+    nvml.nvmlShutdown()
+
+
+def test_two_processes_add_up_over_nccl(yard: Installation, devices: tuple[Device, ...]) -> None:
+    if len(devices) < 2:
+        pytest.skip("this machine has one GPU")
+    run = submit(yard, REDUCE, "--wait", configuration="medium", extra="runyard: {launch: gpu}\n")
+    assert yard.cli("logs", run).stdout.count("sum 3.0 of 2") == 2
