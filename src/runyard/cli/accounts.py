@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from runyard.cli.session import Session, common
+from runyard.cli.session import Session, common, later
 from runyard.cli.table import table
 
 
@@ -27,3 +27,7 @@ def list_accounts(session: Session) -> None:
         for each in found
     ]
     session.out(table(("ID", "NAME", "GPUS", "QUEUE"), rows, flexible=1))
+
+
+accounts.add_command(later("accounts add"))
+accounts.add_command(later("accounts rm"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from runyard.cli.progress import Line
-from runyard.cli.session import NotYet, Session, common
+from runyard.cli.session import Session, common, later
 from runyard.cli.table import table
 from runyard.cli.times import local
 from runyard.client.errors import Misuse
@@ -113,10 +113,7 @@ def rm(session: Session, target: str, recursive: bool) -> None:
         session.say(f"Removed {count} object{'s' * (count != 1)}.")
 
 
-@data.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True}, add_help_option=False)
-def cache() -> None:
-    """Not in this version."""
-    raise NotYet("data cache")
+data.add_command(later("data cache"))
 
 
 def _split(target: str) -> tuple[str, str]:

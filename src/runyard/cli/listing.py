@@ -23,6 +23,8 @@ ELSEWHERE: Final = {
         "connections": ("connection", "connections"),
         "tokens": ("token", "tokens"),
         "accounts": ("account", "accounts"),
+        "secrets": ("secret", "secrets"),
+        "frameworks": ("framework", "frameworks"),
     }.items()
     for noun in nouns
 }

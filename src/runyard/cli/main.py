@@ -10,7 +10,7 @@ from importlib import import_module
 import click
 
 from runyard.cli.catalog import COMMANDS, LATER, SECTIONS
-from runyard.cli.session import NotYet, Session, common
+from runyard.cli.session import Session, common, later
 
 HELP = """Deep learning as a service on machines of your own: queue, run, watch, store and meter training runs.
 
@@ -33,7 +33,7 @@ class Commands(click.Group):
             command = getattr(import_module(f"runyard.cli.{entry.module}"), entry.attribute)
             assert isinstance(command, click.Command)
             return command
-        return _later(cmd_name) if cmd_name in LATER else super().get_command(ctx, cmd_name)
+        return later(cmd_name) if cmd_name in LATER else super().get_command(ctx, cmd_name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -50,14 +50,6 @@ class Commands(click.Group):
         for heading, entries in SECTIONS.items():
             with formatter.section(heading):
                 formatter.write_dl([(name, entry.help) for name, entry in entries.items()])
-
-
-def _later(name: str) -> click.Command:
-    def refuse() -> None:
-        raise NotYet(name)
-
-    settings = {"ignore_unknown_options": True, "allow_extra_args": True}
-    return click.Command(name, callback=refuse, context_settings=settings, add_help_option=False)
 
 
 @click.command(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from runyard.cli.selecting import one
+from runyard.cli.selecting import complete_runs, one
 from runyard.cli.session import Session, common, session_of
 from runyard.cli.table import table
 
@@ -60,7 +60,7 @@ def _tell(session: Session, paused: bool) -> None:
 
 
 @queue.command()
-@click.argument("run", metavar="ID")
+@click.argument("run", metavar="ID", shell_complete=complete_runs)
 @click.argument("position", type=click.IntRange(min=1))
 @common
 @click.pass_obj

@@ -37,7 +37,7 @@ def one(session: Session, verb: str, words: Sequence[str]) -> str:
     return ids[0]
 
 
-def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001  # click's
+def complete_runs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001  # click's
     from runyard.client.client import Client  # noqa: PLC0415  # for start-up: only completion comes here
     from runyard.client.transport import Limits  # noqa: PLC0415  # as above
 
@@ -46,7 +46,9 @@ def _complete(context: click.Context, parameter: click.Parameter, incomplete: st
             runs = list(client.runs(limit=50))
     except RunyardError:
         return []
+    tags = dict.fromkeys(f"tag:{tag}" for run in runs for tag in run.tags)
     found = [("last", "the newest run"), *((run.id, f"{run.state}  {run.name}") for run in runs)]
+    found += [(tag, "all runs with this tag") for tag in tags]
     return [CompletionItem(value, help=text) for value, text in found if value.startswith(incomplete)]
 
 
@@ -54,7 +56,7 @@ def selectors(metavar: str = "[training-runs] ID...") -> Callable[[Function], Fu
     """The argument ``words``: a noun, perhaps, and selectors of runs."""
 
     def decorate(function: Function) -> Function:
-        argument: Any = click.argument("words", nargs=-1, metavar=metavar, shell_complete=_complete)
+        argument: Any = click.argument("words", nargs=-1, metavar=metavar, shell_complete=complete_runs)
         return argument(function)
 
     return decorate

@@ -35,6 +35,19 @@ class NotYet(Exception):
         super().__init__(f"`{what}` is not in this version.")
 
 
+def later(whole: str) -> click.Command:
+    """A command, by its whole name, that says that it is not there yet, whatever stands behind it."""
+
+    def refuse() -> None:
+        raise NotYet(whole)
+
+    settings = {"ignore_unknown_options": True, "allow_extra_args": True}
+    name = whole.rpartition(" ")[2]
+    return click.Command(
+        name, callback=refuse, context_settings=settings, add_help_option=False, short_help="Not in this version."
+    )
+
+
 @dataclass(slots=True)
 class Session:
     """``program`` is ``runyard`` or ``ml``. Ids and data go to stdout, prose goes to stderr."""

@@ -10,6 +10,7 @@ import click
 
 from runyard.cli.failures import REFUSED
 from runyard.cli.progress import Line
+from runyard.cli.selecting import complete_runs
 from runyard.cli.session import Function, Session
 from runyard.cli.showing import location_text, resources_text
 from runyard.cli.table import pairs, table
@@ -34,7 +35,9 @@ OPTIONS: Final[tuple[Callable[[Any], Any], ...]] = (
     click.option("--name", metavar="NAME", help="The name of the runs."),
     click.option("--tag", multiple=True, metavar="T", help="A tag to find the runs by."),
     click.option("--priority", type=click.IntRange(0, 100), metavar="P", help="0 to 100, 50 when nobody says."),
-    click.option("--after", multiple=True, metavar="ID", help="Wait for this run to complete."),
+    click.option(
+        "--after", multiple=True, metavar="ID", shell_complete=complete_runs, help="Wait for this run to complete."
+    ),
     click.option("--max-runtime", metavar="T", help="Stop a run after this time, such as 2h."),
     click.option("--data", multiple=True, metavar="DIR|BUCKET", help="Data instead of the manifest's."),
     click.option("--dry-run", is_flag=True, help="Check everything, submit nothing."),
@@ -102,6 +105,9 @@ def send_data(session: Session, words: Sequence[str], line: Line, *, dry: bool) 
             buckets.append(word)
             continue
         bucket = bucket_name(folder.resolve().name)
+        if dry and bucket not in session.client.buckets():
+            session.say(f"The files of {folder} would be sent to a new bucket {bucket}, which is not looked at here.")
+            continue
         buckets.append(bucket)
         if not dry:
             sent = push(session.client, folder, bucket, progress=line.bytes_moved("sending data:"))

@@ -49,7 +49,7 @@ class Recipe:
         if self.framework is not None:
             name, _, version = self.framework.partition(":")
             lines.append(f"  name: {quoted(name)}")
-            lines += [f'  version: "{version}"' if _PLAIN.fullmatch("v" + version) else f"  version: {quoted(version)}"]
+            lines += [f"  version: {json.dumps(version)}"] if version else []
         lines.append(f"  command: {_command(self.command)}")
         return "\n".join([*lines, *self._ours()]) + "\n"
 
