@@ -1,6 +1,7 @@
 """Runs that wait for other runs."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -8,8 +9,10 @@ import pytest
 from runyard.core.errors import Refused
 from runyard.core.reasons import Reason
 from runyard.core.run import BLOCKED, Finished, StateName, StopCause, Waiting
-from runyard.engine import after, control, dispatch, intake, queries, stage, supervise
+from runyard.engine import after, control, dispatch, queries, stage, supervise
 from runyard.ports.store import Submission
+from runyard.testing.fakes import Fakes
+from runyard.testing.memory_store import MemoryStore
 from tests.engine.yard import OTHER, Yard, manifest
 
 
@@ -111,22 +114,32 @@ def test_what_can_never_complete_is_refused(yard: Yard) -> None:
         )
 
 
-@pytest.mark.parametrize("late", ["finished", "failed", "deleted after it completed", "deleted after it failed"])
-def test_one_that_ends_between_the_check_and_the_commit_is_seen(
-    yard: Yard, monkeypatch: pytest.MonkeyPatch, late: str
-) -> None:
-    first = yard.running()
-    submit = yard.fakes.store.submit
+class BusyStore(MemoryStore):
+    """A store in which something happens just before a submission is committed."""
 
-    def too_late(submission: Submission) -> tuple[tuple[str, ...], bool]:
-        """The world goes on in the middle of a request: nobody hears of it but who looks."""
+    meanwhile: Callable[[], None] | None = None
+
+    def submit(self, submission: Submission) -> tuple[tuple[str, ...], bool]:
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        return super().submit(submission)
+
+
+@pytest.mark.parametrize("late", ["finished", "failed", "deleted after it completed", "deleted after it failed"])
+def test_one_that_ends_between_the_check_and_the_commit_is_seen(late: str) -> None:
+    store = BusyStore()
+    yard = Yard(Fakes(store=store))
+    yard.join()
+    first = yard.running()
+
+    def end() -> None:
         yard.ends(first, 0 if "finished" in late or "completed" in late else 1)
         supervise.stored(yard.world, "n1", first, 1, 1)
         if "deleted" in late:
             control.delete(yard.world, "acme", first, with_results=False)
-        return submit(submission)
 
-    monkeypatch.setattr(yard.fakes.store, "submit", too_late)
+    store.meanwhile = end
     second = yard.submit(waiting_for(first))[0]
     if "finished" in late or "completed" in late:
         assert yard.run(second).state == Waiting()
@@ -190,4 +203,3 @@ def test_a_replay_changes_nothing(yard: Yard) -> None:
     after.catch_up(yard.world, 0)
     assert yard.submit(waiting_for(first), idempotency_key="k", digest="d") == second
     assert states(yard, *second) == [StateName.canceled.value]
-    assert intake.Request("x").idempotency_key is None

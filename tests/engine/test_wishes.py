@@ -8,7 +8,7 @@ from runyard.core.resources import Resources
 from runyard.core.run import Starting, Storing
 from runyard.engine import control, dispatch, nodes, queries, stage, supervise
 from runyard.engine.orders import secret_context
-from runyard.ports.executor import LaunchRequest, StageRequest
+from runyard.ports.executor import LaunchRequest, StageRequest, StoreRequest
 from runyard.ports.objects import Checked, Verdict
 from runyard.ports.secrets import SecretRecord
 from tests.engine.yard import OTHER, SECRET, Yard, manifest
@@ -63,8 +63,22 @@ def test_a_secret_that_is_gone_at_the_launch_ends_the_run_by_the_users_fault(yar
     assert (state.ending.reason, state.ending.detail) == (Reason.secret_missing, "Not stored: HF_TOKEN.")
     assert len(yard.run(run).attempts) == 1
     assert not yard.fakes.executor.of(LaunchRequest)
+    (order,) = yard.fakes.executor.of(StoreRequest)  # the machine has no folder of the attempt: the sentence is stored
+    assert (order.attempt, order.earlier_attempts) == (0, ())
+    assert "Not stored: HF_TOKEN." in order.evidence
     (entry,) = yard.fakes.store.ledger(run)
     assert (entry.cost, entry.waste) == (0, True)
+
+
+def test_what_an_earlier_attempt_left_is_stored_when_a_later_one_cannot_begin(yard: Yard) -> None:
+    keep(yard, "HF_TOKEN")
+    run = yard.running(asking("secrets: [HF_TOKEN], max_retries: 5"))
+    yard.ends(run, 1)
+    yard.fakes.store.delete_secret("acme", "HF_TOKEN")
+    dispatch.dispatch(yard.world)
+    assert len(yard.run(run).attempts) == 2
+    (order,) = yard.fakes.executor.of(StoreRequest)
+    assert (order.attempt, order.earlier_attempts, order.evidence) == (1, (), "")
 
 
 def test_a_program_that_runs_outlives_its_secret(yard: Yard) -> None:

@@ -84,6 +84,7 @@ class Checked(BaseModel):
     name: str
     command: str
     runs: int
+    learners: int
     resources: ResourcesView
     results: LocationView
     notes: list[str]
@@ -232,6 +233,7 @@ async def check(body: SubmitBody, context: Ctx, who: Who) -> Checked:
         name=examined.spec.name,
         command=examined.spec.command,
         runs=len(examined.parameters),
+        learners=examined.spec.request.learners,
         resources=ResourcesView(resources.gpus, resources.cpu_millis / 1000, resources.memory_mib),
         results=queries.location_view(examined.spec.results),
         notes=list(examined.notes),

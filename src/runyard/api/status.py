@@ -42,6 +42,7 @@ def _node(node: Node, now: int) -> NodeView:
         seen_at=iso(now if node.connected else node.seen_ms),
         closed=node.closed,
         notes=node.notes,
+        features=node.features,
     )
 
 

@@ -64,10 +64,10 @@ def log_complete(run: Run, key: LogKey, offset: int) -> bool:
     """Whether it is certain that nothing will be added to a stream beyond ``offset``.
 
     The final size is known of the first learner's training log alone, and only where the program's end was seen. Of
-    the other learners' nothing is certain: they are given up when they say nothing more.
+    the other learners' all is here once the run is final: a node tells that a run is stored after it has shipped them.
     """
     if key.stream == MAIN and key.learner > 1:
-        return False
+        return run.state_name in FINAL
     if key.stream == MAIN and 1 <= key.attempt <= len(run.attempts):
         ended = run.attempts[key.attempt - 1]
         if ended.ending is None:

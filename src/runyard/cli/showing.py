@@ -9,7 +9,7 @@ from runyard.cli.selecting import many, selectors
 from runyard.cli.session import Session, common
 from runyard.cli.table import pairs, table
 from runyard.cli.times import duration, local, money, now, span
-from runyard.client.decode import Json, child, integer, number, text
+from runyard.client.decode import Json, child, integer, number, text, texts
 from runyard.client.records import Attempt, Run
 
 
@@ -50,6 +50,10 @@ def describe(session: Session, run: Run) -> str:
                 ("framework", text(raw, "framework")),
                 ("environment", environment_text(child(raw, "environment"))),
                 ("asks for", resources_text(resources, integer(raw, "learners") or 1)),
+                ("launch", "one process for each GPU" if text(raw, "launch") == "gpu" else ""),
+                ("after", ", ".join(texts(raw, "after"))),
+                ("starts from", text(raw, "start_from")),
+                ("secrets", ", ".join(texts(raw, "secrets"))),
                 ("priority", str(run.priority)),
                 ("tags", ", ".join(run.tags)),
                 ("data", data_text(raw)),
@@ -77,12 +81,12 @@ def _parameters(parameters: Json) -> str:
 
 
 def resources_text(resources: Json, learners: int = 1) -> str:
-    """What a run asks for, e.g. ``1 GPU, 4 CPU, 24 GB``."""
+    """What a run asks for, e.g. ``1 GPU, 4 CPU, 24 GB``; of several learners what each has, and all."""
     if not resources:
         return ""
     gpus, cpus, memory = (number(resources, key) for key in ("gpus", "cpus", "memory_mib"))
-    asked = f"{gpus:g} GPU, {cpus:g} CPU, {memory / 1024:.3g} GB"
-    return asked if learners == 1 else f"{learners} learners, each {asked}"
+    each = f"{gpus / learners:g} GPU, {cpus / learners:g} CPU, {memory / learners / 1024:.3g} GB"
+    return each if learners == 1 else f"{learners} learners, each {each} (in all {gpus:g} GPU, {cpus:g} CPU)"
 
 
 def _used(run: Run) -> str:

@@ -16,7 +16,7 @@ from runyard.cli.showing import location_text, resources_text
 from runyard.cli.table import pairs, table
 from runyard.client.calls import Progress
 from runyard.client.data_calls import bucket_name
-from runyard.client.decode import child
+from runyard.client.decode import child, integer
 from runyard.client.packing import Packed, human_size
 from runyard.client.records import Checked, Submitted
 from runyard.client.run_calls import Overrides
@@ -141,7 +141,7 @@ def _tell_check(session: Session, checked: Checked) -> int:
         ("name", checked.name),
         ("command", checked.command),
         ("runs", str(checked.runs)),
-        ("each with", resources_text(checked.resources)),
+        ("each with", resources_text(checked.resources, integer(checked.raw, "learners") or 1)),
         ("results", location_text(child(checked.raw, "results"))),
         ("notes", "\n".join(checked.notes)),
     ]

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 
 from runyard.core.command import fill
-from runyard.core.lifecycle import Command, Transition
+from runyard.core.lifecycle import Command, Transition, sentence_of
 from runyard.core.reasons import Reason
-from runyard.core.run import Run, Starting, Stopping
+from runyard.core.run import Attempt, Run, Starting, Stopping
 from runyard.core.spec import Credentials, Location, Scalar
 from runyard.engine.world import World
 from runyard.ports.executor import LaunchRequest, Origin, StageRequest, StoreRequest
@@ -153,16 +153,19 @@ def store_request(world: World, run: Run) -> StoreRequest | None:
     node_id = attempt.node_id if attempt is not None else run.ready_on or any_node(world)
     if node_id is None:
         return None
-    number = attempt.number if attempt is not None else 0
+    ordered = [a.number for a in run.attempts if a.node_id == node_id and not _never_ordered(a)]
+    number = ordered[-1] if ordered else 0
     evidence = b""
-    if number == 0:
+    if attempt is None:
         evidence = world.logs.read(LogKey(run.id, 0, stream="load-data"), 0, _EVIDENCE_LIMIT)
+    elif number == 0 and attempt.ending is not None:
+        evidence = f"{sentence_of(attempt.ending)}\n".encode()
     return StoreRequest(
         node_id=node_id,
         run_id=run.id,
         spec_id=run.spec_id,
         attempt=number,
-        earlier_attempts=tuple(a.number for a in run.attempts[:-1] if a.node_id == node_id),
+        earlier_attempts=tuple(ordered[:-1]),
         outputs=spec.spec.options.outputs,
         results=spec.spec.results,
         account_id=run.account_id,
@@ -170,6 +173,14 @@ def store_request(world: World, run: Run) -> StoreRequest | None:
         evidence=evidence.decode("utf-8", "replace"),
         learners=spec.spec.request.learners,
     )
+
+
+def _never_ordered(attempt: Attempt) -> bool:
+    """Whether the server itself gave an attempt up: its node has no folder of it."""
+    ending = attempt.ending
+    if ending is None or attempt.started_ms is not None or attempt.log_bytes is not None:
+        return False
+    return ending.reason in (Reason.launch_failed, Reason.secret_missing, Reason.start_from_missing)
 
 
 def any_node(world: World) -> str | None:

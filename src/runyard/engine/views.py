@@ -186,7 +186,7 @@ class QueueView:
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """A machine. ``notes``: what is not isolated on it."""
+    """A machine. ``notes``: what is not isolated on it; ``features``: what it can do beyond the ground."""
 
     id: str
     name: str
@@ -199,6 +199,7 @@ class NodeView:
     seen_at: str | None
     closed: str | None
     notes: tuple[str, ...]
+    features: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ depends_on = None
 
 WORD = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+REAL: sa.Double[float] = sa.Double()
 
 
 def _word(name: str, *, primary_key: bool = False) -> sa.Column[str]:
@@ -42,7 +43,7 @@ def _key(name: str) -> sa.Column[int]:
 
 
 def _real(name: str) -> sa.Column[float | None]:
-    return sa.Column(name, sa.Double(), nullable=True)
+    return sa.Column(name, REAL, nullable=True)
 
 
 def _run() -> sa.Column[str]:
