@@ -4,6 +4,7 @@ Keys of manifests come from the parser's tables (by way of its JSON Schema), set
 words from here, compute configurations from core, paths from the application's OpenAPI document.
 """
 
+import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -170,6 +171,12 @@ MEANINGS: Final[Mapping[str, str]] = {
     "log_limit_mib": "size of each learner's log; 0: no limit",
     "disk_limit_gib": "all that a run may write on a machine; 0: half of the machine's disk",
     "workdir_limit_mib": "what is kept from a working directory",
+    "pip_options": 'further words for pip where environments are built, e.g. `["--index-url", "https://..."]`',
+    "pip_source_builds": "build packages that have no wheel: runs their code as the user of the node",
+    "pythons": "globs of the interpreters and environments that `python` may name",
+    "pip_options": 'further words for pip where environments are built, such as `["--index-url", "https://..."]`',
+    "pip_source_builds": "build packages that have no wheel, which runs their code as the node's user",
+    "pythons": "globs of the interpreters and environments that `runyard.python` may name",
     "compute_configurations": "sizes of your own: `[compute_configurations.NAME]` with `gpus`, `cpus`, `memory_gb`",
 }
 
@@ -187,7 +194,10 @@ def settings() -> str:
 
 def literal(value: object) -> str:
     """A default as a table's cell."""
-    return "none" if value is None or value == () else f"`{value}`"
+    if isinstance(value, tuple):
+        words = cast("tuple[object, ...]", value)
+        return f"`{json.dumps(words)}`" if words else "none"
+    return "none" if value is None else f"`{shown(value)}`"
 
 
 def configurations() -> str:
