@@ -66,7 +66,12 @@ def metrics_table(told: Sequence[Metrics]) -> str:
     places = {each.run: number for number, each in enumerate(told)}
     lines = [(metric.group, metric.name, places[each.run], each) for each in told for metric in each.items]
     header = ("NAME", "GROUP", "RUN", "POINTS", "LAST", "STEP", "LOWEST", "HIGHEST", "CURVE")
-    rows = [_row(group, name, each) for group, name, _, each in sorted(lines, key=lambda line: line[:3])]
+    rows = [
+        _row(group, name, each)
+        for group, name, _, each in sorted(
+            lines, key=lambda line: (line[1::-1] if len(told) > 1 else line[:2], line[2])
+        )
+    ]
     empty = {1} if not any(row[1] for row in rows) else set[int]()
     empty |= {2} if len(told) == 1 else set()
     kept = [column for column in range(len(header)) if column not in empty]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from runyard.cli.curves import curve, value_text
 from runyard.cli.session import Session
 from runyard.cli.table import table
 from runyard.cli.times import duration, money
 from runyard.client.metric_calls import WhichMetrics
+from runyard.client.metric_records import Metric
 from runyard.client.records import Run
 from runyard.core.metrics import label, most_telling
 
@@ -30,14 +31,14 @@ def outcome_table(session: Session, runs: Sequence[Run]) -> str:
     out."""
     names = _differing(runs)
     measured = main_metrics(runs)
-    curves = curves_of(session, runs, measured[:1])
-    header = ["ID", "STATE", *names, *measured, "CURVE", "TIME", "COST", "WHY"]
+    curves = curves_of(session, measured[0][1]) if measured else {}
+    header = ["ID", "STATE", *names, *(heading for heading, _ in measured), "CURVE", "TIME", "COST", "WHY"]
     rows = [
         [
             run.id,
             session.state(run.state),
             *(str(run.hyper_parameters.get(name, "")) for name in names),
-            *(value_text(run.metrics[each].last if each in run.metrics else None) for each in measured),
+            *(value_text(metrics[run.id].last if run.id in metrics else None) for _, metrics in measured),
             curves.get(run.id, ""),
             duration(run),
             money(run.cost),
@@ -50,22 +51,41 @@ def outcome_table(session: Session, runs: Sequence[Run]) -> str:
     return table(shown[0], shown[1:], flexible=len(kept) - 1)
 
 
-def main_metrics(runs: Sequence[Run]) -> list[str]:
-    """The one or two metrics, as ``group/name``, that tell most about runs, of those that most of them have."""
-    counts = Counter((metric.group, metric.name) for run in runs for metric in run.metrics.values())
-    most = max(counts.values(), default=0)
-    shared = [each for each, count in counts.items() if 2 * count > most]
-    return [label(*each) for each in most_telling(shared, MOST_METRICS)]
+def main_metrics(runs: Sequence[Run]) -> list[tuple[str, dict[str, Metric]]]:
+    """The one or two metrics that tell most about runs, of those that most of them have: a heading, and the metric of
+    each run. Groups count unless each run has its own, as where they are folders named after the time."""
+    found = {run.id: list(run.metrics.values()) for run in runs}
+    for named in (_in_full, _by_name):
+        counts = Counter(each for metrics in found.values() for each in {named(metric) for metric in metrics})
+        shared = [each for each, count in counts.items() if 2 * count > sum(map(bool, found.values()))]
+        if shared:
+            return [(label(*each), _of_each(found, named, each)) for each in most_telling(shared, MOST_METRICS)]
+    return []
 
 
-def curves_of(session: Session, runs: Sequence[Run], measured: Sequence[str]) -> dict[str, str]:
-    """The curve of one metric for each run that has it; nothing where there are very many runs."""
+def _in_full(metric: Metric) -> tuple[str, str]:
+    return metric.group, metric.name
+
+
+def _by_name(metric: Metric) -> tuple[str, str]:
+    return "", metric.name
+
+
+def _of_each(
+    found: Mapping[str, Sequence[Metric]], named: Callable[[Metric], tuple[str, str]], which: tuple[str, str]
+) -> dict[str, Metric]:
+    """The metric of each run that is called so; of several the one with the most points."""
+    fitting = {run_id: [each for each in metrics if named(each) == which] for run_id, metrics in found.items()}
+    return {run_id: max(metrics, key=lambda each: each.points) for run_id, metrics in fitting.items() if metrics}
+
+
+def curves_of(session: Session, metrics: Mapping[str, Metric]) -> dict[str, str]:
+    """The curve of a metric for each run that has it; nothing where there are very many runs."""
     found: dict[str, str] = {}
-    for run in runs if len(runs) <= MOST_CURVES else ():
-        for metric in (run.metrics[each] for each in measured if each in run.metrics):
-            which = WhichMetrics(metric.name, metric.group, limit=2 * CURVE)
-            told = session.client.metrics(run.id, which, points=True)
-            found[run.id] = curve([value for each in told.series for value in each.values], CURVE)
+    for run_id, metric in metrics.items() if len(metrics) <= MOST_CURVES else ():
+        which = WhichMetrics(metric.name, metric.group, limit=2 * CURVE)
+        told = session.client.metrics(run_id, which, points=True)
+        found[run_id] = curve([value for each in told.series for value in each.values], CURVE)
     return found
 
 

@@ -118,6 +118,7 @@ def metric_events(
     transport: Transport, path: str, run: str, query: Query, patience: Patience
 ) -> Iterator[NewPoints | StateChange]:
     """A run's points as they come and its changes of state, until it is final."""
+    last: StateChange | None = None
     for sent in sent_events(transport, path, query, patience):
         if isinstance(sent, Reconnected):
             continue
@@ -125,7 +126,10 @@ def metric_events(
         if sent.name == "points":
             yield NewPoints(run, tuple(Series.of(each) for each in children(raw, "series")))
         elif sent.name in ("state", "end"):
-            yield StateChange(run, text(raw, "state"), text_or_none(raw, "reason"), text(raw, "sentence"))
+            change = StateChange(run, text(raw, "state"), text_or_none(raw, "reason"), text(raw, "sentence"))
+            if last is None or (change.state, change.reason) != (last.state, last.reason):
+                last = change
+                yield change
         if sent.name == "end":
             return
 

@@ -96,6 +96,7 @@ def lower_is_better(name: str) -> bool:
 
 
 _TELLING: Final = (
+    (re.compile(r"hparam", re.IGNORECASE), 9),
     (re.compile(r"(val|valid|eval|test|dev).*(acc|f1|auc|bleu|score|map|iou)", re.IGNORECASE), 0),
     (re.compile(r"(val|valid|eval|test|dev).*loss", re.IGNORECASE), 1),
     (re.compile(r"acc|f1|auc|bleu|score|reward|iou", re.IGNORECASE), 2),

@@ -14,8 +14,8 @@ from runyard.node.metrics.regexes import Expressions
 from runyard.node.metrics.spool import Spool
 from runyard.node.metrics.tfevents import BrokenFile, Events
 from runyard.node.prepare import read_order
-from runyard.node.workdir import prepared_ns
 from runyard.node.sweep import Tree
+from runyard.node.workdir import prepared_ns
 from runyard.wire.orders import Evaluation
 
 WINDOW = 1 << 20
