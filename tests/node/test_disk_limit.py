@@ -53,7 +53,8 @@ def test_a_run_that_takes_too_much_of_the_disk_is_ended_with_its_grace(tmp_path:
         assert (exited.cause, exited.exit_code) == ("disk_limit", 1)
         lines = node.server.log(RUN).decode().splitlines()
         assert "good bye" in lines
-        assert lines[-1].startswith("[runyard] The run takes 23")
+        assert lines[-1] == f"[runyard] {exited.detail}"
+        assert exited.detail.startswith("The run takes 23")
         assert lines[-1].endswith("over its limit of 20 MiB (disk_limit_gib): it is stopped.")
 
 

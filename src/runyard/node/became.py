@@ -11,6 +11,7 @@ from enum import Enum
 import msgspec
 
 from runyard.core.reasons import Reason
+from runyard.core.run import StopCause
 from runyard.node.home import AttemptFolder, Record, read_record, write_whole
 from runyard.wire.facts import Began, Exited, Lost
 
@@ -115,7 +116,20 @@ def exited(folder: AttemptFolder, record: Record) -> Exited:
         tamper_proof=bool(record.get("tamper_proof")),
         launch_reason="" if failed is None else str(failed.get("reason") or ""),
         peak_memory_mib=None if peak is None else -(-int(peak) // (1 << 20)),
+        detail=stopped_for(folder, record),
     )
+
+
+def stopped_for(folder: AttemptFolder, record: Record) -> str:
+    """Why the node itself ended a program: a sentence, empty when it did not, or when the program's own end came
+    first."""
+    if record.get("cause") != StopCause.disk_limit:
+        return ""
+    try:
+        with open(folder.stopped_for, encoding="utf-8") as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        return ""
 
 
 def end_without_program(folder: AttemptFolder, early: Early) -> Record:

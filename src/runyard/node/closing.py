@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from runyard.core.run import StopCause
+from runyard.node.became import stopped_for
 from runyard.node.home import AttemptFolder, Record, write_whole
 from runyard.node.limits import limits_of
 from runyard.node.log_limit import MARK, rewrite, trim
@@ -41,24 +41,14 @@ def _closing_text(folder: AttemptFolder, exit_record: Record, size: int, note: s
             return file.read()
     except FileNotFoundError:
         pass
-    lines = [*_stopped_for(folder, exit_record), *lines_of(look_at_work(folder), f"{folder.run}/{folder.workdir_key}")]
-    lines += [note] if note else []
+    kept = lines_of(look_at_work(folder), f"{folder.run}/{folder.workdir_key}")
+    lines = [line for line in (stopped_for(folder, exit_record), *kept, note) if line]
     if not lines:
         return b""
     broken = "" if _ends_a_line(folder, size, is_trimmed=is_trimmed) else "\n"
     text = (broken + "".join(f"{MARK} {line}\n" for line in lines)).encode()
     write_whole(folder.closing, text, lasting=True)
     return text
-
-
-def _stopped_for(folder: AttemptFolder, exit_record: Record) -> list[str]:
-    if exit_record.get("cause") != StopCause.disk_limit:
-        return []  # it was stopped for something else, or ended by itself before it could be
-    try:
-        with open(folder.stopped_for, encoding="utf-8") as file:
-            return [file.read().strip()]
-    except FileNotFoundError:
-        return []
 
 
 def _ends_a_line(folder: AttemptFolder, size: int, *, is_trimmed: bool) -> bool:

@@ -150,7 +150,9 @@ class Gang:
             log_bytes=size_of(self.learners[0].folder.log("training-log")),
             tamper_proof=all(each.tamper_proof for each in all_facts),
             peak_memory_mib=max(peaks, default=None),
-            detail="" if first is None or cause is not None else f"Learner {first.folder.learner} {_how(first)}.",
+            detail=fact.detail
+            if first is None or cause is not None
+            else f"Learner {first.folder.learner} {_how(first)}.",
         )
 
     def note(self, learner: Learner) -> str:

@@ -58,10 +58,10 @@ class Limiting:
             return  # it was released just now
         if not freeing.works and freeing.size > HARDEST * freeing.limit:
             text = (
-                f"The log is over {HARDEST} times its limit of {mebibytes(freeing.limit)} (log_limit_mib), and the "
+                f"A log is over {HARDEST} times its limit of {mebibytes(freeing.limit)} (log_limit_mib), and the "
                 "machine's disk cannot leave out what is too much of it: the program is stopped."
             )
-            self._end(folder, text, None)
+            self._end(folder.run, folder.number, text, None)
 
     # ------------------------------------------------------------------------------------------------------- folders
 
@@ -75,7 +75,7 @@ class Limiting:
                 if measuring.used > measuring.limit:
                     grace_ms = 0 if measuring.used > PATIENCE * measuring.limit else None
                     sentence = disk_sentence(measuring.used, measuring.limit)
-                    self._end(self._home.attempt(run, attempt), sentence, grace_ms)
+                    self._end(run, attempt, sentence, grace_ms)
         due = min((measuring.due for measuring in self._runs.values()), default=now + IDLE_S)
         return max(0.0, min(IDLE_S, due - time.monotonic()))
 
@@ -83,18 +83,18 @@ class Limiting:
         limit = limits_of(self._home.attempt(run, attempt)).disk
         return Measuring(self._home, run, attempt, limit, self._every_s)
 
-    def _end(self, folder: AttemptFolder, sentence: str, grace_ms: int | None) -> None:
-        """End an attempt, by the grace of its order at first; what is said stands at the end of its log."""
-        key = (folder.run, folder.number)
-        again = key in self._told
+    def _end(self, run: str, attempt: int, sentence: str, grace_ms: int | None) -> None:
+        """End an attempt, by the grace of its order at first; what is said stands at the end of its logs."""
+        again = (run, attempt) in self._told
         if not again:
-            self._told.add(key)
-            say(f"{folder.run}/{folder.number}: {sentence}")
+            self._told.add((run, attempt))
+            say(f"{run}/{attempt}: {sentence}")
             try:
-                write_whole(folder.stopped_for, sentence.encode())
+                for folder in self._home.learners(run, attempt):
+                    write_whole(folder.stopped_for, sentence.encode())
             except OSError as error:  # the disk is full, most likely: all the more reason to stop
                 say(f"That could not be written down for the log: {error}")
-        self._watch.stop(folder.run, folder.number, StopCause.disk_limit, grace_ms if again else None)
+        self._watch.stop(run, attempt, StopCause.disk_limit, grace_ms if again else None)
 
 
 def _freeing(folder: AttemptFolder) -> Freeing:
