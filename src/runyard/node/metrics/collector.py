@@ -162,6 +162,7 @@ class Collector:
             return False
         try:
             end = self._log_end(os.fstat(descriptor).st_size)
+            offset = _behind_a_hole(descriptor, offset)
             data = os.pread(descriptor, min(WINDOW // 4, max(0, end - offset)), offset)
         finally:
             os.close(descriptor)
@@ -176,6 +177,14 @@ class Collector:
         rest = read_record(self.folder.log_rest)
         cut = rest.get("cut") if rest is not None else None
         return min(size, cut) if isinstance(cut, int) else size
+
+
+def _behind_a_hole(descriptor: int, offset: int) -> int:
+    """Where there is something to read again: beyond its limit, a log has given its blocks back."""
+    try:
+        return os.lseek(descriptor, offset, os.SEEK_DATA)
+    except OSError:
+        return offset  # nothing comes after it
 
 
 def _visit_again(tree: Tree, place: str, visit: Visit) -> None:
