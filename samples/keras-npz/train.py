@@ -17,13 +17,13 @@ try:
     from runyard import log as record
 except ImportError:
 
-    def record(**_values: float) -> None:
+    def record(*_values: Any, **_named: Any) -> None:
         """Nobody watches."""
 
 
-def tell(epoch: int, values: Mapping[str, Any]) -> None:
+def tell(epoch: int, values: Mapping[str, Any] | None) -> None:
     """Called by Keras after every epoch, with its number from 0."""
-    record(step=epoch + 1, **values)
+    record(step=epoch + 1, **(values or {}))
 
 
 def main() -> None:

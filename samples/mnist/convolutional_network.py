@@ -30,10 +30,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 try:
-    from runyard import log as record  # pyright: ignore[reportAttributeAccessIssue] # charts, where they are watched
+    from runyard import log as record  # charts, where they are watched
 except ImportError:
 
-    def record(**_values: float) -> None:
+    def record(*_values: Any, **_named: Any) -> None:
         """Nobody watches: the printed lines and metrics.json are all there is."""
 
 

@@ -9,6 +9,7 @@ import gzip
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ try:
     from runyard import log as record
 except ImportError:
 
-    def record(**_values: float) -> None:
+    def record(*_values: Any, **_named: Any) -> None:
         """Nobody watches."""
 
 
