@@ -6,10 +6,24 @@ from base64 import b64encode
 import pytest
 from fastapi.routing import APIRoute
 
-from runyard.api import access, canceling, data, definitions, logs, node, queue, results, runs, secrets, status
+from runyard.api import (
+    access,
+    canceling,
+    data,
+    definitions,
+    logs,
+    metrics,
+    node,
+    node_metrics,
+    queue,
+    results,
+    runs,
+    secrets,
+    status,
+)
 from tests.api.serving import Api
 
-ROUTERS = (access, canceling, data, definitions, logs, queue, results, runs, secrets, status)
+ROUTERS = (access, canceling, data, definitions, logs, metrics, queue, results, runs, secrets, status)
 
 
 def routes(*rooms: object) -> list[tuple[str, str]]:
@@ -25,7 +39,7 @@ def routes(*rooms: object) -> list[tuple[str, str]]:
 
 
 PEOPLE = routes(*ROUTERS)
-MACHINES = routes(node)
+MACHINES = routes(node, node_metrics)
 
 
 def test_all_routes_are_looked_at(api: Api) -> None:

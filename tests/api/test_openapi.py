@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runyard.api import node
+from runyard.api import node, node_metrics
 from runyard.client import Client, ClientError, Limits, Submission, WhichLog
 from tests.api.serving import Api
 
@@ -58,7 +58,7 @@ def test_every_route_is_on_the_page_and_none_that_is_not_there(api: Api) -> None
 
 def test_the_routes_of_machines_are_on_the_page_too() -> None:
     text = plain(DOCS.read_text())
-    for route in node.router.routes:
+    for route in (*node.router.routes, *node_metrics.router.routes):
         path = plain(getattr(route, "path", "")).removeprefix("/node/")
         assert path.split("/")[0] in text
         assert path in text or path.replace("{}/{}/{}", "{}/{}/{}") in text, path
@@ -108,6 +108,7 @@ CALLS: dict[tuple[str, str], Callable[[Client], object]] = {
     ("POST", "/training-runs/{}/cancel"): lambda c: c.cancel(RUN),
     ("DELETE", "/training-runs/{}"): lambda c: c.delete(RUN),
     ("GET", "/training-runs/{}/logs"): lambda c: c.log(RUN, WhichLog()),
+    ("GET", "/training-runs/{}/metrics"): lambda c: c.metrics(RUN),
     ("GET", "/training-runs/{}/events"): lambda c: c.history(RUN),
     ("GET", "/training-runs/{}/explain"): lambda c: c.explain(RUN),
     ("GET", "/training-runs/{}/results"): lambda c: c.results(RUN),

@@ -467,6 +467,9 @@ class Handler(BaseHTTPRequestHandler):
         run = self.find(run)["id"]
         return 200, {"items": [each for each in self.server_of_tests.state.events if each["run"] == run]}
 
+    def metrics(self, _: Seen, run: str) -> tuple[int, Any]:
+        return 200, {"id": self.find(run)["id"], "items": [], "notes": []}
+
     def explain(self, _: Seen, run: str) -> tuple[int, Any]:
         record = self.find(run)
         return 200, {"id": record["id"], "state": record["state"], "readiness": "quota", "position": 2, "ahead": 1,
@@ -639,6 +642,7 @@ ROUTES = [
     ("POST", f"{V}/training-runs/{ONE}/cancel", "cancel"),
     ("DELETE", f"{V}/training-runs/{ONE}", "delete"),
     ("GET", f"{V}/training-runs/{ONE}/logs", "log"),
+    ("GET", f"{V}/training-runs/{ONE}/metrics", "metrics"),
     ("GET", f"{V}/training-runs/{ONE}/events", "history"),
     ("GET", f"{V}/training-runs/{ONE}/explain", "explain"),
     ("GET", f"{V}/training-runs/{ONE}/results", "results"),

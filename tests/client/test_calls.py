@@ -212,6 +212,7 @@ def test_every_route_of_the_page_has_its_method(server: ApiServer, client: Clien
         client.healthy, client.status, client.queue, client.pause_queue, client.resume_queue, client.quota,
         client.usage, client.buckets, client.connections, client.tokens, client.accounts, client.manifest_template,
         client.manifest_schema, lambda: list(client.runs()), lambda: client.run(run), lambda: client.log(run),
+        lambda: client.metrics(run),
         lambda: client.history(run), lambda: client.explain(run), lambda: client.results(run),
         lambda: client.cancel(run), lambda: client.submit(Submission("m", sha)),
         lambda: client.check(Submission("m", sha)),

@@ -56,6 +56,7 @@ def test_the_table_of_variables(node: NodeProcess) -> None:
         "GPU_COUNT": "1",
         "CUDA_VISIBLE_DEVICES": "1",
         "PYTHONPATH": str(own / "work"),
+        "RUNYARD_METRICS": str(own / "state" / "metrics.jsonl"),
         "PYTHONUNBUFFERED": "1",
         "HOME": str(own / "home"),
         "TMPDIR": str(own / "tmp"),
