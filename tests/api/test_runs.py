@@ -15,6 +15,8 @@ RUN_FIELDS = {
     "attempts", "created_at", "staged_at", "started_at", "finished_at", "stored_at", "exit_code", "gpu_seconds",
     "cpu_seconds", "gb_seconds", "cost", "results", "hyper_parameters", "command", "framework", "resources", "learners",
     "priority", "tags", "notes", "definition", "description", "staging", "provenance", "max_runtime_seconds", "data",
+    "after", "start_from", "secrets", "launch",
+    "environment", "inputs", "metrics",
 }  # fmt: skip
 
 
@@ -72,7 +74,7 @@ def test_pages_that_make_no_sense(api: Api, query: str) -> None:
     [
         ({"manifest": ": ["}, 422, "invalid_manifest"),
         ({"manifest": MANIFEST.replace("small", "gigantic")}, 422, "invalid_manifest"),
-        ({"manifest": MANIFEST + "runyard: {after: [training-a1B2c3D4e]}\n"}, 501, "not_in_this_version"),
+        ({"manifest": MANIFEST + "runyard: {after: [training-a1B2c3D4e]}\n"}, 409, "refused"),
         ({"manifest": MANIFEST, "colour": "red"}, 422, "invalid_request"),
         ({"manifest": MANIFEST, "overrides": {"colour": "red"}}, 422, "invalid_request"),
         ({"manifest": MANIFEST, "overrides": {"max_runtime": "soon"}}, 422, "invalid_manifest"),
@@ -208,7 +210,7 @@ def test_checking_accepts_nothing(api: Api, machine: Machine) -> None:
     before = len(api.get("/training-runs?limit=1000")["items"])
     answer = api.call("POST", "/manifests/check", {"manifest": MANIFEST, "parameters": [{"lr": 1}, {"lr": 2}]})
     told = answer.json()
-    assert set(told) == {"name", "command", "runs", "resources", "results", "notes", "checks"}
+    assert set(told) == {"name", "command", "runs", "learners", "resources", "results", "notes", "checks"}
     assert (told["runs"], told["resources"]["gpus"]) == (2, 1)
     assert [each["verdict"] for each in told["checks"]] == ["ok"]
     assert len(api.get("/training-runs?limit=1000")["items"]) == before

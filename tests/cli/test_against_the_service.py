@@ -137,3 +137,18 @@ def test_the_rest_answers(real: Cli) -> None:
     assert real("connections", "rm", "here").returncode == 0
     assert real("generate-manifest").stdout.startswith("#")
     assert real("doctor", "--json").returncode in (0, 1)
+
+
+def test_secrets_come_from_stdin_and_are_never_shown(real: Cli) -> None:
+    value = "sesame-open-0123456789"
+    done = real("secrets", "add", "CLI_TOKEN", stdin=value + "\n")
+    assert (done.returncode, done.stdout) == (0, "CLI_TOKEN\n")
+    for words in (["list"], ["list", "--json"]):
+        done = real("secrets", *words)
+        assert "CLI_TOKEN" in done.stdout
+        assert value not in done.stdout + done.stderr
+    assert real("secrets", "add", "CLI_TOKEN", stdin="\n").returncode == 2
+    assert real("secrets", "add", "CLI_TOKEN", value).returncode == 2
+    assert real("secrets", "add", "DATA_DIR", stdin=value).returncode == 4
+    assert real("secrets", "rm", "CLI_TOKEN").returncode == 0
+    assert real("secrets", "rm", "CLI_TOKEN").returncode == 4

@@ -56,6 +56,7 @@ class State:
     results: dict[str, dict[str, bytes]] = field(default_factory=dict)
     replays: dict[str, list[str]] = field(default_factory=dict)
     connections: dict[str, dict[str, Any]] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict[str, str])
     tokens: dict[str, dict[str, Any]] = field(default_factory=dict)
     quota: dict[str, int | None] = field(default_factory=lambda: {"default": 1})
     paused: bool = False
@@ -606,6 +607,13 @@ class Handler(BaseHTTPRequestHandler):
         kept[document["name"]] = document
         return 201, {key: value for key, value in document.items() if "secret" not in key}
 
+    def secrets(self, seen: Seen, name: str = "") -> tuple[int, Any]:
+        kept = self.server_of_tests.state.secrets
+        if seen.method == "PUT":
+            kept[name] = json.loads(seen.body)["value"]
+            return 200, {"name": name, "created_at": iso(time.time())}
+        return 200, {"items": [{"name": each, "created_at": iso(time.time())} for each in sorted(kept)]}
+
     def unname(self, _: Seen, kind: str, name: str) -> tuple[int, Any]:
         if getattr(self.server_of_tests.state, kind).pop(name, None) is None:
             raise Problem(404, "not_found", f"There is no {name}.")
@@ -665,6 +673,9 @@ ROUTES = [
     ("GET", f"{V}/(connections|tokens)", "named"),
     ("POST", f"{V}/(connections|tokens)", "named"),
     ("DELETE", f"{V}/(connections|tokens)/{ONE}", "unname"),
+    ("GET", f"{V}/secrets", "secrets"),
+    ("PUT", f"{V}/secrets/{ONE}", "secrets"),
+    ("DELETE", f"{V}/(secrets)/{ONE}", "unname"),
     ("GET", f"{V}/accounts", "accounts"),
     ("GET", f"{V}/manifests/template", "template"),
     ("POST", f"{V}/manifests/check", "check"),

@@ -152,6 +152,28 @@ def test_connections_and_tokens(server: ApiServer, client: Client) -> None:
     assert client.tokens() == ()
 
 
+def test_secrets_go_in_and_come_out_by_name(server: ApiServer, client: Client) -> None:
+    assert client.put_secret("HF_TOKEN", "sesame").name == "HF_TOKEN"
+    assert server.state.secrets == {"HF_TOKEN": "sesame"}
+    assert [each.name for each in client.secrets()] == ["HF_TOKEN"]
+    assert "sesame" not in repr(client.secrets())
+    client.remove_secret("HF_TOKEN")
+    assert client.secrets() == ()
+    with pytest.raises(NotFound):
+        client.remove_secret("HF_TOKEN")
+
+
+def test_many_are_canceled_in_one_call(server: ApiServer, client: Client) -> None:
+    tagged = [server.add_run(tags=["x"]) for _ in range(2)]
+    done = server.add_run(state="completed")
+    found = client.cancel_many(["tag:x", done, "unknown00"])
+    assert [run.id for run in found.runs] == [*tagged, done]
+    assert {run.state for run in found.runs} == {"canceled", "completed"}
+    assert found.pending == ()
+    assert [(name, code) for name, code, _ in found.refused] == [("training-unknown00", "not_found")]
+    assert len(server.asked("POST", "/api/v1/training-runs/cancel")) == 1
+
+
 def test_objects(client: Client, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"0123456789")
     told: list[tuple[int, int]] = []
@@ -220,7 +242,9 @@ def test_every_route_of_the_page_has_its_method(server: ApiServer, client: Clien
         lambda: client.set_quota("default", 2), lambda: list(client.objects("b")), lambda: client.has_object("b", "k"),
         lambda: client.delete_object("b", "k"), lambda: client.delete_objects("b"), lambda: client.add_connection("c"),
         lambda: client.remove_connection("c"), lambda: client.remove_token(client.add_token("t").id),
-        lambda: list(client.follow(run)), lambda: next(client.events(0)), lambda: client.delete(run),
+        lambda: list(client.follow(run)), lambda: next(client.events(0)), lambda: client.cancel_many([run]),
+        client.secrets, lambda: client.put_secret("S", "x"), lambda: client.remove_secret("S"),
+        lambda: client.delete(run),
     ):  # fmt: skip
         each()
     asked = {(seen.method, seen.path.removeprefix("/api/v1")) for seen in server.state.seen}
