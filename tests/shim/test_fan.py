@@ -1,5 +1,6 @@
 """Several processes of one command: ranks, the first failure, stopping, and nothing left."""
 
+import contextlib
 import json
 import os
 import signal
@@ -48,6 +49,16 @@ class Fanned:
         return self.process.wait(30)
 
 
+def processes_of(fanned: Fanned) -> list[int]:
+    """All of its session."""
+    found: list[int] = []
+    for name in os.listdir("/proc"):
+        with contextlib.suppress(ProcessLookupError):
+            if name.isdigit() and os.getsid(int(name)) == fanned.process.pid:
+                found.append(int(name))
+    return found
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Fanned]]:
     started: list[Fanned] = []
@@ -58,12 +69,9 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Fanned]]:
 
     yield begin
     for each in started:
-        for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
-            try:
-                if os.getsid(pid) == each.process.pid:
-                    os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        for pid in processes_of(each):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         each.process.wait()
 
 
@@ -113,12 +121,10 @@ def test_told_to_stop_with_all_of_its_tree_it_sends_no_second_word(start: Callab
     """As the shim does it: a SIGTERM to every process. Each handles it once, in its own time."""
     fanned = start("trap 'echo told' TERM; echo up$LOCAL_RANK; until [ -e go ]; do sleep 0.01; done; exit $RANK")
     fanned.wait_for("up0", "up1")
-    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
-        try:
-            if os.getsid(pid) == fanned.process.pid and b"sleep" not in Path(f"/proc/{pid}/comm").read_bytes():
+    for pid in processes_of(fanned):
+        with contextlib.suppress(ProcessLookupError):
+            if os.getpgid(pid) == pid:  # those that live on: not the sleep of this moment
                 os.kill(pid, signal.SIGTERM)
-        except (ProcessLookupError, FileNotFoundError):
-            continue
     fanned.wait_for("told")
     (fanned.folder / "go").touch()
     assert fanned.ended() in (4, 5)
