@@ -40,8 +40,8 @@ def test_a_curve_is_no_wider_than_asked_for(values: list[float], width: int) -> 
 
 
 def test_numbers() -> None:
-    assert [value_text(value) for value in (None, 0.981331, 1.2e-5, 300.0, math.inf)] == [
-        "", "0.98133", "1.2e-05", "300", "inf",
+    assert [value_text(value) for value in (None, 0.981331, 1.2e-5, 300.0, 149999.0, math.inf)] == [
+        "", "0.98133", "1.2e-05", "300", "149999", "inf",
     ]  # fmt: skip
 
 

@@ -52,5 +52,7 @@ def _can_show(text: str) -> bool:
 
 
 def value_text(value: float | None) -> str:
-    """A value for people, five digits of it: ``0.98133``, ``1.2e-05``; empty for None."""
-    return "" if value is None else f"{value:.5g}"
+    """A value for people, five digits of it: ``0.98133``, ``1.2e-05``, or all of a whole number; empty for None."""
+    if value is None:
+        return ""
+    return f"{value:.0f}" if value.is_integer() and abs(value) < 1e9 else f"{value:.5g}"
