@@ -18,11 +18,20 @@ def write(root: Node) -> str:
 
 
 def _native(node: Node) -> Any:
-    """The node as PyYAML's own; a tag that is what the writer would read makes it write none."""
+    """The node as PyYAML's own. What stood between quotes does so again: whether a word is a number is for the reader
+    of a key to say, and not for YAML."""
     if isinstance(node, ScalarNode):
-        tag = _YAML.resolver.Resolver().resolve(yaml.ScalarNode, node.text, (True, False)) if node.plain else _STR
-        return yaml.ScalarNode(tag, node.text, style="|" if "\n" in node.text else None)
+        return (
+            _plain(node.text)
+            if node.plain
+            else yaml.ScalarNode(_STR, node.text, style="|" if "\n" in node.text else "'")
+        )
     if isinstance(node, ListNode):
         return yaml.SequenceNode("tag:yaml.org,2002:seq", [_native(item) for item in node.items], flow_style=False)
-    pairs = [(_native(ScalarNode(entry.key)), _native(entry.value)) for entry in node.entries]
+    pairs = [(yaml.ScalarNode(_STR, entry.key), _native(entry.value)) for entry in node.entries]
     return yaml.MappingNode("tag:yaml.org,2002:map", pairs, flow_style=False)
+
+
+def _plain(text: str) -> Any:
+    """A word without quotes; the tag that it would be read with makes the writer put none in front of it."""
+    return yaml.ScalarNode(_YAML.resolver.Resolver().resolve(yaml.ScalarNode, text, (True, False)), text)
