@@ -25,6 +25,7 @@ from runyard.core.run import StopCause
 from runyard.engine import nodes, stage, supervise
 from runyard.engine.bell import log_topic
 from runyard.engine.world import World
+from runyard.ports.environments import SpecFacts
 from runyard.ports.logs import LogKey
 from runyard.ports.store import Node
 from runyard.wire import facts, orders
@@ -32,6 +33,7 @@ from runyard.wire import facts, orders
 router = APIRouter(prefix="/node", include_in_schema=False, dependencies=[Depends(node_of)])
 _log = logging.getLogger(__name__)
 _EVIDENCE = 64 * 1024
+_PHASE = 200
 _LOST = frozenset({Reason.shim_lost, Reason.node_lost, Reason.machine_restarted})
 _NOT_STAGED = frozenset({Reason.code_invalid, Reason.data_not_found, Reason.data_access_denied,
                          Reason.data_unreachable, Reason.environment_failed, Reason.staging_failed})  # fmt: skip
@@ -111,13 +113,17 @@ def _take(world: World, node_id: str, fact: facts.Fact) -> bool:
         case facts.Lost():
             return supervise.lost(world, node_id, fact.run, fact.attempt, _reason(fact.reason, _LOST), fact.detail)
         case facts.Staged():
+            if fact.environment:
+                world.store.put_spec_facts(fact.spec, SpecFacts(environment=fact.environment))
             return stage.staged(world, node_id, fact.spec, fact.fetched)
         case facts.StageProgress():
-            world.ready.report(fact.spec, fact.done, fact.total)
+            world.ready.report(fact.spec, fact.done, fact.total, fact.phase[:_PHASE])
             return True
         case facts.StageFailed():
             reason = _reason(fact.reason, _NOT_STAGED)
-            return stage.failed(world, node_id, fact.spec, reason, fact.detail, fact.log[:_EVIDENCE])
+            return stage.failed(
+                world, node_id, fact.spec, reason, fact.detail, fact.log[:_EVIDENCE], fact.model_log[:_EVIDENCE]
+            )
         case facts.Stored():
             return supervise.stored(world, node_id, fact.run, fact.objects, fact.size)
         case facts.StoreFailed():

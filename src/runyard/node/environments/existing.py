@@ -202,7 +202,8 @@ def _sites(prefix: str, version: str) -> list[str]:
         f"local/lib/python{major_minor}/dist-packages",
         "lib/python3/dist-packages",
     )
-    return [f"{prefix}/{place}" for place in places if os.path.isdir(f"{prefix}/{place}")]
+    found = [f"{prefix}/{place}" for place in places if os.path.isdir(f"{prefix}/{place}")]
+    return list({os.path.realpath(path): path for path in reversed(found)}.values())[::-1]  # lib64 is often a link to lib
 
 
 def _version_of(base: str, executable: str) -> str:
