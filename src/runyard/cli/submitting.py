@@ -145,6 +145,8 @@ def _tell_check(session: Session, checked: Checked) -> int:
         ("results", location_text(child(checked.raw, "results"))),
         ("notes", "\n".join(checked.notes)),
     ]
+    waiting = session.client.queue().waiting
+    facts.append(("ahead", f"{waiting} run{'s' * (waiting != 1)} in the queue" if waiting else "nobody waits"))
     session.out(pairs(facts))
     if checked.checks:
         rows = [(each.what, each.verdict, each.message) for each in checked.checks]

@@ -27,14 +27,15 @@ def events(session: Session, words: tuple[str, ...]) -> None:
         session.emit([event.raw for event in found])
         return
     rows = [
-        (local(each.at), each.kind, "" if each.attempt is None else str(each.attempt), _rest(each)) for each in found
+        (local(each.at), each.kind, "" if each.attempt is None else str(each.attempt), _rest(session, each)) for each in found
     ]
     session.out(table(("AT", "WHAT", "ATTEMPT", ""), rows, flexible=3))
 
 
-def _rest(event: Event) -> str:
+def _rest(session: Session, event: Event) -> str:
     shown = {key: value for key, value in event.raw.items() if key not in KNOWN and value is not None}
-    return ", ".join(f"{key} {_value(value)}" for key, value in shown.items())
+    told = {key: session.state(str(value)) if key == "state" else _value(value) for key, value in shown.items()}
+    return ", ".join(f"{key} {value}" for key, value in told.items())
 
 
 def _value(value: object) -> str:
