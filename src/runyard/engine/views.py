@@ -77,9 +77,9 @@ class ProgressView:
 
 @dataclass(frozen=True, slots=True)
 class MetricView:
-    """One metric of a run. ``first``, ``last``, ``lowest``, ``highest`` and ``best`` (the lowest where the name says that
-    it is to become small, such as a loss; else the highest) are of its finite values, None without any; a step is None
-    where the point had none."""
+    """One metric of a run. ``first``, ``last``, ``lowest``, ``highest`` and ``best`` (the lowest where the name says
+    that it is to become small, such as a loss; else the highest) are of its finite values, None without any; a step is
+    None where the point had none."""
 
     group: str
     name: str
@@ -98,8 +98,8 @@ class MetricView:
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """A training run. ``secrets``: the names of those that its program gets; ``metrics``: by ``group/name``, in lists the
-    few that tell most."""
+    """A training run. ``secrets``: the names of those that its program gets; ``metrics``: by ``group/name``, in lists
+    the few that tell most."""
 
     id: str
     name: str
