@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from runyard.client.errors import PackingError
+from runyard.core.ids import is_run_id
 
 OURS: Final = ".runyardignore"
 GITS: Final = ".gitignore"
@@ -99,6 +100,11 @@ def _with_ranges(line: str) -> str:
     return line
 
 
+def _was_downloaded(folder: Path) -> bool:
+    """Whether a folder is one that ``download`` made."""
+    return is_run_id(folder.name) and (folder / "learner-1").is_dir()
+
+
 def _stripped(line: str) -> str:
     """Without trailing spaces, except one that a backslash guards."""
     bare = line.rstrip(" ")
@@ -175,6 +181,8 @@ class _Walker:
         elif target.is_dir():
             if target in inside:
                 self.notices.append(f"left out {name}: the link leads into itself")
+            elif _was_downloaded(target):
+                self.notices.append(f"left out {name}: it holds what a run has stored")
             elif not (target / "pyvenv.cfg").is_file():
                 yield from self.folder(entry, parts, rules, inside | {target})
         elif target.is_file():
