@@ -27,7 +27,8 @@ def events(session: Session, words: tuple[str, ...]) -> None:
         session.emit([event.raw for event in found])
         return
     rows = [
-        (local(each.at), each.kind, "" if each.attempt is None else str(each.attempt), _rest(session, each)) for each in found
+        (local(each.at), each.kind, "" if each.attempt is None else str(each.attempt), _rest(session, each))
+        for each in found
     ]
     session.out(table(("AT", "WHAT", "ATTEMPT", ""), rows, flexible=3))
 
