@@ -75,15 +75,19 @@ class Meter:
 
 
 class Filled:
-    """A store in which ``depth`` runs of one spec wait that are ready, and as many of another that are not."""
+    """A store in which ``depth`` runs of one spec wait that are ready, and as many of another that are not. Before them
+    all stand as many that are ready and wait for another run."""
 
     def __init__(self, url: str, depth: int) -> None:
         self._meter = Meter()
         with self._meter.meeting():
             self.store: SqlStore = open_store(url)
             accept(self.store, spec=a_spec(tags=("x",)))
-            self.store.submit(a_submission(depth, first=1000))
+            self.store.submit(a_submission(depth, first=500_000, after=(a_run_id(1),)))
             self.store.mark_staged(2, "n1", NOW)
+            self.store.submit(a_submission(depth, first=1000))
+            self.store.mark_staged(3, "n1", NOW)
+            self.store.submit(a_submission(first=999, after=(a_run_id(1000),)))
             self.store.submit(a_submission(depth, first=1000 + depth, spec=a_spec(tags=("x",))))
             finish(self.store, known(self.store, a_run_id(1000)))
             start(self.store, known(self.store, a_run_id(1001)))
@@ -127,10 +131,13 @@ def submit_one(store: SqlStore) -> None:
 ACTIONS: dict[str, Callable[[SqlStore], object]] = {
     "classes": lambda store: store.classes(NOW, 16),
     "specs_to_stage": lambda store: store.specs_to_stage(4),
-    "waiting_of_spec": lambda store: store.waiting_of_spec(3, 4),
+    "waiting_of_spec": lambda store: store.waiting_of_spec(5, 4),
     "waiting_page": lambda store: store.waiting_page("acme", 10),
     "run": lambda store: store.run(a_run_id(1050)),
     "run_ids": lambda store: store.run_ids("acme", a_run_id(1050), 5),
+    "runs_of": lambda store: store.runs_of([a_run_id(1050), a_run_id(1051)]),
+    "dependencies": lambda store: store.dependencies([a_run_id(500_007), a_run_id(999)]),
+    "dependents": lambda store: store.dependents([a_run_id(1000)], 10),
     "runs": lambda store: store.runs(RunQuery("acme", limit=10)),
     "runs by state": lambda store: store.runs(
         RunQuery("acme", frozenset({StateName.running, StateName.waiting}), limit=5)
@@ -141,7 +148,7 @@ ACTIONS: dict[str, Callable[[SqlStore], object]] = {
     "holdings": lambda store: store.holdings(),
     "active_runs": lambda store: store.active_runs("n1"),
     "requeued_runs": lambda store: store.requeued_runs("n1"),
-    "typical_duration_ms": lambda store: store.typical_duration_ms(2, "acme"),
+    "typical_duration_ms": lambda store: store.typical_duration_ms(3, "acme"),
     "ahead_of the first": lambda store: store.ahead_of(store.waiting_page(None, 1)[0]),
     "events": lambda store: store.events(store.last_seq() - 5, 10, account_id="acme"),
     "events of a run": lambda store: store.events(0, 10, run_id=a_run_id(1000)),

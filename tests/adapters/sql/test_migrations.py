@@ -20,10 +20,10 @@ DESCRIPTIONS = {
     # By what each table has, not by its text: a column that was added later stands in another place of it.
     "sqlite": (
         "WITH t AS (SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'alembic_version') "
-        "SELECT t.name, c.name, c.type, c.\"notnull\", c.dflt_value, c.pk FROM t, pragma_table_xinfo(t.name) c "
-        "UNION ALL SELECT t.name, f.\"table\", f.\"from\", f.\"to\", f.on_delete, f.on_update "
+        'SELECT t.name, c.name, c.type, c."notnull", c.dflt_value, c.pk FROM t, pragma_table_xinfo(t.name) c '
+        'UNION ALL SELECT t.name, f."table", f."from", f."to", f.on_delete, f.on_update '
         "FROM t, pragma_foreign_key_list(t.name) f "
-        "UNION ALL SELECT t.name, l.origin, l.\"unique\", l.partial, "
+        'UNION ALL SELECT t.name, l.origin, l."unique", l.partial, '
         "(SELECT group_concat(coalesce(i.name, '?')) FROM pragma_index_info(l.name) i), "
         "(SELECT sql FROM sqlite_schema WHERE name = l.name) FROM t, pragma_index_list(t.name) l"
     ),
