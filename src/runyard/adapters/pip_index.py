@@ -18,12 +18,14 @@ from collections.abc import Sequence
 
 from runyard.core.versions import sorted_versions
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 20.0
 KEPT_S = 900.0
 """An answer is good for so long."""
 FAILED_KEPT_S = 30.0
 """What could not be asked is not asked again for so long."""
 
+_IMPATIENT = ("--retries", "1", "--timeout", "8")
+"""Somebody waits for the answer; the operator's own words come behind these and win."""
 _IMPOSSIBLE = "0.0.0.dev0"
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _THERE_ARE = re.compile(r"\(from versions: ([^)]*)\)")
@@ -38,7 +40,7 @@ class PipIndex:
         self, options: Sequence[str] = (), *, source_builds: bool = False, timeout_s: float = TIMEOUT_S
     ) -> None:
         wheels = () if source_builds else ("--only-binary", ":all:")
-        self._words = ("install", "--dry-run", "--no-deps", "--no-input", "--no-color", *wheels, *options)
+        self._words = ("install", "--dry-run", "--no-deps", "--no-input", "--no-color", *_IMPATIENT, *wheels, *options)
         self._timeout_s = timeout_s
         self._known: dict[str, tuple[float, tuple[str, ...] | None]] = {}
         self._asking: dict[str, threading.Lock] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,12 @@ from runyard.client.run_calls import Overrides
 from runyard.client.training import Order, Watching, check, submit
 from runyard.client.transfer import push
 
+
+def _whole(_context: click.Context, _option: click.Parameter, path: str | None) -> str | None:
+    """A path from here as one from the root: programs run elsewhere. A name without a slash stays."""
+    return path if path is None or "/" not in path else os.path.abspath(os.path.expanduser(path))
+
+
 OPTIONS: Final[tuple[Callable[[Any], Any], ...]] = (
     click.option("--set", "sets", multiple=True, metavar="K=V,...", help="Hyper-parameter: v1,v2 or lo..hi:N[:log]."),
     click.option("--zip", "zipped", is_flag=True, help="Pair the values of all --set instead of combining them."),
@@ -30,7 +37,9 @@ OPTIONS: Final[tuple[Callable[[Any], Any], ...]] = (
     click.option("--env", multiple=True, metavar="K=V", help="An environment variable of the program."),
     click.option("--override", multiple=True, metavar="PATH=VALUE", help="Change a key of the manifest: a.b=value."),
     click.option("--framework", metavar="NAME[:VERSION]", help="Another framework than the manifest's."),
-    click.option("--python", metavar="PATH", help="An interpreter or environment that the operator allows."),
+    click.option(
+        "--python", metavar="PATH", callback=_whole, help="An interpreter or environment that the operator allows."
+    ),
     click.option("--gpus", type=click.IntRange(min=0), metavar="N", help="GPUs of each run."),
     click.option("--name", metavar="NAME", help="The name of the runs."),
     click.option("--tag", multiple=True, metavar="T", help="A tag to find the runs by."),
