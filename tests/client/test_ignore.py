@@ -205,7 +205,7 @@ def test_what_was_downloaded_is_not_sent_again(tmp_path: Path) -> None:
     write(tmp_path, {"a.py": "", "training-a1B2c3D4e/learner-1/training-log.txt": "", "training-materials/b.py": ""})
     found = walk(tmp_path)
     assert [each.name for each in found.files] == ["a.py", "training-materials/b.py"]
-    assert found.notices == ["left out training-a1B2c3D4e: it holds what a run has stored"]
+    assert list(found.notices) == ["left out training-a1B2c3D4e: it holds what a run has stored"]
 
 
 def test_links_are_followed_inside_the_folder_alone(tmp_path: Path) -> None:
