@@ -57,6 +57,7 @@ class State:
     replays: dict[str, list[str]] = field(default_factory=dict)
     connections: dict[str, dict[str, Any]] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict[str, str])
+    frameworks: dict[str, dict[str, Any]] = field(default_factory=dict)
     tokens: dict[str, dict[str, Any]] = field(default_factory=dict)
     quota: dict[str, int | None] = field(default_factory=lambda: {"default": 1})
     paused: bool = False
@@ -607,6 +608,23 @@ class Handler(BaseHTTPRequestHandler):
         kept[document["name"]] = document
         return 201, {key: value for key, value in document.items() if "secret" not in key}
 
+    def convert(self, seen: Seen) -> tuple[int, Any]:
+        text = json.loads(seen.body)["manifest"]
+        return 200, {"manifest": f"# Brought over.\n{text}", "notes": ["It was old."], "left": []}
+
+    def frameworks(self, seen: Seen) -> tuple[int, Any]:
+        kept = self.server_of_tests.state.frameworks
+        if seen.method == "POST":
+            made = {"version": "", "python": None, "instead": None, "created_at": iso(time.time())}
+            made |= json.loads(seen.body)
+            kept[made["name"]] = made
+            return 201, made
+        known = [{"name": "pytorch", "distribution": "torch", "aliases": ["torch"], "installed": ["2.10.0"]}]
+        return 200, {"known": known, "registered": list(kept.values())}
+
+    def versions(self, _: Seen, name: str) -> tuple[int, Any]:
+        return 200, {"name": name, "versions": ["2.10.0", "2.9.1"]}
+
     def secrets(self, seen: Seen, name: str = "") -> tuple[int, Any]:
         kept = self.server_of_tests.state.secrets
         if seen.method == "PUT":
@@ -679,6 +697,11 @@ ROUTES = [
     ("GET", f"{V}/accounts", "accounts"),
     ("GET", f"{V}/manifests/template", "template"),
     ("POST", f"{V}/manifests/check", "check"),
+    ("POST", f"{V}/manifests/convert", "convert"),
     ("GET", f"{V}/manifests/schema", "schema"),
+    ("GET", f"{V}/frameworks", "frameworks"),
+    ("POST", f"{V}/frameworks", "frameworks"),
+    ("DELETE", f"{V}/(frameworks)/{ONE}", "unname"),
+    ("GET", f"{V}/frameworks/{ONE}/versions", "versions"),
 ]
 """Every route of docs/api.md that is for people: method, path, what answers."""

@@ -244,6 +244,8 @@ def test_every_route_of_the_page_has_its_method(server: ApiServer, client: Clien
         lambda: client.remove_connection("c"), lambda: client.remove_token(client.add_token("t").id),
         lambda: list(client.follow(run)), lambda: next(client.events(0)), lambda: client.cancel_many([run]),
         client.secrets, lambda: client.put_secret("S", "x"), lambda: client.remove_secret("S"),
+        lambda: client.convert_manifest("m"), client.frameworks, lambda: client.framework_versions("pytorch"),
+        lambda: client.add_framework("f", python="/p"), lambda: client.remove_framework("f"),
         lambda: client.delete(run),
     ):  # fmt: skip
         each()

@@ -181,7 +181,7 @@ def fill(command: str, parameters: Mapping[str, Scalar], *, append_args: bool) -
 
 
 def _argument(name: str, text: str) -> str:
-    """A hyper-parameter as an argument: ``--name value``, and ``--name=value`` for what would be taken for an option."""
+    """A hyper-parameter as an argument: ``--name value``, or ``--name=value`` for what would be taken for an option."""
     taken_for_option = text.startswith("-") and _NEGATIVE.fullmatch(text) is None
     return f"--{name}{'=' if taken_for_option else ' '}{shlex.quote(text)}"
 
