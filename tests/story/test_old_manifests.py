@@ -80,7 +80,7 @@ def test_a_manifest_is_brought_over(yard: Installation) -> None:
 def test_the_other_dialect_and_its_old_words(yard: Installation) -> None:
     document = yard.json("generate-manifest", "--from", "ffdl.yml")
     text = document["manifest"]
-    for line in ("access_key_id: '007'", "secret_access_key: 'p: #w'", "endpoint_url: http://127.0.0.1:1"):
+    for line in ("access_key_id: '007'", "secret_access_key: 'p: #w'", "endpoint_url: 'http://127.0.0.1:1'"):
         assert line in text
     assert "\nstorage:" not in text
     assert any("`storage` was taken out" in note for note in document["notes"])
