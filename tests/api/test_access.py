@@ -9,8 +9,10 @@ from fastapi.routing import APIRoute
 from runyard.api import (
     access,
     canceling,
+    converting,
     data,
     definitions,
+    frameworks,
     logs,
     metrics,
     node,
@@ -23,7 +25,9 @@ from runyard.api import (
 )
 from tests.api.serving import Api
 
-ROUTERS = (access, canceling, data, definitions, logs, metrics, queue, results, runs, secrets, status)
+ROUTERS = (
+    access, canceling, converting, data, definitions, frameworks, logs, metrics, queue, results, runs, secrets, status,
+)  # fmt: skip
 
 
 def routes(*rooms: object) -> list[tuple[str, str]]:

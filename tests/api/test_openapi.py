@@ -146,6 +146,7 @@ CALLS: dict[tuple[str, str], Callable[[Client], object]] = {
     ("GET", "/accounts"): lambda c: c.accounts(),
     ("GET", "/manifests/template"): lambda c: c.manifest_template(),
     ("POST", "/manifests/check"): lambda c: c.check(Submission("x")),
+    ("POST", "/manifests/convert"): lambda c: c.convert_manifest("x"),
     ("GET", "/manifests/schema"): lambda c: c.manifest_schema(),
 }
 """Which call of the client makes which request."""
