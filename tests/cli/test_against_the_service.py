@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.story, pytest.mark.timeout(300)]
 MANIFEST = """
 model_definition:
   name: story
-  framework: {name: python, version: "3.11"}
+  framework: {name: python}
   execution:
     command: python3 train.py
     compute_configuration: {name: small}
