@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -68,3 +69,30 @@ def test_a_shim_without_root_says_that_it_cannot(open_launcher: Launcher) -> Non
         failed = attempt.ended()["launch_failed"]
         assert failed["stage"] == stage
         assert "must run as root" in failed["message"]
+
+
+IN_A_CHROOT = """
+import os, sys
+from runyard.shim import isolation, view
+from runyard.shim.lean import libc
+bare = sys.argv[1]
+view.own_mounts()
+libc("mount", b"/proc", os.fsencode(bare) + b"/proc", None, view.MS_BIND | view.MS_REC, None)
+os.chroot(bare)
+os.chdir("/work")
+isolation.own_shm(3)
+held = os.statvfs("/dev/shm")
+print(held.f_blocks * held.f_frsize, sorted(os.listdir("/")))
+"""
+
+
+@can_shm
+@needs_root
+def test_mounts_are_made_in_a_root_that_is_no_mount_point(tmp_path: Path) -> None:
+    for name in ("proc", "dev/shm", "work"):
+        (tmp_path / name).mkdir(parents=True)
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_CHROOT, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == f"{3 << 20} ['dev', 'proc', 'work']\n", done.stderr
+    assert not os.path.ismount(tmp_path / "proc")

@@ -7,7 +7,7 @@ import os
 import sys
 
 from runyard.shim.lean import libc
-from runyard.shim.view import CLONE_NEWNS, MS_NODEV, MS_NOSUID, MS_PRIVATE, MS_REC
+from runyard.shim.view import MS_NODEV, MS_NOSUID, own_mounts
 
 CLONE_NEWNET = 0x40000000
 SHM = b"/dev/shm"
@@ -19,8 +19,7 @@ IFREQ_SIZE = 40  # of netdevice(7), on machines of 64 bits
 def own_shm(mib: int) -> None:
     """Cover ``/dev/shm`` with an empty one of that size, which goes with the last process that sees it. What is in it
     counts as memory of who wrote it. Raises ``OSError``."""
-    libc("unshare", CLONE_NEWNS)
-    libc("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
+    own_mounts()
     libc("mount", b"runyard", SHM, b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=1777,size=%dm" % mib)
 
 

@@ -7,7 +7,7 @@ folder, and the needed paths alone are bound into it (mount_namespaces(7), mount
 
 import os
 import stat
-from errno import ENOENT
+from errno import EINVAL, ENOENT
 
 from runyard.shim.lean import libc
 
@@ -58,8 +58,7 @@ def make(closed: dict[str, list[str]]) -> None:
     """Carry a plan out for the calling process, as root. Raises ``OSError``; an empty plan makes no namespace."""
     if not closed:
         return
-    libc("unshare", CLONE_NEWNS)
-    libc("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
+    own_mounts()
     for barrier, paths in closed.items():
         if barrier == "/":
             raise OSError(ENOENT, "the root folder itself is closed to this user", barrier)
@@ -72,6 +71,42 @@ def make(closed: dict[str, list[str]]) -> None:
             libc("mount", b"/proc/self/fd/%d" % source, os.fsencode(path), None, MS_BIND | MS_REC, None)
             os.close(source)
         libc("mount", b"runyard", target, None, MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, COVER)
+
+
+def own_mounts() -> None:
+    """Give the calling process mounts of its own, of which no other namespace hears. Raises ``OSError``."""
+    libc("unshare", CLONE_NEWNS)
+    try:
+        _make_private()
+    except OSError as error:
+        if error.errno != EINVAL:
+            raise
+        # A root set by chroot(2) that is no mount point: the mounts have to be told at their own root.
+        inside = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        _step_out()
+        try:
+            _make_private()
+        finally:
+            os.fchdir(inside)
+            os.chroot(".")
+            os.close(inside)
+
+
+def _make_private() -> None:
+    libc("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
+
+
+def _step_out() -> None:
+    """Go to the root of the mounts, beyond a root that chroot(2) has set."""
+    os.chdir("/")
+    os.chroot("/proc")  # any folder below: what is above it is no longer barred
+    while _identity(os.stat("..")) != _identity(os.stat(".")):
+        os.chdir("..")
+    os.chroot(".")
+
+
+def _identity(facts: os.stat_result) -> tuple[int, int]:
+    return facts.st_dev, facts.st_ino
 
 
 def _mount_point(path: str, folder: bool) -> None:
