@@ -123,7 +123,7 @@ RULES: Final[Mapping[Reason, Rule]] = MappingProxyType(
             Fault.user,
             False,
             False,
-            "The program's environment (its framework, requirements.txt or `python`) cannot be had: see load-model.log.",
+            "Its environment (the framework, requirements.txt or `python`) cannot be had: see load-model.log.",
         ),
         Reason.secret_missing: Rule(
             Fault.user,

@@ -294,9 +294,7 @@ def listing(world: World, query: RunQuery) -> tuple[list[RunView], int | None]:
     runs = world.store.runs(query)
     ledgers = {run.id: world.store.ledger(run.id) for run in runs if run.attempts}
     metrics = by_label(world, [run.id for run in runs if run.attempts], METRICS_LISTED)
-    views = [
-        replace(view(world, run, ledgers.get(run.id, ()), None), metrics=metrics.get(run.id, {})) for run in runs
-    ]
+    views = [replace(view(world, run, ledgers.get(run.id, ()), None), metrics=metrics.get(run.id, {})) for run in runs]
     return views, runs[-1].seq if len(runs) == query.limit else None
 
 

@@ -158,8 +158,8 @@ def staged(world: World, node_id: str, spec_id: int, fetched: int = 0) -> bool:
 def failed(
     world: World, node_id: str, spec_id: int, reason: Reason, detail: str, log: str, model_log: str = ""
 ) -> bool:
-    """A node could not make code, data and environment of a spec ready. By the platform's fault it is tried again, a few
-    times; else every waiting run of the spec that is not ready fails, with the evidence stored."""
+    """A node could not make code, data and environment of a spec ready. By the platform's fault it is tried again, a
+    few times; else every waiting run of the spec that is not ready fails, with the evidence stored."""
     if RULES[reason].fault is Fault.platform:
         return _put_off(world, node_id, spec_id, reason, detail, log, model_log)
     return _fail(world, node_id, spec_id, reason, detail, log, model_log)

@@ -63,8 +63,8 @@ class StageProgress(msgspec.Struct, frozen=True, tag="stage_progress"):
 
 
 class StageFailed(msgspec.Struct, frozen=True, tag="stage_failed"):
-    """Code, data or environment of a spec cannot be had. ``reason``: a :class:`runyard.core.reasons.Reason`; ``log``: the
-    evidence, the texts of ``load-model.log`` and ``load-data.log``; ``model_log``: the former alone (64 KiB each at
+    """Code, data or environment of a spec cannot be had. ``reason``: a :class:`runyard.core.reasons.Reason`; ``log``:
+    the evidence, the texts of ``load-model.log`` and ``load-data.log``; ``model_log``: the former alone (64 KiB each at
     most)."""
 
     spec: int

@@ -203,7 +203,8 @@ def _sites(prefix: str, version: str) -> list[str]:
         "lib/python3/dist-packages",
     )
     found = [f"{prefix}/{place}" for place in places if os.path.isdir(f"{prefix}/{place}")]
-    return list({os.path.realpath(path): path for path in reversed(found)}.values())[::-1]  # lib64 is often a link to lib
+    # lib64 is often a link to lib
+    return list({os.path.realpath(path): path for path in reversed(found)}.values())[::-1]
 
 
 def _version_of(base: str, executable: str) -> str:
