@@ -165,9 +165,7 @@ def failed(
     return _fail(world, node_id, spec_id, reason, detail, log, model_log)
 
 
-def _fail(
-    world: World, node_id: str, spec_id: int, reason: Reason, detail: str, log: str, model_log: str = ""
-) -> bool:
+def _fail(world: World, node_id: str, spec_id: int, reason: Reason, detail: str, log: str, model_log: str = "") -> bool:
     now = world.clock.now_ms()
     count = 0
     for runs in _unready(world, spec_id):
