@@ -150,7 +150,7 @@ def test_download(server: ApiServer, cli: Cli) -> None:
     done = cli("download", run, "--to", "out", "--only", "model")
     assert done.stdout == f"out/{run}/model/weights\n"
     assert (cli.folder / "out" / run / "model" / "weights").read_bytes() == b"w" * 100
-    assert "1 files, 100 bytes" in done.stderr
+    assert "1 file, 100 bytes" in done.stderr
     assert len(json.loads(cli("download", "last", "--json").stdout)["files"][run]) == 2
 
 

@@ -11,7 +11,7 @@ from runyard.cli.session import Session, common, later
 from runyard.cli.table import table
 from runyard.cli.times import local
 from runyard.client.errors import Misuse
-from runyard.client.packing import human_size
+from runyard.client.packing import counted, human_size
 from runyard.client.transfer import pull as pull_objects
 from runyard.client.transfer import push as push_files
 
@@ -42,7 +42,7 @@ def push(session: Session, path: Path, target: str, everything: bool) -> None:
         session.out(f"{bucket}/{each.key}")
     size = sum(each.size for each in pushed.sent)
     kept = f", {pushed.unchanged} unchanged" if pushed.unchanged else ""
-    session.say(f"Sent {len(pushed.sent)} files, {human_size(size)}{kept}.")
+    session.say(f"Sent {counted(len(pushed.sent), 'file')}, {human_size(size)}{kept}.")
 
 
 @data.command()
@@ -85,7 +85,7 @@ def pull(session: Session, target: str, path: Path) -> None:
         return
     for each in fetched:
         session.out(str(each))
-    session.say(f"Fetched {len(fetched)} files, {human_size(sum(each.stat().st_size for each in fetched))}.")
+    session.say(f"Fetched {counted(len(fetched), 'file')}, {human_size(sum(each.stat().st_size for each in fetched))}.")
 
 
 @data.command()

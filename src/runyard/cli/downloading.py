@@ -9,7 +9,7 @@ import click
 from runyard.cli.progress import Line
 from runyard.cli.selecting import many, selectors
 from runyard.cli.session import Session, common
-from runyard.client.packing import human_size
+from runyard.client.packing import counted, human_size
 from runyard.client.transfer import download_results
 
 
@@ -33,7 +33,7 @@ def download(session: Session, words: tuple[str, ...], folder: str, only: str) -
             for path in paths:
                 session.out(str(path))
         what = (
-            f"{len(paths)} files, {human_size(size)}"
+            f"{counted(len(paths), 'file')}, {human_size(size)}"
             if paths
             else "nothing stored" + (f" below {only}" if only else "")
         )

@@ -17,7 +17,7 @@ from runyard.client.commands import EXAMPLE, Command
 from runyard.client.errors import Misuse
 from runyard.client.recipe import FIRST_LINE, Recipe
 from runyard.client.run_calls import Overrides
-from runyard.client.running import Given, Inferred, infer, refuse_whole_homes
+from runyard.client.running import Given, Inferred, code_in, infer, refuse_whole_homes
 
 
 class _AfterDashes(click.Command):
@@ -65,7 +65,7 @@ def run(session: Session, words: tuple[str, ...], **options: Any) -> int:
             if options["dry_run"]:
                 return 0
         overrides = Overrides(after=earlier(session, options), paths=assignments("--override", options["override"]))
-        order = order_of(session, folder, inferred.recipe.text(), options, overrides)
+        order = order_of(session, code_in(folder), inferred.recipe.text(), options, overrides)
         done = send(session, order, options, line)
     return done if isinstance(done, int) else stay(session, done, follow=options["follow"], wait=options["stay"])
 

@@ -18,7 +18,7 @@ from runyard.cli.table import pairs, table
 from runyard.client.calls import Progress
 from runyard.client.data_calls import bucket_name
 from runyard.client.decode import child, integer
-from runyard.client.packing import Packed, human_size
+from runyard.client.packing import Packed, counted, human_size
 from runyard.client.records import Checked, Submitted
 from runyard.client.run_calls import Overrides
 from runyard.client.training import Order, Watching, check, submit
@@ -65,7 +65,9 @@ def submission_options(function: Function) -> Function:
     return function
 
 
-def order_of(session: Session, model: Path, manifest: str, options: dict[str, Any], overrides: Overrides) -> Order:
+def order_of(
+    session: Session, model: Path | None, manifest: str, options: dict[str, Any], overrides: Overrides
+) -> Order:
     """The order of a call with these options."""
     return Order(
         model=model,
@@ -122,7 +124,7 @@ def send_data(session: Session, words: Sequence[str], line: Line, *, dry: bool) 
             sent = push(session.client, folder, bucket, progress=line.bytes_moved("sending data:"))
             line.clear()
             kept = f", {sent.unchanged} are there unchanged" if sent.unchanged else ""
-            session.say(f"Sent {len(sent.sent)} files of {folder} to the bucket {bucket}{kept}.")
+            session.say(f"Sent {counted(len(sent.sent), 'file')} of {folder} to the bucket {bucket}{kept}.")
     return tuple(buckets)
 
 

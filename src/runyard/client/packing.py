@@ -141,6 +141,11 @@ def _too_large(what: Path, files: Sequence[Found], limit: int) -> str:
     )
 
 
+def counted(count: int, noun: str) -> str:
+    """How many there are of something: ``1 file``, ``2 files``."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def human_size(size: float) -> str:
     """Bytes for people, e.g. ``34.1 KB`` (1 KB = 1024 bytes)."""
     for unit in ("bytes", "KB", "MB", "GB"):

@@ -164,6 +164,11 @@ def refuse_whole_homes(folder: Path) -> None:
         raise Misuse(f"{whole} would be sent as the code: go to the folder of your program first (--force sends it).")
 
 
+def code_in(folder: Path) -> Path | None:
+    """The folder as a model definition; None for one that is empty: a command needs no code of one's own."""
+    return folder if any(folder.iterdir()) else None
+
+
 class Asked(TypedDict, total=False):
     """The fields of :class:`Given`, as keywords of :func:`run`."""
 
@@ -206,7 +211,7 @@ def run(
         refuse_whole_homes(path)
     inferred = infer(client, Command.of(command), path, Given(**given))
     order = Order(
-        model=path,
+        model=code_in(path),
         manifest=inferred.recipe.text(),
         sets=set_texts(sets),
         zipped=zipped,
