@@ -1,11 +1,15 @@
 """Fixtures for all tests. What they start stands in tests/support, as plain functions with docstrings."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support.installation import Installation, running_installation
 from tests.support.seaweedfs import S3Server, running_s3_server
+
+# A shell that starts a check in its background has it ignore Ctrl-C, and what it starts would too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

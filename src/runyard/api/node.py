@@ -23,7 +23,7 @@ from runyard.core.reasons import Reason
 from runyard.core.resources import Resources
 from runyard.core.run import StopCause
 from runyard.engine import nodes, stage, supervise
-from runyard.engine.bell import log_topic
+from runyard.engine.bell import log_topic, stage_topic
 from runyard.engine.world import World
 from runyard.ports.environments import SpecFacts
 from runyard.ports.logs import LogKey
@@ -118,6 +118,7 @@ def _take(world: World, node_id: str, fact: facts.Fact) -> bool:
             return stage.staged(world, node_id, fact.spec, fact.fetched)
         case facts.StageProgress():
             world.ready.report(fact.spec, fact.done, fact.total, fact.phase[:_PHASE])
+            world.bell.ring(stage_topic(fact.spec))
             return True
         case facts.StageFailed():
             reason = _reason(fact.reason, _NOT_STAGED)

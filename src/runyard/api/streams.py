@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 
 from runyard.api.runs import event_item
-from runyard.core.run import FINAL, Run
+from runyard.core.run import FINAL, Run, Waiting
 from runyard.engine import queries
-from runyard.engine.bell import EVENTS, log_topic
+from runyard.engine.bell import EVENTS, log_topic, stage_topic
 from runyard.engine.world import World
 from runyard.ports.logs import LogKey
 
@@ -20,6 +20,8 @@ QUIET_S = 15.0
 """How long a stream says nothing at most; and how long a log whose attempt is over is waited for in vain."""
 LAST_S = 5.0
 """The same for a learner whose log has no known end, once its attempt is over."""
+PHASE_MS = 2000
+"""An environment that is built has many short phases: one is told of every so often."""
 MAIN = "training-log"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
@@ -105,13 +107,16 @@ class LogEvents:
         self._world = world
         self._key = key
         self._offset = offset
-        self._shown: tuple[str, int] | None = None
+        self._shown: tuple[str, int, str] | None = None
+        self._told_ms = 0
         self._quiet_s = quiet_s
         self._rung = True
 
     async def stream(self) -> AsyncGenerator[bytes]:
         """Events until the run is final and its log complete."""
-        with self._world.bell.listen(log_topic(self._key.run_id)) as ear:
+        first = await asyncio.to_thread(self._world.store.run, self._key.run_id)
+        topics = [log_topic(self._key.run_id), *([stage_topic(first.spec_id)] if first is not None else [])]
+        with self._world.bell.listen(*topics) as ear:
             while True:
                 run = await asyncio.to_thread(self._world.store.run, self._key.run_id)
                 if run is None:
@@ -131,6 +136,17 @@ class LogEvents:
                 if not self._rung:
                     yield b": quiet\n\n"
 
+    def _is_news(self, shown: tuple[str, int, str]) -> bool:
+        """Whether a state is to be told: one whose phase alone is new not so soon after the last."""
+        if self._shown is None or shown[:2] != self._shown[:2]:
+            return True
+        return shown != self._shown and self._world.clock.now_ms() - self._told_ms >= PHASE_MS
+
+    def _phase(self, run: Run) -> str:
+        """What is being done to make a waiting run ready, beside fetching its data; empty when nothing is."""
+        progress = self._world.ready.progress(run.spec_id) if isinstance(run.state, Waiting) else None
+        return progress[2] if progress is not None and run.ready_on is None else ""
+
     def _complete(self, run: Run) -> bool:
         """Whether this attempt's log has been shown; of one that is over and says nothing more, what there is."""
         if not over(run, self._key.attempt):
@@ -138,7 +154,7 @@ class LogEvents:
         return not self._rung or log_complete(run, self._key, self._offset)
 
     async def _news(self, run: Run) -> AsyncGenerator[bytes]:
-        shown = (run.state_name.value, len(run.attempts))
+        shown = (run.state_name.value, len(run.attempts), self._phase(run))
         while chunk := await asyncio.to_thread(self._world.logs.read, self._key, self._offset, _CHUNK):
             given_up = not self._rung and over(run, self._key.attempt)
             complete = given_up or log_complete(run, self._key, self._offset + len(chunk))
@@ -149,7 +165,7 @@ class LogEvents:
             text = chunk[:whole].decode("utf-8", "replace")
             data = {"attempt": self._key.attempt, "offset": begin, "text": text}
             yield sse("log", data, f"{self._key.attempt}:{self._offset}")
-        if shown != self._shown:
-            self._shown = shown
+        if self._is_news(shown):
+            self._shown, self._told_ms = shown, self._world.clock.now_ms()
             view = await asyncio.to_thread(queries.show, self._world, run)
             yield sse("state", {"state": view.state, "reason": view.reason, "sentence": view.sentence})

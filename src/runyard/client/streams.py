@@ -148,7 +148,7 @@ def log_events(
             return
         if sent.name == "state":
             change = StateChange(run, text(raw, "state"), text_or_none(raw, "reason"), text(raw, "sentence"))
-            if last is None or (change.state, change.reason) != (last.state, last.reason):
+            if last is None or _seen(change) != _seen(last):
                 last = change
                 yield change
         elif sent.name == "log":
@@ -156,3 +156,8 @@ def log_events(
             if (chunk.attempt, chunk.offset) > seen:
                 seen = (chunk.attempt, chunk.offset)
                 yield chunk
+
+
+def _seen(change: StateChange) -> tuple[str, str | None, str]:
+    """What a follower is told of once: of a wait, what it waits for, too."""
+    return change.state, change.reason, change.sentence if change.state == "waiting" else ""

@@ -20,6 +20,11 @@ def log_topic(run_id: str) -> str:
     return f"log/{run_id}"
 
 
+def stage_topic(spec_id: int) -> str:
+    """The topic of how the staging of a spec gets on."""
+    return f"stage:{spec_id}"
+
+
 def metric_topic(run_id: str) -> str:
     """The topic of a run's metrics."""
     return f"metrics/{run_id}"

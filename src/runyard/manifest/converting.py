@@ -13,6 +13,7 @@ from runyard.manifest.kinds import Many
 from runyard.manifest.nodes import Entry, ListNode, MapNode, Node, ScalarNode, compose
 from runyard.manifest.parsing import dialect_of
 from runyard.manifest.paths import put
+from runyard.manifest.placeholders import without_open_connections
 from runyard.manifest.tables import Table
 from runyard.manifest.writing import write
 
@@ -52,10 +53,10 @@ def modernise(text: str) -> Conversion:
 
     Raises :class:`~runyard.core.errors.ManifestError` for text that is no manifest; what a key holds is not looked at.
     """
-    root = compose(text)
     findings = Findings()
+    root = without_open_connections(compose(text), findings)
     dialect = dialect_of(root, findings)
-    notes: list[str] = []
+    notes = list(findings.notes)
     modern = _modern(root, service.TABLE if dialect == "service" else ffdl.TABLE, "", notes)
     return Conversion(modern, dialect, tuple(notes))
 

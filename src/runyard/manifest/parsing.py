@@ -14,6 +14,7 @@ from runyard.manifest.kinds import Whole
 from runyard.manifest.nodes import MapNode, Node, ScalarNode, compose, describe
 from runyard.manifest.options import LAUNCH, RUNYARD
 from runyard.manifest.overrides import NO_OVERRIDES, Overrides, data_references, with_options, with_paths
+from runyard.manifest.placeholders import without_open_connections
 from runyard.manifest.stores import keyed
 from runyard.manifest.tables import Opened
 
@@ -44,7 +45,7 @@ def parse(
     stands in no line) and path. No message repeats what stands where a secret belongs.
     """
     findings = Findings()
-    root = with_paths(compose(text), overrides, findings)
+    root = without_open_connections(with_paths(compose(text), overrides, findings), findings)
     if not isinstance(root, MapNode):
         findings.add(f"A manifest is a table of keys, not {describe(root)}.", root.line, "")
         findings.check()
