@@ -16,7 +16,7 @@ from runyard.node.link import Address, Link, Refused, Unreachable
 from runyard.node.parallel import Patience, for_each
 from runyard.node.prepare import Stopped, copy_tree
 from runyard.node.report import Report
-from runyard.node.ship import Shipping
+from runyard.node.ship import Shipping, Stream
 from runyard.node.sweep import Found, LeftOut, Tree, open_step_by_step
 from runyard.node.views import merge
 from runyard.testing.wire_server import WireServer
@@ -220,6 +220,16 @@ def test_the_servers_size_is_the_truth_forwards_and_backwards(server: WireServer
     server.logs[RUN, 1, "training-log"] = b"01"
     shipping.renew()
     server.wait(lambda: server.log(RUN) == b"0123456789", "what the server had lost")
+
+
+def test_an_end_that_is_known_after_the_reading_does_not_count_as_read(
+    server: WireServer, attempt: AttemptFolder
+) -> None:
+    shipping = Shipping(link_to(server))
+    stream = Stream(attempt, "training-log", acked=0, final=10)  # the end came when the file had been read in vain
+    assert shipping.put(stream, 0, None) == 0
+    assert shipping.put(stream, 0, 10) == 10  # a file that is shorter than it was to be
+    assert server.puts == []
 
 
 def test_one_refused_stream_does_not_hold_up_another(server: WireServer, tmp_path: Path) -> None:

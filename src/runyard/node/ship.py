@@ -263,7 +263,7 @@ class Shipping:
         renewals, before = stream.renewals, stream.acked
         if before is None:
             before = _told(self._link.ask("GET", stream.url + "/size"))
-        after = self._put(stream, before)
+        after = self.put(stream, before, stream.final)
         size = _size(stream)
         with self._lock:
             left = (size if stream.final is None else min(size, stream.final)) - after
@@ -272,12 +272,15 @@ class Shipping:
             stream.dirty = stream.dirty or left > 0 or not current
             return left >= CHUNK or (left > 0 and (stream.final is not None or after < before))
 
-    def _put(self, stream: Stream, before: int) -> int:
-        """Send a range from an offset; returns the offset to go on from."""
-        most = CHUNK if stream.final is None else min(CHUNK, max(0, stream.final - before))
+    def put(self, stream: Stream, before: int, final: int | None) -> int:
+        """Send a range from an offset; returns the offset to go on from.
+
+        ``final``: the stream's, from before anything is read: should it come in between, what was read was not yet all.
+        """
+        most = CHUNK if final is None else min(CHUNK, max(0, final - before))
         chunk = _read(stream, before, most)
         if not chunk:
-            return max(before, stream.final or 0)  # there is no more to be had
+            return max(before, final or 0)  # there is no more to be had
         url = f"{stream.url}?offset={before}"
         after = _told(self._link.ask("PUT", url, chunk, "application/octet-stream"))
         if after == before:
