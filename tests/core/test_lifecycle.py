@@ -1,3 +1,4 @@
+# long: one table of every state and every fact, read as a whole
 """The life of a run as tables: every state and every fact, then the races one by one."""
 
 from __future__ import annotations
