@@ -107,7 +107,11 @@ def _gone(context: Context, node_id: str) -> None:
 def _take(world: World, node_id: str, fact: facts.Fact) -> bool:
     match fact:
         case facts.Began():
-            return supervise.began(world, node_id, fact.run, fact.attempt, fact.at_ms)
+            return supervise.began(
+                world, node_id, fact.run, fact.attempt, fact.at_ms, fact.way, fact.way_note[:_DETAIL]
+            )
+        case facts.Declined():
+            return False
         case facts.Exited():
             return supervise.exited(world, node_id, fact.run, fact.attempt, _exit(fact))
         case facts.Lost():

@@ -23,17 +23,22 @@ TENSORFLOW: Final = "tensorflow"
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A framework known by name: what it is called on the package index, there with GPUs (with its extra), and which
-    other distributions hold it too."""
+    """A framework known by name: what it is called on the package index, there with GPUs (with its extra), which other
+    distributions hold it too, and what a warm parent imports for it (modules that start no thread, compute nothing)."""
 
     distribution: str
     gpu: str
     also: tuple[str, ...] = ()
+    preload: tuple[str, ...] = ("numpy",)
 
 
 KNOWN: Final[Mapping[str, Known]] = MappingProxyType(
     {
-        "pytorch": Known("torch", "torch"),
+        "pytorch": Known(
+            "torch",
+            "torch",
+            preload=("numpy", "torch", "torch._dynamo", "torch.optim", "torch.utils.data", "torch.nn.functional"),
+        ),
         TENSORFLOW: Known("tensorflow-cpu", "tensorflow[and-cuda]", ("tensorflow",)),
         KERAS: Known("keras", "keras"),
         "jax": Known("jax", "jax[cuda12]"),
@@ -62,6 +67,12 @@ ALIASES: Final[Mapping[str, str]] = MappingProxyType(
 
 DISTRIBUTIONS: Final = tuple(sorted({name for each in KNOWN.values() for name in (each.distribution, *each.also)}))
 """What a machine tells of its own interpreter, where it is installed."""
+
+
+def preload_of(framework: str) -> tuple[str, ...]:
+    """What a warm parent imports for a framework by its name or alias; nothing for ``python`` and unknown ones."""
+    known = KNOWN.get(ALIASES.get(framework, framework))
+    return known.preload if known is not None else ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,15 +135,19 @@ def assign(run: Run, node_id: str, slots: tuple[int, ...], now: int) -> Transiti
     return Transition(run, after, (event,), (Command.launch,))
 
 
-def begun(run: Run, number: int, at_ms: int, now: int) -> Transition | None:
-    """The program has begun."""
+def begun(run: Run, number: int, at_ms: int, now: int, way: str = "", way_note: str = "") -> Transition | None:
+    """The program has begun. ``way`` and ``way_note``: as an attempt keeps them."""
     attempt = _current(run, number)
     if attempt is None or attempt.started_ms is not None:
         return None
     started = min(max(at_ms, attempt.assigned_ms), now)
     state = run.state if isinstance(run.state, Stopping) else Running()
-    after = _move(run, state, attempts=_with_attempt(run, replace(attempt, started_ms=started)))
-    return Transition(run, after, (_event(run, EventKind.running, now, number, started_at=started),))
+    began = replace(attempt, started_ms=started, way=way, way_note=way_note)
+    body: dict[str, object] = {"started_at": started}
+    if way:
+        body["way"] = way
+    after = _move(run, state, attempts=_with_attempt(run, began))
+    return Transition(run, after, (_event(run, EventKind.running, now, number, **body),))
 
 
 def stop(run: Run, cause: StopCause, now: int) -> Transition | None:

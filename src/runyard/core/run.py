@@ -39,6 +39,10 @@ class StopCause(StrEnum):
 BLOCKED: Final = 1 << 62
 """As ``not_before_ms`` of a waiting run: it waits for other runs (``after``): an event, not the time, frees it."""
 
+GRANTED: Final = BLOCKED - 1
+"""As ``not_before_ms`` of a waiting run: it was granted ahead to the node ``Waiting.granted_to``, which starts it by
+itself as soon as an attempt of its class ends there, or declines after a short while."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:
@@ -57,10 +61,11 @@ class Ending:
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """Accepted, holds no slot. ``not_before_ms``: back-off after a platform fault. ``previous``: how the attempt
-    before ended, None for the first."""
+    before ended, None for the first. ``granted_to``: the node that may start it by itself (:data:`GRANTED`)."""
 
     not_before_ms: int = 0
     previous: Ending | None = None
+    granted_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +146,8 @@ class Attempt:
     """One try at a run: what is launched, watched, fenced and billed.
 
     ``slots`` are slot numbers of the node. ``released_ms``: the slot was given back. ``log_bytes``: final size of the
-    log, once known.
+    log, once known. ``way``: how its program was started, ``warm`` (a fork of a parent with the framework imported) or
+    ``exec``, empty before it began; ``way_note``: why, or what that saved, in a sentence.
     """
 
     number: int
@@ -154,6 +160,8 @@ class Attempt:
     log_bytes: int | None = None
     tamper_proof: bool | None = None
     peak_memory_mib: int | None = None
+    way: str = ""
+    way_note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

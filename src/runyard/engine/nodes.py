@@ -70,8 +70,7 @@ def _again(world: World, node_id: str, run: Run) -> None:
     state = run.state
     if isinstance(state, Starting | Running | Stopping) and run.attempt is not None:
         try:
-            stage = known_stage(run, world.specs.get(run.spec_id), node_id)
-            world.executor.launch(launch_request(world, run, stage))
+            world.executor.launch(launch_request(world, run, known_stage(world, run, node_id)))
         finally:
             give_stop(world, run)  # needs no secret
     elif isinstance(state, Storing):

@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 
 from runyard.core.command import fill
+from runyard.core.frameworks import preload_of
 from runyard.core.lifecycle import Command, Transition, sentence_of
 from runyard.core.reasons import Reason
 from runyard.core.run import Attempt, Run, Starting, Stopping
 from runyard.core.spec import Credentials, Location, Scalar
 from runyard.engine.world import World
-from runyard.ports.executor import LaunchRequest, Origin, StageRequest, StoreRequest
+from runyard.ports.executor import LaunchRequest, Origin, StageRequest, StoreRequest, Warm
 from runyard.ports.logs import LogKey
 from runyard.ports.store import StoredSpec
 
@@ -136,14 +137,23 @@ def launch_request(world: World, run: Run, stage: StageRequest) -> LaunchRequest
         shm_mib=options.shm_mib,
         network=options.network,
         evaluation=spec.spec.metrics,
+        queue_class=run.class_id,
     )
 
 
-def known_stage(run: Run, spec: StoredSpec, node_id: str) -> StageRequest:
+def known_stage(world: World, run: Run, node_id: str) -> StageRequest:
     """The stage of a launch on a node that has the spec ready: nothing is listed again."""
-    return StageRequest(
-        node_id, run.spec_id, run.account_id, spec.code_sha256, (), listed=False, environment=spec.environment
-    )
+    spec = world.specs.get(run.spec_id)
+    warm = warm_of(world, run, spec)
+    return StageRequest(node_id, run.spec_id, run.account_id, spec.code_sha256, (), False, spec.environment, warm)
+
+
+def warm_of(world: World, run: Run, spec: StoredSpec) -> Warm | None:
+    """Which warm parent may fork the program of a run; None where the manifest says ``warm: off``."""
+    member = world.store.member(run.member_id)
+    if spec.spec.options.warm == "off" or member is None:
+        return None
+    return Warm(run.account_id, member.number, preload_of(spec.spec.framework.name))
 
 
 def store_request(world: World, run: Run) -> StoreRequest | None:
@@ -204,7 +214,7 @@ def _give(world: World, command: Command, run: Run) -> None:
     elif node_id is None:
         return
     elif command is Command.launch:
-        world.executor.launch(launch_request(world, run, known_stage(run, world.specs.get(run.spec_id), node_id)))
+        world.executor.launch(launch_request(world, run, known_stage(world, run, node_id)))
     elif command is Command.stop:
         give_stop(world, run)
     elif command is Command.stop_storing:

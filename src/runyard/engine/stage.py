@@ -15,7 +15,7 @@ from runyard.core.spec import Location, StoreKind
 from runyard.engine import inputs, wishes
 from runyard.engine.bell import DISPATCH, EVENTS, STAGE
 from runyard.engine.commit import apply
-from runyard.engine.orders import credentials_for, open_credentials
+from runyard.engine.orders import credentials_for, open_credentials, warm_of
 from runyard.engine.world import World
 from runyard.ports.executor import DataPart, StageRequest
 from runyard.ports.logs import LogKey
@@ -97,8 +97,10 @@ def _ask(world: World, node_id: str, spec_id: int) -> None:
     if failure is None:
         spec = world.specs.get(spec_id)
         inputs.keep(world, spec_id, parts)
+        first = next(iter(world.store.waiting_of_spec(spec_id, 1)), None)
+        warm = None if first is None else warm_of(world, first, spec)
         world.executor.stage(
-            StageRequest(node_id, spec_id, spec.account_id, spec.code_sha256, parts, environment=spec.environment)
+            StageRequest(node_id, spec_id, spec.account_id, spec.code_sha256, parts, True, spec.environment, warm)
         )
         return
     location, checked = failure

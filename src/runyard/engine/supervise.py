@@ -30,12 +30,14 @@ def _stores(run: Run, node_id: str) -> bool:
     )
 
 
-def began(world: World, node_id: str, run_id: str, attempt: int, at_ms: int) -> bool:
+def began(world: World, node_id: str, run_id: str, attempt: int, at_ms: int, way: str = "", way_note: str = "") -> bool:
     """The program runs. False when the attempt is fenced."""
     now = world.clock.now_ms()
-    change(
-        world, run_id, lambda run: lifecycle.begun(run, attempt, at_ms, now) if _owns(run, node_id, attempt) else None
-    )
+
+    def decide(run: Run) -> Transition | None:
+        return lifecycle.begun(run, attempt, at_ms, now, way, way_note) if _owns(run, node_id, attempt) else None
+
+    change(world, run_id, decide)
     return is_current(world, node_id, run_id, attempt)
 
 

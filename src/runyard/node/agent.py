@@ -31,6 +31,7 @@ from runyard.node.ready import Specs
 from runyard.node.report import Report
 from runyard.node.ship import Shipping
 from runyard.node.stage import Staging, Tools
+from runyard.node.starting import Starting
 from runyard.node.store import Storing
 from runyard.node.watch import Listener, Watch
 from runyard.stores.place import EmbeddedAccess
@@ -83,7 +84,8 @@ class Agent:
         storing = Storing(home, specs, access)
         self.watch, lanes, later = Watch(), Lanes(), Later()
         self.endings = Endings(ground, self.report, self.shipping, self.watch, lanes, later)
-        hands = Hands(ground, self.staging, storing, self.shipping, self.watch, self.endings, lanes, later)
+        starting = Starting()
+        hands = Hands(ground, self.staging, storing, self.shipping, self.watch, self.endings, lanes, later, starting)
         self.launching = Launching(hands)
         self.limiting = Limiting(home, self.watch, settings.measure_every_s)
         self.finishing = Finishing(hands, self.launching, self.report, settings.sync_every_s)

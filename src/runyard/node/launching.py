@@ -17,9 +17,9 @@ from runyard.node.prepare import Ground, Prepared, Stopped, leave_evidence, prep
 from runyard.node.ready import Ready
 from runyard.node.restoring import NoOrigin, Restoring
 from runyard.node.seats import hold_port
-from runyard.node.shims import start_shim
 from runyard.node.ship import Shipping
 from runyard.node.stage import Outcome, Staging
+from runyard.node.starting import Starting
 from runyard.node.store import Storing
 from runyard.node.watch import Watch
 from runyard.stores.errors import StoreError
@@ -46,6 +46,7 @@ class Hands:
     endings: Endings
     lanes: Lanes
     later: Later
+    starting: Starting
 
 
 class Launching:
@@ -155,7 +156,7 @@ class Launching:
                 hands.staging.mark_used(ready)
                 if self._is_stopped(order):
                     raise Stopped
-                self._start_shims(prepared, port.holder.fileno())
+                self._start_shims(order, prepared, port.holder.fileno())
         except Stopped:
             self._end_stopped(folder)
         except NoOrigin as error:
@@ -170,18 +171,18 @@ class Launching:
             hands.endings.end_early(folder, NODE_MISTAKE)
             raise
 
-    def _start_shims(self, prepared: Sequence[Prepared], held: int) -> None:
+    def _start_shims(self, order: Launch, prepared: Sequence[Prepared], held: int) -> None:
         """Start all learners. Raises ``OSError`` when the first cannot be started; when another cannot, that is put
         down, and ends the others."""
         first, *others = prepared
         if not others:
-            self._follow(first.folder, start_shim(first.folder, first.shim_order, (held,)))
+            self._follow(first.folder, self._hands.starting.start(order, first, (held,)))
             return
         endings = self._hands.endings
         with endings.starting(first.folder):
             for number, each in enumerate(prepared):
                 try:
-                    child = start_shim(each.folder, each.shim_order, (held,))
+                    child = self._hands.starting.start(order, each, (held,))
                 except OSError as error:
                     if each is first:
                         raise
@@ -190,7 +191,7 @@ class Launching:
                 self._follow(each.folder, child)
         endings.settle(first.folder)
 
-    def _follow(self, folder: AttemptFolder, child: subprocess.Popen[bytes]) -> None:
+    def _follow(self, folder: AttemptFolder, child: subprocess.Popen[bytes] | None) -> None:
         """Listen to a shim that has just been started. From here on it alone says what becomes of the attempt."""
         hands = self._hands
         try:

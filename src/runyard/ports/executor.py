@@ -31,10 +31,20 @@ class DataPart:
 
 
 @dataclass(frozen=True, slots=True)
+class Warm:
+    """Whose warm parent may fork a program, and which modules it has imported (:class:`runyard.wire.orders.Warm`)."""
+
+    account_id: str
+    member_number: int
+    preload: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class StageRequest:
     """Make the code and data of a spec ready on a node.
 
     ``listed`` is False within a launch when the node is known to have the spec ready: ``data`` is left out then.
+    ``warm`` None: programs of it are started the slow way.
     """
 
     node_id: str
@@ -44,6 +54,7 @@ class StageRequest:
     data: tuple[DataPart, ...]
     listed: bool = True
     environment: EnvironmentRequest = OWN_ENVIRONMENT
+    warm: Warm | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +72,8 @@ class LaunchRequest:
 
     ``command`` has its placeholders filled. ``member_number`` gives the user id. ``stage`` lets the node stage again
     should it have lost what was ready. ``gpus``, ``cpu_millis`` and ``memory_mib`` are of one of the ``learners``;
-    ``slots`` are those of all of them.
+    ``slots`` are those of all of them. ``hold_ms`` above 0: a grant ahead, without slots of its own, which the node
+    starts when an attempt of the same ``queue_class`` ends there, or declines after so many milliseconds.
     """
 
     node_id: str
@@ -90,6 +102,8 @@ class LaunchRequest:
     shm_mib: int | None = None
     network: bool = True
     evaluation: EvaluationMetrics = NO_EVALUATION
+    queue_class: int = 0
+    hold_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,12 +74,28 @@ class StageFailed(msgspec.Struct, frozen=True, tag="stage_failed"):
     model_log: str = ""
 
 
-class Began(msgspec.Struct, frozen=True, tag="began"):
-    """The program runs since ``at_ms``."""
+class Then(msgspec.Struct, frozen=True, array_like=True):
+    """The run that was granted ahead and takes over the slots of an attempt that ended, and its attempt's number."""
+
+    run: str
+    attempt: int
+
+
+class Declined(msgspec.Struct, frozen=True, tag="declined"):
+    """A grant ahead that was not begun in time, and will not be."""
+
+    run: str
+    attempt: int
+
+
+class Began(msgspec.Struct, frozen=True, tag="began", omit_defaults=True):
+    """The program runs since ``at_ms``. ``way``: ``warm`` or ``exec``; ``way_note``: why, or what that saved."""
 
     run: str
     attempt: int
     at_ms: int
+    way: str = ""
+    way_note: str = ""
 
 
 class Exited(msgspec.Struct, frozen=True, tag="exited", omit_defaults=True):
@@ -87,6 +103,7 @@ class Exited(msgspec.Struct, frozen=True, tag="exited", omit_defaults=True):
 
     ``launch_error`` is set when the program could not be started; ``launch_reason``: the name of the
     :class:`runyard.core.reasons.Reason` when that is the user's to mend. ``detail``: which learner it was.
+    ``then``: the grant that takes over its slots at this moment; no fact of that run is told before this one.
     """
 
     run: str
@@ -102,17 +119,19 @@ class Exited(msgspec.Struct, frozen=True, tag="exited", omit_defaults=True):
     peak_memory_mib: int | None = None
     launch_reason: str = ""
     detail: str = ""
+    then: Then | None = None
 
 
-class Lost(msgspec.Struct, frozen=True, tag="lost"):
+class Lost(msgspec.Struct, frozen=True, tag="lost", omit_defaults=True):
     """An attempt whose shim left no exit record; nothing of it lives any more.
 
-    ``reason``: shim_lost or machine_restarted."""
+    ``reason``: shim_lost or machine_restarted. ``then``: as in :class:`Exited`."""
 
     run: str
     attempt: int
     reason: str
     detail: str
+    then: Then | None = None
 
 
 class Stored(msgspec.Struct, frozen=True, tag="stored"):
@@ -133,11 +152,13 @@ class StoreFailed(msgspec.Struct, frozen=True, tag="store_failed"):
     denied: bool = False
 
 
-Fact: TypeAlias = Staged | StageProgress | StageFailed | Began | Exited | Lost | Stored | StoreFailed
+Fact: TypeAlias = Staged | StageProgress | StageFailed | Declined | Began | Exited | Lost | Stored | StoreFailed
 
 _encoder = msgspec.json.Encoder()
 _hello = msgspec.json.Decoder(Hello)
-_facts = msgspec.json.Decoder(list[Staged | StageProgress | StageFailed | Began | Exited | Lost | Stored | StoreFailed])
+_facts = msgspec.json.Decoder(
+    list[Staged | StageProgress | StageFailed | Declined | Began | Exited | Lost | Stored | StoreFailed]
+)
 
 
 def encode(facts: list[Fact] | Hello) -> bytes:

@@ -79,6 +79,15 @@ class Origin(msgspec.Struct, frozen=True):
     results: Place
 
 
+class Warm(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whose warm parent may fork the program: one for each account, ``member`` (its number, from which the node takes
+    the user id) and environment. ``preload``: the modules that the framework's list ships; empty: a slim one."""
+
+    account: str
+    member: int
+    preload: tuple[str, ...] = ()
+
+
 class Stage(msgspec.Struct, frozen=True, tag="stage", omit_defaults=True):
     """Make the code and data of a spec ready. ``code``: SHA-256 (hex) of the zip, fetched from
     ``/api/v1/node/definitions/{code}``; None when the run has no code.
@@ -86,6 +95,8 @@ class Stage(msgspec.Struct, frozen=True, tag="stage", omit_defaults=True):
     ``listed`` is False inside a ``Launch`` of a spec that the node has reported as ready (``Staged``, or
     ``Hello.staged``, which it keeps on disk, without secrets, over restarts): ``data`` is left out then, and the node
     uses what it has. Should it have it no longer, it answers ``Exited`` with a ``launch_error``.
+
+    ``warm``: a program of it will soon be started: its warm parent may be got ready. None: none is wanted.
     """
 
     spec: int
@@ -93,6 +104,7 @@ class Stage(msgspec.Struct, frozen=True, tag="stage", omit_defaults=True):
     data: tuple[Part, ...] = ()
     listed: bool = True
     environment: Environment = Environment()
+    warm: Warm | None = None
 
 
 class Launch(msgspec.Struct, frozen=True, tag="launch", omit_defaults=True):
@@ -104,6 +116,12 @@ class Launch(msgspec.Struct, frozen=True, tag="launch", omit_defaults=True):
     ``learners`` processes start together or not at all, each with ``cpu_millis``, ``memory_mib`` and its equal share
     of ``slots``, in order; with ``launch`` ``gpu`` each has one process for each of its slots. ``shm_mib``: size of
     ``/dev/shm``, None for the machine's own; ``network``: whether the program may use it.
+
+    ``stage.warm``: which warm parent may fork it; None: ``warm: off``. ``queue_class``: attempts of the same class need
+    the same room and count against the same quota. ``hold_ms`` above 0: a grant ahead. The node does not start it now
+    but when an attempt of the same class ends here, in the order of the grants and with the slots of that attempt
+    (``slots`` is empty), and says so in the ``then`` of what it tells of that attempt; what is not begun so many
+    milliseconds after the order came is declined (:class:`runyard.wire.facts.Declined`).
     """
 
     run: str
@@ -128,6 +146,8 @@ class Launch(msgspec.Struct, frozen=True, tag="launch", omit_defaults=True):
     shm_mib: int | None = None
     network: bool = True
     evaluation: Evaluation = Evaluation()
+    queue_class: int = 0
+    hold_ms: int = 0
 
     def __repr__(self) -> str:
         return f"Launch({self.run}/{self.attempt})"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from runyard.core.spec import Credentials, EvaluationMetrics, Location
 from runyard.manifest.metrics import expand_macros
 from runyard.ports.executor import DataPart, LaunchRequest, StageRequest, StoreRequest
-from runyard.wire.orders import Environment, Evaluation, Item, Launch, Origin, Part, Place, Secret, Stage, Store
+from runyard.ports.executor import Warm as WarmRequest
+from runyard.wire.orders import Environment, Evaluation, Item, Launch, Origin, Part, Place, Secret, Stage, Store, Warm
 
 
 def place(location: Location, account_id: str, credentials: Credentials | None) -> Place:
@@ -39,7 +40,12 @@ def stage_order(request: StageRequest) -> Stage:
         data=tuple(_part(part, request.account_id) for part in request.data),
         listed=request.listed,
         environment=Environment(request.environment.python, request.environment.packages),
+        warm=_warm(request.warm),
     )
+
+
+def _warm(warm: WarmRequest | None) -> Warm | None:
+    return None if warm is None else Warm(warm.account_id, warm.member_number, warm.preload)
 
 
 def launch_order(request: LaunchRequest) -> Launch:
@@ -67,6 +73,8 @@ def launch_order(request: LaunchRequest) -> Launch:
         shm_mib=request.shm_mib,
         network=request.network,
         evaluation=_evaluation(request.evaluation),
+        queue_class=request.queue_class,
+        hold_ms=request.hold_ms,
     )
 
 

@@ -22,7 +22,16 @@ _UPDATE_RUN: Final = (
 )
 _ATTEMPT_KEY: Final = ("run_id", "number")
 _ATTEMPT_FIXED: Final = ("spec_id", "account_id", "node_id", "slots", "assigned_ms")
-_ATTEMPT_CHANGED: Final = ("started_ms", "released_ms", "ending", "log_bytes", "tamper_proof", "peak_memory_mib")
+_ATTEMPT_CHANGED: Final = (
+    "started_ms",
+    "released_ms",
+    "ending",
+    "log_bytes",
+    "tamper_proof",
+    "peak_memory_mib",
+    "way",
+    "way_note",
+)
 _PUT_ATTEMPT: Final = (
     insert_into("attempts", _ATTEMPT_KEY + _ATTEMPT_FIXED + _ATTEMPT_CHANGED)
     + " ON CONFLICT (run_id, number) DO UPDATE SET "

@@ -155,13 +155,14 @@ def columns_of(run: Run) -> dict[str, object]:
 
 
 ATTEMPT_COLUMNS: Final = (
-    "number, node_id, slots, assigned_ms, started_ms, released_ms, ending, log_bytes, tamper_proof, peak_memory_mib"
+    "number, node_id, slots, assigned_ms, started_ms, released_ms, ending, log_bytes, tamper_proof, peak_memory_mib, "
+    "way, way_note"
 )
 
 
 def attempt_of(row: Sequence[Any]) -> Attempt:
     """An attempt from a row of ``ATTEMPT_COLUMNS``."""
-    number, node_id, slots, assigned_ms, started_ms, released_ms, ending, log_bytes, tamper_proof, peak = row
+    number, node_id, slots, assigned_ms, started_ms, released_ms, ending, log_bytes, tamper_proof, peak, way, note = row
     return Attempt(
         number=number,
         node_id=node_id,
@@ -173,6 +174,8 @@ def attempt_of(row: Sequence[Any]) -> Attempt:
         log_bytes=log_bytes,
         tamper_proof=None if tamper_proof is None else bool(tamper_proof),
         peak_memory_mib=peak,
+        way=way,
+        way_note=note,
     )
 
 
@@ -192,6 +195,8 @@ def columns_of_attempt(run: Run, attempt: Attempt) -> dict[str, object]:
         "log_bytes": attempt.log_bytes,
         "tamper_proof": attempt.tamper_proof,
         "peak_memory_mib": attempt.peak_memory_mib,
+        "way": attempt.way,
+        "way_note": attempt.way_note,
     }
 
 

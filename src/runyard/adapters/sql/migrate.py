@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from runyard.adapters.sql.database import Database
 from runyard.core.errors import RunyardError
 
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 """The newest revision in ``migrations/versions`` (a test compares)."""
 
 MIGRATIONS: Final = "runyard.adapters.sql:migrations"

@@ -212,6 +212,8 @@ attempts = sa.Table(
     _maybe_big("log_bytes"),
     sa.Column("tamper_proof", sa.Boolean(), nullable=True),
     _maybe_big("peak_memory_mib"),
+    sa.Column("way", WORD, nullable=False, server_default=""),
+    sa.Column("way_note", WORD, nullable=False, server_default=""),
     _partial("ix_attempts_spec", "spec_id", "released_ms", where=RELEASED),
     _partial("ix_attempts_account", "account_id", "released_ms", where=RELEASED),
 )
