@@ -67,10 +67,13 @@ class Ground:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A learner's folder that is ready, and the order for its shim, which holds secrets."""
+    """A learner's folder that is ready, the order for its shim, which holds secrets, and its interpreter; ``processes``:
+    how many it has (``launch: gpu``)."""
 
     folder: AttemptFolder
     shim_order: dict[str, object] = field(repr=False)
+    interpreter: Interpreter
+    processes: int = 1
 
 
 def prepare(ground: Ground, order: Launch, ready: Ready, port: int, stopped: Callable[[], bool]) -> list[Prepared]:
@@ -94,7 +97,8 @@ def prepare(ground: Ground, order: Launch, ready: Ready, port: int, stopped: Cal
         visible = list(visible_paths(folder, checkpoints, ready, interpreter))
         if seat.processes > 1:
             visible += [path for path in ground.interpreter.visible if path not in visible]  # what starts them
-        prepared.append(Prepared(folder, _shim_order(ground, order, seat, folder, variables, visible)))
+        shim_order = _shim_order(ground, order, seat, folder, variables, visible)
+        prepared.append(Prepared(folder, shim_order, interpreter, seat.processes))
     return prepared
 
 
