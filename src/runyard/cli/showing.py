@@ -61,6 +61,7 @@ def describe(session: Session, run: Run) -> str:
                 ("code", (run.definition or "")[:12]),
                 ("commit", commit_text(raw)),
                 ("used", _used(run)),
+                ("start", _way(run)),
                 ("notes", "\n".join(run.notes)),
             ]
         ),
@@ -113,6 +114,12 @@ def _timeline(run: Run) -> str:
     if run.started_at is not None and run.finished_at is None:
         lines.append(("now", f"{local(now())}  running for {duration(run)}"))
     return pairs(lines)
+
+
+def _way(run: Run) -> str:
+    """Which way the latest program was started."""
+    latest = run.attempts[-1] if run.attempts else None
+    return "" if latest is None or latest.way is None else f"{latest.way}. {latest.way_note}".strip()
 
 
 def _attempts(session: Session, attempts: tuple[Attempt, ...]) -> str:

@@ -30,7 +30,8 @@ FINAL: Final = frozenset({"completed", "failed", "canceled"})
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try at a run. ``state`` is empty where the service does not tell it. Memory in MiB."""
+    """One try at a run. ``state`` is empty where the service does not tell it. Memory in MiB. ``way``: ``warm`` or
+    ``exec``, None before it began, and ``way_note`` why, or what that saved."""
 
     number: int
     node: str
@@ -46,6 +47,8 @@ class Attempt:
     signal: int | None
     tamper_proof: bool
     peak_memory_mib: int | None
+    way: str | None
+    way_note: str
     raw: Json = field(repr=False)
 
     @staticmethod
@@ -66,6 +69,8 @@ class Attempt:
             signal=integer_or_none(raw, "signal"),
             tamper_proof=truth(raw, "tamper_proof"),
             peak_memory_mib=integer_or_none(raw, "peak_memory_mib"),
+            way=text_or_none(raw, "way"),
+            way_note=text(raw, "way_note"),
             raw=raw,
         )
 

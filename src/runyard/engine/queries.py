@@ -278,6 +278,8 @@ def _attempt(attempt: Attempt) -> AttemptView:
         signal=ending.signal if ending is not None else None,
         tamper_proof=attempt.tamper_proof,
         peak_memory_mib=attempt.peak_memory_mib,
+        way=attempt.way or None,
+        way_note=attempt.way_note,
     )
 
 

@@ -43,6 +43,8 @@ class AttemptView:
     signal: int | None
     tamper_proof: bool | None
     peak_memory_mib: int | None
+    way: str | None
+    way_note: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,8 @@ def now_ms() -> int:
 
 def began(folder: AttemptFolder, started: Record) -> Began:
     """The fact in a start record."""
-    return Began(folder.run, folder.number, int(started["started_at_ms"]))
+    way, note = (str(started.get(name) or "") for name in ("way", "way_note"))
+    return Began(folder.run, folder.number, int(started["started_at_ms"]), way, note)
 
 
 def lost(folder: AttemptFolder, started: Record, boot: str) -> Lost:
