@@ -3,6 +3,8 @@
 Both are namespaces of the calling process, which has to be root: mount_namespaces(7), network_namespaces(7).
 """
 
+from __future__ import annotations  # for interpreters of environments, from 3.8 on
+
 import os
 import sys
 

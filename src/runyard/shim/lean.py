@@ -5,6 +5,8 @@ A shim is started for every attempt, so what it imports is start-up time of ever
 mostly); the C modules that they wrap take 2 ms.
 """
 
+from __future__ import annotations  # for interpreters of environments, from 3.8 on
+
 import _ctypes
 import _json
 import os
@@ -41,7 +43,7 @@ class _Grammar:
 _scan = _json.make_scanner(_Grammar)  # pyright: ignore[reportArgumentType] - the stub asks for a scanner, C for these names
 
 
-def decode(text: bytes) -> "Record":
+def decode(text: bytes) -> Record:
     """One JSON object as a dict. Raises ``ValueError`` for anything else, in words that quote nothing of it."""
     value: Any = None
     end, length = 0, 0
@@ -57,7 +59,7 @@ def decode(text: bytes) -> "Record":
     return value
 
 
-def encode(value: "Any") -> str:
+def encode(value: Any) -> str:
     """JSON of None, booleans, numbers, strings, lists, tuples and dicts with string keys, on one line."""
     kind = value.__class__
     if value is None or kind is bool:
@@ -194,7 +196,7 @@ def reserve(folder: int, name: str, size: int = 8192) -> None:
         os.close(descriptor)
 
 
-def write_record(folder: int, name: str, record: "Record") -> None:
+def write_record(folder: int, name: str, record: Record) -> None:
     """Write one JSON object under a name in an open folder: whole and on disk when this returns, or not there."""
     descriptor = os.open(name + ".tmp", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:

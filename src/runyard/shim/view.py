@@ -5,6 +5,8 @@ a run's folder below /root (mode 0700). In a mount namespace of its own, a small
 folder, and the needed paths alone are bound into it (mount_namespaces(7), mount(2)).
 """
 
+from __future__ import annotations  # for interpreters of environments, from 3.8 on
+
 import os
 import stat
 from errno import EINVAL, ENOENT
