@@ -87,6 +87,7 @@ def test_a_start_imports_no_module_that_costs_it_milliseconds() -> None:
     ours = imported(str(SHIM)) - imported("-c", "import os")  # without its arguments it imports all, and stops
     assert "runyard.shim.supervise" in ours
     assert {name for name in ours if not name.startswith("runyard.")} <= {
+        "__future__",
         "_ctypes",
         "_json",
         "_socket",
