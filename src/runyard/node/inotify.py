@@ -10,6 +10,7 @@ from runyard.shim.lean import libc
 
 IN_MODIFY, IN_MOVED_TO, IN_CREATE, IN_Q_OVERFLOW, IN_IGNORED = 0x2, 0x80, 0x100, 0x4000, 0x8000
 IN_ONLYDIR = 0x01000000
+IN_ONESHOT = 0x80000000
 _EVENT = struct.Struct("iIII")  # watch, mask, cookie, length of the name after it
 
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 from runyard.node.home import STREAM_FILES, AttemptFolder, Key, say
-from runyard.node.inotify import Inotify
+from runyard.node.inotify import IN_MODIFY, IN_ONESHOT, Inotify
 from runyard.node.lanes import do_safely
 from runyard.node.limits import limits_of
 from runyard.node.link import Backoff, Link, Refused, Unreachable
@@ -46,6 +46,9 @@ class Stream:
     watch: int | None = None
     polled: bool = False
     """It grows, and the kernel would not watch it."""
+    growing: bool = False
+    """It was written to a moment ago, and is looked at again soon instead of being watched: the kernel's word on each
+    write costs the program half as much as the write."""
     renewals: int = 0
     """An answer from before the last of them says nothing any more."""
     limit: int = 0
@@ -105,8 +108,7 @@ class Shipping:
                     stream = self._streams[key] = Stream(folder, name, 0 if fresh else None)
                     if name == "training-log":
                         stream.limit = limits_of(folder).log
-                        stream.watch = self._inotify.add(folder.log(name))
-                        stream.polled = stream.watch is None
+                        self._watch(stream)
         if self.companion is not None:
             self.companion.open(folder, fresh=fresh)
         self._ring()
@@ -174,8 +176,12 @@ class Shipping:
     def _of(self, run: str) -> list[Stream]:
         return [stream for stream in self._streams.values() if stream.folder.run == run]
 
+    def _watch(self, stream: Stream) -> None:
+        stream.watch = self._inotify.add(stream.folder.log(stream.name), IN_MODIFY | IN_ONESHOT)
+        stream.polled = stream.watch is None
+
     def _unwatch(self, stream: Stream) -> None:
-        stream.polled = False
+        stream.polled = stream.growing = False
         if stream.watch is not None:
             self._inotify.remove(stream.watch)
             stream.watch = None
@@ -195,7 +201,8 @@ class Shipping:
             dirty = [stream for stream in self._streams.values() if stream.dirty]
         if not dirty:
             self._answer_waiters()
-            self._wait(self._poll_growth(), growth=True)
+            if not self._still_growing():
+                self._wait(self._poll_growth(), growth=True)
             return
         more, well = False, True
         for stream in dirty:
@@ -213,6 +220,25 @@ class Shipping:
         backoff.reset()
         if not more:
             self._wait(COALESCE_S, growth=False)
+
+    def _still_growing(self) -> bool:
+        """Look at what was written to a moment ago: what was again is dirty, what was not is watched again. Says
+        whether anything was."""
+        found = False
+        with self._lock:
+            for stream in [stream for stream in self._streams.values() if stream.growing]:
+                if _size(stream) == stream.acked:
+                    stream.growing = False
+                    self._rewatch(stream)
+                stream.dirty |= stream.growing or _size(stream) != stream.acked
+                found |= stream.dirty
+        return found
+
+    def _rewatch(self, stream: Stream) -> None:
+        try:
+            self._watch(stream)
+        except FileNotFoundError:
+            stream.polled = False  # it was released just now
 
     def _poll_growth(self) -> float | None:
         """How long to sleep where files have to be looked at; they are looked at then. None: there are none."""
@@ -235,7 +261,8 @@ class Shipping:
             with self._lock:
                 for stream in self._streams.values():
                     if stream.watch in grown:
-                        stream.dirty = True
+                        stream.dirty = stream.growing = True
+                        stream.watch = None  # it told once, and went
 
     def _send(self, stream: Stream) -> bool:
         """Send one range; says whether the next one should follow at once.
