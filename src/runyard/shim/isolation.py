@@ -22,12 +22,22 @@ def own_shm(mib: int) -> None:
     """Cover ``/dev/shm`` with an empty one of that size, which goes with the last process that sees it. What is in it
     counts as memory of who wrote it. Raises ``OSError``."""
     own_mounts()
+    cover_shm(mib)
+
+
+def cover_shm(mib: int) -> None:
+    """The same for a process whose mounts are its own already."""
     libc("mount", b"runyard", SHM, b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=1777,size=%dm" % mib)
 
 
 def cut_network() -> None:
     """Leave the machine's network for an empty one, and start its loopback. Raises ``OSError``."""
     libc("unshare", CLONE_NEWNET)
+    start_loopback()
+
+
+def start_loopback() -> None:
+    """Start the loopback of the calling process's network, which a new one has stopped. Raises ``OSError``."""
     request = b"lo".ljust(16, b"\0") + IFF_UP.to_bytes(2, sys.byteorder)
     descriptor = libc("socket", AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)
     try:

@@ -61,6 +61,11 @@ def make(closed: dict[str, list[str]]) -> None:
     if not closed:
         return
     own_mounts()
+    cover(closed)
+
+
+def cover(closed: dict[str, list[str]]) -> None:
+    """The same for a process whose mounts are its own already: each folder is empty but for the paths below it."""
     for barrier, paths in closed.items():
         if barrier == "/":
             raise OSError(ENOENT, "the root folder itself is closed to this user", barrier)
