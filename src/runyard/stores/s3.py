@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from runyard.stores.keys import check_key, join, listed
 from runyard.stores.local_files import open_source, open_target, pieces, read_full, write_all
 from runyard.stores.place import Target
 from runyard.stores.ranges import Ranges
+from runyard.stores.s3_reading import NotSpoken, S3Reader, Wanted, reader_of
 from runyard.stores.s3_requests import S3Requests
 from runyard.wire.orders import Item, Place, Secret
 
@@ -53,6 +54,7 @@ class S3Place:
         trusted = (ca_pem(ca_bundle), os.environ.get(CA_VARIABLE))
         self._client = _Client(self._address, place.bucket, region, place.secret, trusted)
         self._ranges = Ranges(CHUNK)
+        self._direct = reader_of(place, self._address, ca_bundle)
 
     @property
     def _reader(self) -> S3Store:
@@ -90,13 +92,38 @@ class S3Place:
         on_bytes: Callable[[int], None] | None = None,
     ) -> None:
         """See :class:`runyard.stores.PlaceStore`."""
-        fetch = _Fetch(self, self._full(key), size, etag, on_bytes)
+        full, etag = self._full(key), "" if etag.startswith("W/") else etag
         with open_target(target, size) as fd:
-            if size <= CHUNK:
-                fetch.write(fd, 0, size)
-            else:  # without an etag from the listing, that of the first answer holds for the others
-                fetch.write(fd, 0, CHUNK)
-                self._ranges.each(CHUNK, size, lambda span: fetch.write(fd, *span))
+            if self._direct is not None:
+                came = 0
+
+                def heard(count: int) -> None:
+                    nonlocal came
+                    came += count
+                    if on_bytes:
+                        on_bytes(count)
+
+                try:
+                    self._fetch_direct(self._direct, Wanted(full, size, etag, fd, heard))
+                    return
+                except NotSpoken:  # the library knows more of HTTP
+                    if on_bytes:
+                        on_bytes(-came)
+            self._fetch_by_library(_Fetch(self, full, size, etag, on_bytes), fd, size)
+
+    def _fetch_direct(self, reader: S3Reader, wanted: Wanted) -> None:
+        if wanted.size <= CHUNK:
+            reader.write(wanted, 0, wanted.size)
+            return
+        # Without an etag from the listing, that of the first answer holds for the others.
+        etag = reader.write(wanted, 0, CHUNK)
+        rest = replace(wanted, etag=wanted.etag or ("" if etag.startswith("W/") else etag))
+        self._ranges.each(CHUNK, wanted.size, lambda span: reader.write(rest, *span))
+
+    def _fetch_by_library(self, fetch: _Fetch, fd: int, size: int) -> None:
+        fetch.write(fd, 0, min(size, CHUNK))
+        if size > CHUNK:
+            self._ranges.each(CHUNK, size, lambda span: fetch.write(fd, *span))
 
     def get(self, full: str, options: GetOptions) -> GetResult:
         """Begin to read an object of the bucket."""
@@ -177,7 +204,7 @@ class _Fetch:
         self._place = place
         self._full = full
         self._size = size
-        self._etag = "" if etag.startswith("W/") else etag
+        self._etag = etag
         self._on_bytes = on_bytes
 
     def write(self, fd: int, start: int, end: int) -> None:

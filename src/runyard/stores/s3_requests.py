@@ -136,7 +136,7 @@ class S3Requests:
                 return response.read(_MAX_ANSWER)
         except urllib.error.HTTPError as error:
             with error:
-                raise of_status(error.code, _code_of(error.read(65536)), asked) from None
+                raise of_status(error.code, code_of(error.read(65536)), asked) from None
         except urllib.error.URLError as error:
             cause = error.reason if isinstance(error.reason, OSError) else OSError(str(error.reason))
             raise of_os_error(cause, asked) from None
@@ -176,7 +176,8 @@ class _Texts:
         raise ValueError("a document type has no place in an answer")
 
 
-def _code_of(document: bytes) -> str:
+def code_of(document: bytes) -> str:
+    """The error code in the body of a refusal, one word; empty where there is none."""
     try:
         codes = [text for path, text in _Texts().read(document) if path == "Error/Code"]
     except (expat.ExpatError, ValueError):
