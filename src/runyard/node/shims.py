@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 
 import msgspec
 
@@ -23,64 +24,73 @@ SHIM = os.path.join(os.path.dirname(os.path.abspath(runyard.shim.__file__)), "sh
 BACKLOG = 16
 
 
+@contextmanager
+def opened(folder: AttemptFolder, order: Mapping[str, object]) -> Generator[list[int]]:
+    """What a shim is started with, as descriptors: the learner's folder, its lock, held, its listening socket, the
+    order, which has secrets and touches no disk, and what takes errors. Closed after use: the shim has its own.
+
+    Raises ``BlockingIOError`` when a shim has the folder already, ``OSError`` when something cannot be opened.
+    """
+    made: list[int] = []
+    try:
+        made.append(os.open(folder.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        made.append(os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        fcntl.flock(made[1], fcntl.LOCK_EX | fcntl.LOCK_NB)  # held by the shim as soon as it has inherited it
+        made.append(_listen(folder, made[0]))
+        made.append(os.memfd_create("order", os.MFD_CLOEXEC))
+        os.write(made[3], msgspec.json.encode(order))
+        os.lseek(made[3], 0, os.SEEK_SET)
+        made.append(os.open(folder.shim_errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600))
+        yield made
+    finally:
+        for descriptor in made:
+            os.close(descriptor)
+
+
 def start_shim(
     folder: AttemptFolder, order: Mapping[str, object], holding: Sequence[int] = ()
 ) -> subprocess.Popen[bytes]:
-    """Start the shim of a prepared learner and hand it its order, which holds secrets, by descriptor.
+    """Start the shim of a prepared learner, an interpreter of its own, and hand it its order by descriptor.
 
     ``holding``: descriptors that it is to have open as long as it lives, and that its program does not get.
 
     Raises ``BlockingIOError`` when a shim has the folder already, ``OSError`` when none can be started.
     """
-    opened: list[int] = []
-    try:
-        lock = os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        opened.append(lock)
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held by the shim as soon as it has inherited it
-        listening = _listen(folder)
-        opened.append(listening)
-        orders = os.memfd_create("order", os.MFD_CLOEXEC)
-        opened.append(orders)
-        os.write(orders, msgspec.json.encode(order))
-        os.lseek(orders, 0, os.SEEK_SET)
-        errors = os.open(folder.shim_errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        opened.append(errors)
+    with opened(folder, order) as (_, lock, listening, orders, errors):
         named = {"--dir": folder.path, "--lock-fd": lock, "--listen-fd": listening, "--order-fd": orders}
         arguments = [str(word) for pair in named.items() for word in pair]
-        return subprocess.Popen(
-            [sys.executable, "-I", "-S", "-B", SHIM, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            cwd="/",
-            env={"PATH": SYSTEM_PATH, "LANG": "C.UTF-8"},
-            pass_fds=(lock, listening, orders, *holding),
-            start_new_session=True,
-        )
-    finally:
-        for descriptor in opened:
-            os.close(descriptor)
+        return run_script(arguments, (lock, listening, orders, *holding), errors)
 
 
-def _listen(folder: AttemptFolder) -> int:
+def run_script(arguments: Sequence[str], inherited: Sequence[int], errors: int) -> subprocess.Popen[bytes]:
+    """Start ``shim.py`` in a session of its own. Raises ``OSError``."""
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", "-B", SHIM, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=errors,
+        cwd="/",
+        env={"PATH": SYSTEM_PATH, "LANG": "C.UTF-8"},
+        pass_fds=tuple(inherited),
+        start_new_session=True,
+    )
+
+
+def _listen(folder: AttemptFolder, place: int) -> int:
     """A listening socket at the folder's path, which may be longer than a socket's address (unix(7)) can be."""
     try:
         os.unlink(folder.socket)
     except FileNotFoundError:
         pass  # the first try
-    place = os.open(folder.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            listening.bind(f"/proc/self/fd/{place}/control.sock")
-            os.chmod(folder.socket, 0o600)
-            listening.listen(BACKLOG)
-        except OSError:
-            listening.close()
-            raise
-        return listening.detach()
-    finally:
-        os.close(place)
+        listening.bind(f"/proc/self/fd/{place}/control.sock")
+        os.chmod(folder.socket, 0o600)
+        listening.listen(BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening.detach()
 
 
 def connect(folder: AttemptFolder) -> socket.socket:

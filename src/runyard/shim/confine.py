@@ -173,7 +173,7 @@ def _session(child: Child) -> None:
     os.umask(0o022)
     _die_with(child.shim)
     if child.order.nice:
-        os.setpriority(os.PRIO_PROCESS, 0, child.order.nice)
+        os.nice(child.order.nice)
 
 
 def _die_with(shim: int) -> None:

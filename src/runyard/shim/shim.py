@@ -1,7 +1,7 @@
 """Entry of the shim, the parent and subreaper of one learner's program; started as a script by the node.
 
 ``python -I -S -B shim.py --dir D --lock-fd L --listen-fd S --order-fd O``; docs/rooms/shim.md has the contract.
-``shim.py --probe`` prints what of isolation.py works here.
+``shim.py --probe`` prints what of isolation.py works here; ``--launcher`` and ``--warm`` are launcher.py, warm_shim.py.
 A script is compiled anew at every start, so this file is short and the rest lies beside it, found without running
 ``runyard/__init__.py`` and without a search path: the two packages are stood in for by empty modules.
 """
@@ -27,10 +27,14 @@ def start(arguments: list[str]) -> int:
         from runyard.shim import isolation  # noqa: PLC0415 - only now can it be found
 
         return isolation.probe()
-    from runyard.shim import supervise  # noqa: PLC0415 - as above
+    way = arguments[0] if arguments else ""
+    if way == "--launcher":
+        from runyard.shim import launcher as chosen  # noqa: PLC0415 - as above
+    else:
+        from runyard.shim import supervise as chosen  # noqa: PLC0415 - as above
 
     sys.dont_write_bytecode = True
-    return supervise.main(arguments)
+    return chosen.main(arguments[1:] if way == "--launcher" else arguments)
 
 
 if __name__ == "__main__":

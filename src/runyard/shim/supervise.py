@@ -408,9 +408,13 @@ def main(arguments: list[str]) -> "NoReturn":
     lock, listen, ordered = (int(named[name]) for name in ("--lock-fd", "--listen-fd", "--order-fd"))
     for descriptor in (lock, listen, ordered):
         os.set_inheritable(descriptor, False)
-    folder = os.open(named["--dir"], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    attend(os.open(named["--dir"], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), lock, listen, ordered)
+
+
+def attend(folder: int, _lock: int, listening: int, ordered: int) -> "NoReturn":
+    """Be the shim of an attempt, of which these are the descriptors; ends the process."""
     wake = _prepare()
-    clients = Clients(listen)
+    clients = Clients(listening)
     lean.reserve(folder, "exit.json")
     try:
         order = read_order(ordered)
