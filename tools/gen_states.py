@@ -30,10 +30,12 @@ MEANINGS: Final[Mapping[StateName, str]] = {
 }
 
 ARROWS: Final[Mapping[tuple[StateName, StateName], str]] = {
-    (S.waiting, S.waiting): "staged, or what it waited for has completed",
-    (S.waiting, S.starting): "slots assigned",
-    (S.waiting, S.storing): "staging failed",
+    (S.waiting, S.waiting): "staged, what it waited for has completed, granted ahead, or that taken back",
+    (S.waiting, S.starting): "slots assigned, or taken over as granted",
+    (S.waiting, S.stopping): "cancel or prune after it was granted ahead",
+    (S.waiting, S.storing): "staging failed, or ended unseen after it was granted ahead",
     (S.waiting, S.canceled): "cancel or prune, or what it waited for did not complete",
+    (S.starting, S.starting): "its node has taken other slots",
     (S.starting, S.running): "program begins",
     (S.starting, S.stopping): "stop",
     (S.starting, S.storing): "ended before it began, for good",

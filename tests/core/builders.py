@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 
 from runyard.core import lifecycle
-from runyard.core.lifecycle import Exit, RetryPolicy, Transition
+from runyard.core.lifecycle import Exit, RetryPolicy, Transition, is_granted
 from runyard.core.reasons import Reason
 from runyard.core.resources import Resources
 from runyard.core.run import HOLDS_SLOT, TRANSITIONS, Run, Running, StateName, StopCause, Waiting
@@ -52,9 +52,12 @@ def checked(run: Run, transition: Transition | None) -> Transition:
     assert after.version == before.version + 1
     assert after.state_name in TRANSITIONS[before.state_name], f"{before.state_name} -> {after.state_name}"
     assert all(getattr(after, name) == getattr(before, name) for name in IDENTITY)
-    assert transition.events
-    assert {(e.run_id, e.account_id) for e in transition.events} == {(run.id, run.account_id)}
-    released = before.state_name in HOLDS_SLOT and after.state_name not in HOLDS_SLOT
+    assert transition.events or is_granted(before) or is_granted(after), "a grant alone is nothing to tell of"
+    assert {(e.run_id, e.account_id) for e in transition.events} == (
+        {(run.id, run.account_id)} if transition.events else set()
+    )
+    unseen = is_granted(before) and len(after.attempts) > len(before.attempts)
+    released = (before.state_name in HOLDS_SLOT or unseen) and after.state_name not in HOLDS_SLOT
     assert (transition.settled is not None) == released
     if released:
         assert transition.settled is after.attempts[-1]
@@ -102,6 +105,23 @@ def stop(cause: StopCause, now: int = T0 + 5_000) -> Fact:
 
 def staged(now: int = T0 + 500) -> Fact:
     return lambda run: lifecycle.staged(run, "node-1", now)
+
+
+def granted(now: int = T0 + 600) -> Fact:
+    return lambda run: lifecycle.granted(run, "node-1", now)
+
+
+def next_number(run: Run) -> int:
+    """The number of the attempt that a node tells of: of a granted run the one that would be next."""
+    return number_of(run) + is_granted(run)
+
+
+def declined(now: int = T0 + 700) -> Fact:
+    return lambda run: lifecycle.declined(run, "node-1", next_number(run), now)
+
+
+def taken(at_ms: int = T0 + 1_000, now: int = T0 + 1_000, slots: tuple[int, ...] = (1,)) -> Fact:
+    return lambda run: lifecycle.taken(run, "node-1", next_number(run), slots, at_ms, now)
 
 
 def unblocked(now: int = T0 + 500) -> Fact:

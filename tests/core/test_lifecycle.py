@@ -33,8 +33,10 @@ from tests.core.builders import (
     assign,
     begun,
     checked,
+    declined,
     dependency_fails,
     exits,
+    granted,
     in_every_state,
     is_lost,
     new_run,
@@ -43,12 +45,16 @@ from tests.core.builders import (
     stop,
     store_fails,
     stored,
+    taken,
     unblocked,
     went,
 )
 
 FACTS: Mapping[str, Fact] = {
     "assign": assign(now=T0 + 9_000),
+    "granted": granted(),
+    "declined": declined(),
+    "taken": taken(),
     "begun": begun(now=T0 + 9_000),
     "ended 0": exits(0),
     "ended 1": exits(1),
@@ -72,6 +78,9 @@ FACTS: Mapping[str, Fact] = {
 MATRIX = """
 fact                 waiting   starting  running   stopping  storing   completed  failed  canceled
 assign               starting  .         .         .         .         .          .       .
+granted              .         .         .         .         .         .          .       .
+declined             .         .         .         .         .         .          .       .
+taken                .         starting  .         .         .         .          .       .
 begun                .         running   .         .         .         .          .       .
 ended 0              .         storing   storing   storing   .         .          .       .
 ended 1              .         storing   storing   storing   .         .          .       .
@@ -142,7 +151,8 @@ def test_the_transition_table_has_exactly_the_arrows_that_facts_draw() -> None:
     evidence_only = went(new_run(), staging_fails())
     canceled_early = went(new_run(), assign(), stop(StopCause.cancel))
     program_failed = went(new_run(), assign(), begun(), exits(1))
-    runs = [*in_every_state().values(), evidence_only, canceled_early, program_failed]
+    ahead = went(new_run(), staged(), granted())
+    runs = [*in_every_state().values(), evidence_only, canceled_early, program_failed, ahead]
     drawn = {
         (run.state_name, transition.after.state_name)
         for run in runs

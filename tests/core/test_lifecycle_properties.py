@@ -42,9 +42,12 @@ class Happening:
     denied: bool
 
 
-ANY = ["assign", "begun", "ended", "lost", "stop", "staged", "staging_failed", "stored", "store_failed"]
+ANY = [
+    *("assign", "granted", "declined", "taken", "begun", "ended", "lost", "stop", "staged", "staging_failed"),
+    *("stored", "store_failed"),
+]
 LIKELY = {
-    StateName.waiting: ["assign"] * 6 + ["staged"],
+    StateName.waiting: ["assign"] * 3 + ["staged"] + ["granted", "taken"] * 2 + ["declined", "lost", "stop"],
     StateName.starting: ["begun"] * 4 + ["ended", "lost", "stop"],
     StateName.running: ["ended"] * 2 + ["lost", "stop"],
     StateName.stopping: ["ended"] * 2 + ["begun", "lost", "stop"],
@@ -79,10 +82,16 @@ policies = st.builds(RetryPolicy, platform_attempts=st.integers(0, 3), first_bac
 
 
 def tell(run: Run, h: Happening, policy: RetryPolicy, now: int) -> Transition | None:
-    number, at = len(run.attempts) - h.back, now + h.skew_ms
+    number, at = len(run.attempts) + lifecycle.is_granted(run) - h.back, now + h.skew_ms
     match h.what:
         case "assign":
             return lifecycle.assign(run, "node-1", (0,), now)
+        case "granted":
+            return lifecycle.granted(run, "node-1", now)
+        case "declined":
+            return lifecycle.declined(run, "node-1", number, now)
+        case "taken":
+            return lifecycle.taken(run, "node-1", number, (h.step_ms % 2,), at, now)
         case "begun":
             return lifecycle.begun(run, number, at, now)
         case "ended":
@@ -199,7 +208,7 @@ def test_a_new_attempt_has_its_budget_and_no_wish_against_it(life: Life) -> None
     for transition in life.transitions:
         for told in transition.events:
             wished = wished or (told.kind is EventKind.stopping and told.body["cause"] in {"cancel", "prune"})
-        if transition.events[-1].kind is EventKind.requeued:
+        if transition.events and transition.events[-1].kind is EventKind.requeued:
             assert not wished
     followed = life.run.attempts[:-1]
     counts = Counter(RULES[a.ending.reason].fault for a in followed if a.ending is not None)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from itertools import groupby
 from typing import Annotated
 
 import msgspec
@@ -22,7 +23,7 @@ from runyard.core.lifecycle import Exit
 from runyard.core.reasons import Reason
 from runyard.core.resources import Resources
 from runyard.core.run import StopCause
-from runyard.engine import nodes, stage, supervise
+from runyard.engine import nodes, stage, supervise, told
 from runyard.engine.bell import log_topic, stage_topic
 from runyard.engine.world import World
 from runyard.ports.environments import SpecFacts
@@ -39,6 +40,7 @@ _NOT_STAGED = frozenset({Reason.code_invalid, Reason.data_not_found, Reason.data
                          Reason.data_unreachable, Reason.environment_failed, Reason.staging_failed})  # fmt: skip
 _NOT_LAUNCHED = frozenset({Reason.launch_failed, Reason.start_from_missing, Reason.environment_failed})
 _PLATFORMS = (Reason.staging_failed, Reason.launch_failed, Reason.shim_lost)
+_OF_SPECS = (facts.Staged, facts.StageProgress, facts.StageFailed)
 _DETAIL = 1024
 _PING_S = 8.0
 _PING = orders.encode(orders.Ping())
@@ -53,25 +55,25 @@ def _id(who: NodeWho) -> str:
 async def hello(request: Request, context: Ctx, who: NodeWho) -> dict[str, str]:
     """A node introduces itself."""
     try:
-        told = facts.decode_hello(await request.body())
+        said = facts.decode_hello(await request.body())
     except msgspec.DecodeError as error:
         raise RunyardError(f"This is no hello: {error}.", code="invalid_request") from None
     node = Node(
         id=_id(who),
-        name=told.name,
-        boot_id=told.boot_id,
-        total=Resources(len(told.gpus), told.cpu_millis, told.memory_mib),
-        gpu_names=told.gpus,
-        logical=told.logical,
-        version=told.version,
+        name=said.name,
+        boot_id=said.boot_id,
+        total=Resources(len(said.gpus), said.cpu_millis, said.memory_mib),
+        gpu_names=said.gpus,
+        logical=said.logical,
+        version=said.version,
         seen_ms=context.world.clock.now_ms(),
-        notes=told.notes,
-        features=told.features,
-        python=told.python,
-        packages=told.packages,
+        notes=said.notes,
+        features=said.features,
+        python=said.python,
+        packages=said.packages,
     )
-    held = [(each.run, each.attempt) for each in told.held]
-    await asyncio.to_thread(nodes.hello, context.world, node, held, told.staged)
+    held = [(each.run, each.attempt) for each in said.held]
+    await asyncio.to_thread(nodes.hello, context.world, node, held, said.staged)
     return {"node": node.id}
 
 
@@ -104,18 +106,19 @@ def _gone(context: Context, node_id: str) -> None:
         _log.exception("the end of the stream of %s could not be noted", node_id)
 
 
-def _take(world: World, node_id: str, fact: facts.Fact) -> bool:
+def take_all(world: World, node_id: str, found: Sequence[facts.Fact]) -> list[bool]:
+    """Take facts in the order in which they came: those of runs that stand together as one."""
+    answers: list[bool] = []
+    for of_runs, group in groupby(found, lambda fact: not isinstance(fact, _OF_SPECS)):
+        if of_runs:
+            answers += supervise.take(world, node_id, [_told(fact) for fact in group])
+        else:
+            answers += [_take_of_spec(world, node_id, fact) for fact in group]
+    return answers
+
+
+def _take_of_spec(world: World, node_id: str, fact: facts.Fact) -> bool:
     match fact:
-        case facts.Began():
-            return supervise.began(
-                world, node_id, fact.run, fact.attempt, fact.at_ms, fact.way, fact.way_note[:_DETAIL]
-            )
-        case facts.Declined():
-            return False
-        case facts.Exited():
-            return supervise.exited(world, node_id, fact.run, fact.attempt, _exit(fact))
-        case facts.Lost():
-            return supervise.lost(world, node_id, fact.run, fact.attempt, _reason(fact.reason, _LOST), fact.detail)
         case facts.Staged():
             if fact.environment:
                 world.store.put_spec_facts(fact.spec, SpecFacts(environment=fact.environment))
@@ -129,10 +132,30 @@ def _take(world: World, node_id: str, fact: facts.Fact) -> bool:
             return stage.failed(
                 world, node_id, fact.spec, reason, fact.detail, fact.log[:_EVIDENCE], fact.model_log[:_EVIDENCE]
             )
+        case _:
+            raise AssertionError(f"{fact} is not of a spec")
+
+
+def _told(fact: facts.Fact) -> told.Told:
+    match fact:
+        case facts.Began():
+            return told.Began(fact.run, fact.attempt, fact.at_ms, fact.way, fact.way_note[:_DETAIL])
+        case facts.Declined():
+            return told.Declined(fact.run, fact.attempt)
+        case facts.Exited():
+            return told.Exited(fact.run, fact.attempt, _exit(fact), _then(fact.then))
+        case facts.Lost():
+            return told.Lost(fact.run, fact.attempt, _reason(fact.reason, _LOST), fact.detail, _then(fact.then))
         case facts.Stored():
-            return supervise.stored(world, node_id, fact.run, fact.objects, fact.size)
+            return told.Stored(fact.run, fact.objects, fact.size)
         case facts.StoreFailed():
-            return supervise.store_failed(world, node_id, fact.run, fact.detail, denied=fact.denied)
+            return told.StoreFailed(fact.run, fact.detail, fact.denied)
+        case _:
+            raise AssertionError(f"{fact} is not of a run")
+
+
+def _then(then: facts.Then | None) -> told.Then | None:
+    return None if then is None else told.Then(then.run, then.attempt)
 
 
 def _reason(word: str, known: frozenset[Reason]) -> Reason:
@@ -166,14 +189,10 @@ def _exit(fact: facts.Exited) -> Exit:
 async def take_facts(request: Request, context: Ctx, who: NodeWho) -> list[bool]:
     """What happened on the node; False for what is stale."""
     try:
-        told = facts.decode_facts(await request.body())
+        found = facts.decode_facts(await request.body())
     except msgspec.DecodeError as error:
         raise RunyardError(f"These are no facts: {error}.", code="invalid_request") from None
-
-    def take_all() -> list[bool]:
-        return [_take(context.world, _id(who), fact) for fact in told]
-
-    return await asyncio.to_thread(take_all)
+    return await asyncio.to_thread(take_all, context.world, _id(who), found)
 
 
 @router.put("/logs/{run}/{attempt}/{learner}/{stream}")

@@ -16,6 +16,8 @@ from runyard.core.events import Event, EventKind
 from runyard.core.reasons import RULES, Fault, Reason, sentence
 from runyard.core.run import (
     BLOCKED,
+    GRANT,
+    GRANTED,
     HOLDS_SLOT,
     Attempt,
     Ending,
@@ -36,6 +38,7 @@ class Command(StrEnum):
     """What the executor is asked to do after a transition."""
 
     launch = "launch"
+    grant = "grant"
     stop = "stop"
     store = "store"
     stop_storing = "stop_storing"
@@ -117,7 +120,7 @@ def _move(run: Run, state: State, **changes: object) -> Run:
 
 
 def _with_attempt(run: Run, attempt: Attempt) -> tuple[Attempt, ...]:
-    return (*run.attempts[:-1], attempt)
+    return (*run.attempts[: attempt.number - 1], attempt)
 
 
 def _current(run: Run, number: int) -> Attempt | None:
@@ -126,8 +129,8 @@ def _current(run: Run, number: int) -> Attempt | None:
 
 
 def assign(run: Run, node_id: str, slots: tuple[int, ...], now: int) -> Transition | None:
-    """A slot is assigned: a new attempt begins."""
-    if not isinstance(run.state, Waiting):
+    """A slot is assigned: a new attempt begins. One that was granted ahead can only have it on its node."""
+    if not isinstance(run.state, Waiting) or run.state.granted_to not in (None, node_id):
         return None
     attempt = Attempt(len(run.attempts) + 1, node_id, slots, assigned_ms=now)
     after = _move(run, Starting(), attempts=(*run.attempts, attempt))
@@ -158,7 +161,7 @@ def stop(run: Run, cause: StopCause, now: int) -> Transition | None:
     """
     state = run.state
     if isinstance(state, Waiting) and cause in _WISHES:
-        return _stop_waiting(run, cause, now)
+        return _stop_granted(run, state, cause, now) if state.granted_to else _stop_waiting(run, cause, now)
     if isinstance(state, Starting | Running):
         return _stop_program(run, Stopping(cause, now), now)
     if isinstance(state, Stopping) and _WEIGHTS.index(cause) > _WEIGHTS.index(state.cause):
@@ -176,6 +179,15 @@ def _stop_waiting(run: Run, cause: StopCause, now: int) -> Transition:
         return _finish(run, ending, now)
     after = _move(run, Storing(ending), finished_ms=now)
     return Transition(run, after, (_event(run, EventKind.storing, now, len(run.attempts)),), (Command.store,))
+
+
+def _stop_granted(run: Run, state: Waiting, cause: StopCause, now: int) -> Transition:
+    """Its node may have begun it meanwhile, and is asked; until it answers there is an attempt without room."""
+    number = len(run.attempts) + 1
+    attempt = Attempt(number, state.granted_to or "", (), assigned_ms=now, way=GRANT)
+    after = _move(run, Stopping(cause, now), attempts=_with_attempt(run, attempt))
+    event = _event(run, EventKind.stopping, now, number, cause=cause.value)
+    return Transition(run, after, (event,), (Command.stop,))
 
 
 def _stop_program(run: Run, state: Stopping, now: int) -> Transition:
@@ -226,10 +238,11 @@ def _by_status(code: int | None, signal: int | None) -> tuple[Reason, int | None
 
 def ended(run: Run, number: int, record: Exit, policy: RetryPolicy, now: int) -> Transition | None:
     """The program is gone: the slot is released, and the run stores its results or waits for another attempt."""
-    attempt = _current(run, number)
+    attempt = _current(run, number) or _granted(run, number, now)
     if attempt is None:
         return None
     released = min(max(record.at_ms, attempt.started_ms or attempt.assigned_ms), now)
+    released = attempt.assigned_ms if _had_no_room(attempt) else released
     closed = replace(
         attempt,
         released_ms=released,
@@ -243,11 +256,12 @@ def ended(run: Run, number: int, record: Exit, policy: RetryPolicy, now: int) ->
 
 def lost(run: Run, number: int, reason: Reason, detail: str, policy: RetryPolicy, now: int) -> Transition | None:
     """The attempt cannot be heard of again (its shim, node or machine died): the platform's fault."""
-    attempt = _current(run, number)
+    attempt = _current(run, number) or _granted(run, number, now)
     if attempt is None:
         return None
     ending = Ending(StateName.failed, reason, detail=detail)
-    return _close(run, replace(attempt, released_ms=now, ending=ending), policy, now)
+    released = attempt.assigned_ms if _had_no_room(attempt) else now
+    return _close(run, replace(attempt, released_ms=released, ending=ending), policy, now)
 
 
 def _close(run: Run, attempt: Attempt, policy: RetryPolicy, now: int) -> Transition:
@@ -330,9 +344,74 @@ def dependency_failed(run: Run, detail: str, now: int) -> Transition | None:
     return _finish(run, Ending(StateName.canceled, Reason.dependency_failed, detail=detail), now)
 
 
+def is_granted(run: Run) -> bool:
+    """Whether a run was granted ahead to a node."""
+    return isinstance(run.state, Waiting) and run.state.granted_to is not None
+
+
+def granted(run: Run, node_id: str, now: int) -> Transition | None:
+    """A run that may start is granted ahead to the node where it is ready. Durable before the node hears of it, so that
+    nobody else starts it; nothing to be told of: it waits as before."""
+    if not isinstance(run.state, Waiting) or run.ready_on != node_id or run.state.not_before_ms > now:
+        return None
+    state = replace(run.state, not_before_ms=GRANTED, granted_to=node_id)
+    return Transition(run, _move(run, state), (), (Command.grant,))
+
+
+def declined(run: Run, node_id: str, number: int, now: int) -> Transition | None:
+    """The node has not begun what it was granted as this attempt, and will not: it waits for its turn again, or ends as
+    it was to."""
+    state = run.state
+    if isinstance(state, Waiting) and state.granted_to == node_id and number == len(run.attempts) + 1:
+        return Transition(run, _move(run, replace(state, not_before_ms=0, granted_to=None)), ())
+    attempt = _current(run, number)
+    if attempt is None or attempt.node_id != node_id or attempt.way != GRANT or not isinstance(state, Stopping):
+        return None
+    return ended(run, number, Exit(now, None, None, state.cause), RetryPolicy(), now)
+
+
+def taken(run: Run, node_id: str, number: int, slots: tuple[int, ...], at_ms: int, now: int) -> Transition | None:
+    """The node has begun a run that it was granted, in the room of an attempt that ended at ``at_ms``.
+
+    It may have been asked to stop meanwhile, or been given a slot that had become free: then it goes on in the room
+    that it really has.
+    """
+    free_from = max((a.released_ms or 0 for a in run.attempts[: number - 1]), default=run.created_ms)
+    begins = max(free_from, min(at_ms, now))
+    attempt = _current(run, number)
+    if attempt is None:
+        if not isinstance(run.state, Waiting) or is_blocked(run) or number != len(run.attempts) + 1:
+            return None
+        if node_id != (run.state.granted_to or run.ready_on):
+            return None
+        attempt = Attempt(number, node_id, slots, begins)
+    elif (
+        attempt.node_id != node_id
+        or attempt.started_ms is not None
+        or (attempt.slots == slots and attempt.way != GRANT)
+    ):
+        return None
+    state = run.state if isinstance(run.state, Stopping) else Starting()
+    attempts = _with_attempt(run, replace(attempt, slots=slots, assigned_ms=begins, way=""))
+    event = _event(run, EventKind.assigned, now, number, node=node_id, slots=list(slots))
+    return Transition(run, _move(run, state, attempts=attempts), (event,))
+
+
+def _granted(run: Run, number: int, now: int) -> Attempt | None:
+    """The attempt as which a granted run may have begun without anybody's having seen it."""
+    if not isinstance(run.state, Waiting) or run.state.granted_to is None or number != len(run.attempts) + 1:
+        return None
+    return Attempt(number, run.state.granted_to, (), assigned_ms=now)
+
+
+def _had_no_room(attempt: Attempt) -> bool:
+    """Whether an attempt is nothing but a grant that nobody saw begin: nothing is billed of it."""
+    return attempt.way == GRANT and attempt.started_ms is None
+
+
 def staging_failed(run: Run, reason: Reason, detail: str, now: int) -> Transition | None:
     """Code or data cannot be had: the evidence is stored, no slot was ever held."""
-    if not isinstance(run.state, Waiting):
+    if not isinstance(run.state, Waiting) or is_granted(run):
         return None
     after = _move(run, Storing(Ending(StateName.failed, reason, detail=detail)), finished_ms=now)
     event = _event(run, EventKind.staging_problem, now, reason=reason.value, detail=detail)

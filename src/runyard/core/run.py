@@ -39,6 +39,10 @@ class StopCause(StrEnum):
 BLOCKED: Final = 1 << 62
 """As ``not_before_ms`` of a waiting run: it waits for other runs (``after``): an event, not the time, frees it."""
 
+GRANT: Final = "grant"
+"""As ``way`` of an attempt: it has no room of its own, only that of another which it may take over. That of a granted
+run that was canceled, until its node has answered."""
+
 GRANTED: Final = BLOCKED - 1
 """As ``not_before_ms`` of a waiting run: it was granted ahead to the node ``Waiting.granted_to``, which starts it by
 itself as soon as an attempt of its class ends there, or declines after a short while."""
@@ -113,8 +117,12 @@ FINAL: Final = frozenset({StateName.completed, StateName.failed, StateName.cance
 
 TRANSITIONS: Final[Mapping[StateName, frozenset[StateName]]] = MappingProxyType(
     {
-        StateName.waiting: frozenset({StateName.waiting, StateName.starting, StateName.storing, StateName.canceled}),
-        StateName.starting: frozenset({StateName.running, StateName.stopping, StateName.storing, StateName.waiting}),
+        StateName.waiting: frozenset(
+            {StateName.waiting, StateName.starting, StateName.stopping, StateName.storing, StateName.canceled}
+        ),
+        StateName.starting: frozenset(
+            {StateName.starting, StateName.running, StateName.stopping, StateName.storing, StateName.waiting}
+        ),
         StateName.running: frozenset({StateName.stopping, StateName.storing, StateName.waiting}),
         StateName.stopping: frozenset({StateName.stopping, StateName.storing, StateName.waiting}),
         StateName.storing: frozenset({StateName.storing, StateName.completed, StateName.failed, StateName.canceled}),

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from runyard.core import lifecycle
-from runyard.core.lifecycle import Transition
+from runyard.core.lifecycle import Transition, is_granted
 from runyard.core.metering import LedgerEntry, settle
 from runyard.core.reasons import Reason
 from runyard.core.run import FINAL, HOLDS_SLOT, Run, Starting, StateName, Storing
@@ -34,14 +34,15 @@ def change(world: World, run_id: str, decide: Callable[[Run], Transition | None]
     raise RuntimeError(f"{run_id} changed {_TRIES} times while one change was tried")
 
 
-def apply(world: World, transitions: Sequence[Transition]) -> tuple[bool, ...]:
-    """Apply transitions with their ledger entries in one transaction; then give the orders and ring the bells.
+def apply(world: World, transitions: Sequence[Transition], *, whole: bool = False) -> tuple[bool, ...]:
+    """Apply transitions with their ledger entries in one transaction; then give the orders and ring the bells. With
+    ``whole`` all of them or none.
 
     Nobody else's orders come between the two: a node gets its orders in the order of the commits.
     """
     stuck: list[tuple[Run, CannotLaunch | None]] = []
     with world.orders:
-        applied = world.store.apply(transitions, ledger_of(world, transitions))
+        applied = world.store.apply(transitions, ledger_of(world, transitions), whole=whole)
         done = [transition for transition, yes in zip(transitions, applied, strict=True) if yes]
         for transition in done:
             try:
@@ -51,6 +52,8 @@ def apply(world: World, transitions: Sequence[Transition]) -> tuple[bool, ...]:
             except Exception:
                 _log.exception("no order could be made for %s", transition.after.id)
                 stuck.append((transition.after, None))
+    for transition in done:
+        _note_pace(world, transition)
     world.bell.ring(*_topics(done))
     for run, why in stuck:
         give_up(world, run, why)
@@ -64,13 +67,14 @@ def give_up(world: World, run: Run, why: CannotLaunch | None = None) -> None:
     is noted; a program that runs goes on.
     """
     now = world.clock.now_ms()
-    number = len(run.attempts)
+    attempts = len(run.attempts)
     reason, detail = (Reason.launch_failed, _NO_ORDER) if why is None else (why.reason, why.detail)
 
     def decide(current: Run) -> Transition | None:
-        if len(current.attempts) != number:
+        if len(current.attempts) != attempts:
             return None
-        if isinstance(current.state, Starting):
+        if isinstance(current.state, Starting) or is_granted(current):
+            number = len(current.attempts) + is_granted(current)
             return lifecycle.lost(current, number, reason, detail, world.rules.retry, now)
         if isinstance(current.state, Storing):
             return lifecycle.store_failed(current, _NO_ORDER, now, denied=False)
@@ -84,12 +88,19 @@ def ledger_of(world: World, transitions: Sequence[Transition]) -> list[LedgerEnt
     return [settle(t.after, t.settled, world.rules.price) for t in transitions if t.settled is not None]
 
 
+def _note_pace(world: World, transition: Transition) -> None:
+    ended = transition.settled
+    if ended is not None and ended.started_ms is not None and ended.released_ms is not None:
+        world.pace.note(transition.after.class_id, ended.released_ms - ended.assigned_ms)
+
+
 def _topics(done: Sequence[Transition]) -> list[str]:
     topics = {EVENTS} if done else set[str]()
     for transition in done:
         topics.add(log_topic(transition.after.id))
         before, after = transition.before.state_name, transition.after.state_name
-        if (before in HOLDS_SLOT and after not in HOLDS_SLOT) or after is StateName.waiting:
+        waits = after is StateName.waiting and not is_granted(transition.after)
+        if waits or (before in HOLDS_SLOT and after not in HOLDS_SLOT):
             topics.add(DISPATCH)
         if after in FINAL:
             topics.add(AFTER)

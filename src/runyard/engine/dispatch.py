@@ -1,15 +1,17 @@
-"""Dispatch: load a snapshot, plan, start what the plan says."""
+"""Dispatch: load a snapshot, plan, start what the plan says, and grant the next ones ahead."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 from runyard.core import lifecycle
-from runyard.core.lifecycle import Transition
+from runyard.core.lifecycle import Transition, is_granted
 from runyard.core.resources import Resources
-from runyard.core.run import Waiting
+from runyard.core.run import Run, Waiting
+from runyard.core.scheduling.ahead import Grant, Place, give_ahead, per_attempt
 from runyard.core.scheduling.plan import Plan, Start, make_plan
 from runyard.core.scheduling.snapshot import AccountRoom, NodeRoom, Snapshot
 from runyard.engine.bell import DISPATCH
@@ -30,24 +32,46 @@ async def turn(world: World) -> None:
 
 
 def dispatch(world: World) -> Plan:
-    """Make one plan and carry it out. Returns it."""
-    now = world.clock.now_ms()
-    seen = snapshot(world, now)
-    plan = make_plan(seen)
-    found = [_begin(world, start, now) for start in plan.starts]
-    transitions = [transition for transition in found if transition is not None]
-    all_applied = all(apply(world, transitions)) if transitions else not plan.starts
-    if not all_applied or _more_behind(seen, plan):
+    """Make one plan and carry it out, grants with it, in one transaction. Returns it.
+
+    Nobody else's orders come between the look and the deed: a node that says hello meanwhile is granted nothing.
+    """
+    with world.orders:
+        now = world.clock.now_ms()
+        holdings = world.store.holdings()
+        seen = _snapshot(world, now, holdings)
+        plan = make_plan(seen)
+        grants = give_ahead(seen, plan, _running(holdings), world.pace.means())
+        transitions = _transitions(world, plan.starts, grants, now)
+        applied = apply(world, transitions) if transitions else ()
+    begun = sum(yes for yes, t in zip(applied, transitions, strict=True) if not is_granted(t.after))
+    if begun < len(plan.starts) or _more_behind(seen, plan):
         world.bell.ring(DISPATCH)
     return plan
 
 
-def _begin(world: World, start: Start, now: int) -> Transition | None:
+def _transitions(world: World, starts: Sequence[Start], grants: Sequence[Grant], now: int) -> list[Transition]:
+    ids = [*(start.run_id for start in starts), *(grant.run_id for grant in grants)]
+    runs = {run.id: run for run in world.store.runs_of(ids)} if ids else {}
+    begun = [_begin(world, runs[start.run_id], start, now) for start in starts if start.run_id in runs]
+    granted: list[Transition | None] = []
+    for grant in grants:
+        run = runs.get(grant.run_id)
+        if run is None or not _may_be_granted(world, run, grant.node_id):
+            break  # nobody behind it may go before it
+        granted.append(lifecycle.granted(run, grant.node_id, now))
+    return [transition for transition in (*begun, *granted) if transition is not None]
+
+
+def _may_be_granted(world: World, run: Run, node_id: str) -> bool:
+    learners = world.specs.get(run.spec_id).spec.request.learners
+    return learners == 1 and world.ready.has(node_id, run.spec_id)
+
+
+def _begin(world: World, run: Run, start: Start, now: int) -> Transition | None:
     """What a start makes of a run. A machine that no longer has its code and data fetches them again first."""
-    run = world.store.run(start.run_id)
-    if run is None:
-        return None
-    if isinstance(run.state, Waiting) and not world.ready.has(start.node_id, run.spec_id):
+    waits = isinstance(run.state, Waiting) and not is_granted(run)
+    if waits and not world.ready.has(start.node_id, run.spec_id):
         return Transition(run, replace(run, ready_on=None, staged_ms=None, version=run.version + 1), ())
     return lifecycle.assign(run, start.node_id, start.slots, now)
 
@@ -60,7 +84,10 @@ def _more_behind(seen: Snapshot, plan: Plan) -> bool:
 
 def snapshot(world: World, now: int) -> Snapshot:
     """Read what a plan depends on."""
-    holdings = world.store.holdings()
+    return _snapshot(world, now, world.store.holdings())
+
+
+def _snapshot(world: World, now: int, holdings: Sequence[Holding]) -> Snapshot:
     nodes = [_room(node, [h for h in holdings if h.node_id == node.id]) for node in world.store.nodes()]
     heads = 1 + sum(len(node.free_slots) + max(0, node.free.cpu_millis) // 500 for node in nodes)
     accounts = [
@@ -72,8 +99,19 @@ def snapshot(world: World, now: int) -> Snapshot:
         )
         for account in world.store.accounts()
     ]
-    classes = tuple(world.store.classes(now, heads))
+    classes = tuple(world.store.classes(now, heads + _most_ahead(world, holdings)))
     return Snapshot(now, tuple(nodes), tuple(accounts), classes, world.store.queue_paused())
+
+
+def _running(holdings: Sequence[Holding]) -> dict[Place, int]:
+    return Counter((holding.class_id, holding.node_id) for holding in holdings)
+
+
+def _most_ahead(world: World, holdings: Sequence[Holding]) -> int:
+    """How many runs of one class there may be to grant: so many heads are looked at beside those that may start."""
+    means = world.pace.means()
+    counts = Counter(holding.class_id for holding in holdings)
+    return max((count * per_attempt(means[each]) for each, count in counts.items() if each in means), default=0)
 
 
 def _room(node: Node, holdings: list[Holding]) -> NodeRoom:

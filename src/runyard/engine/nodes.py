@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from runyard.core.reasons import Reason
-from runyard.core.run import Run, Running, Starting, Stopping, Storing
+from runyard.core.run import GRANT, Run, Running, Starting, Stopping, Storing
 from runyard.engine import supervise
 from runyard.engine.bell import DISPATCH, NODES, STAGE
 from runyard.engine.commit import give_up
 from runyard.engine.orders import CannotLaunch, give_stop, known_stage, launch_request, store_request
+from runyard.engine.told import Declined
 from runyard.engine.world import World
 from runyard.ports.store import Node
 
@@ -24,15 +25,25 @@ _log = logging.getLogger(__name__)
 
 
 def hello(world: World, node: Node, held: Sequence[tuple[str, int]], staged: Sequence[int]) -> None:
-    """A node introduces itself. Attempts that began there and of which it knows nothing are lost."""
+    """A node introduces itself. Attempts that began there and of which it knows nothing are lost; what it was granted
+    and does not hold waits for its turn again."""
     with world.orders:
         world.store.put_node(node)
         world.ready.connected(node.id, tuple(staged))
         known = set(held)
+        _take_back(world, node.id, known)
         for run in world.store.active_runs(node.id):
             if _began(run, node.id) and (run.id, len(run.attempts)) not in known:
                 supervise.lost(world, node.id, run.id, len(run.attempts), Reason.node_lost, _ABSENT)
     world.bell.ring(DISPATCH, STAGE, NODES)
+
+
+def _take_back(world: World, node_id: str, held: set[tuple[str, int]]) -> None:
+    """Those grants that a node does not hold: their orders were lost, or it has declined them."""
+    stopping = [run for run in world.store.active_runs(node_id) if run.attempts and run.attempts[-1].way == GRANT]
+    told = [Declined(run.id, len(run.attempts) + 1) for run in world.store.granted_runs(node_id)]
+    told += [Declined(run.id, len(run.attempts)) for run in stopping]
+    supervise.take(world, node_id, [each for each in told if (each.run_id, each.attempt) not in held])
 
 
 def _began(run: Run, node_id: str) -> bool:
@@ -56,7 +67,8 @@ def connected(world: World, node_id: str) -> None:
             except Exception:
                 _log.exception("no order could be made for %s", run.id)
                 give_up(world, run)
-        own = dict.fromkeys((*(run.id for run in runs), *_with_folders(world, node_id)))
+        granted = (run.id for run in world.store.granted_runs(node_id))
+        own = dict.fromkeys((*(run.id for run in runs), *granted, *_with_folders(world, node_id)))
         world.executor.synced(node_id, tuple(own))
     world.bell.ring(DISPATCH, STAGE, NODES)
 
@@ -68,7 +80,9 @@ def _with_folders(world: World, node_id: str) -> tuple[str, ...]:
 
 def _again(world: World, node_id: str, run: Run) -> None:
     state = run.state
-    if isinstance(state, Starting | Running | Stopping) and run.attempt is not None:
+    if run.attempt is not None and run.attempt.way == GRANT and isinstance(state, Stopping):
+        give_stop(world, run)
+    elif isinstance(state, Starting | Running | Stopping) and run.attempt is not None:
         try:
             world.executor.launch(launch_request(world, run, known_stage(world, run, node_id)))
         finally:

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from runyard.core.command import fill
 from runyard.core.frameworks import preload_of
-from runyard.core.lifecycle import Command, Transition, sentence_of
+from runyard.core.lifecycle import Command, Transition, is_granted, sentence_of
 from runyard.core.reasons import Reason
-from runyard.core.run import Attempt, Run, Starting, Stopping
+from runyard.core.run import GRANT, Attempt, Run, Starting, Stopping, Waiting
+from runyard.core.scheduling.ahead import HOLD_MS
 from runyard.core.spec import Credentials, Location, Scalar
 from runyard.engine.world import World
 from runyard.ports.executor import LaunchRequest, Origin, StageRequest, StoreRequest, Warm
@@ -72,7 +73,7 @@ def open_secrets(world: World, account_id: str, names: Sequence[str]) -> dict[st
 def _secret_env(world: World, run: Run, names: Sequence[str]) -> dict[str, str]:
     values = open_secrets(world, run.account_id, names)
     missing = [name for name in names if name not in values]
-    if missing and isinstance(run.state, Starting):  # a program that runs has them
+    if missing and _is_to_start(run):  # a program that runs has them
         raise CannotLaunch(Reason.secret_missing, f"Not stored: {', '.join(missing)}.")
     return values
 
@@ -82,7 +83,7 @@ def _origin(world: World, run: Run, origin_id: str | None) -> Origin | None:
         return None
     origin = world.store.run(origin_id)
     if origin is None or origin.account_id != run.account_id:
-        if isinstance(run.state, Starting):
+        if _is_to_start(run):
             raise CannotLaunch(Reason.start_from_missing, f"The record of {origin_id} was deleted.")
         return None
     stored = world.specs.get(origin.spec_id)
@@ -101,9 +102,10 @@ def command_of(run: Run, spec: StoredSpec) -> str:
 
 
 def launch_request(world: World, run: Run, stage: StageRequest) -> LaunchRequest:
-    """What a node needs to start the latest attempt of a run. Raises :class:`CannotLaunch`."""
+    """What a node needs to start the latest attempt of a run, or the next one of a run that was granted ahead. Raises
+    :class:`CannotLaunch`."""
     spec = world.specs.get(run.spec_id)
-    attempt = run.attempt
+    attempt = _next_attempt(run)
     member = world.store.member(run.member_id)
     if attempt is None or member is None:
         raise ValueError(f"{run.id} has no attempt or no member to launch for")
@@ -138,7 +140,18 @@ def launch_request(world: World, run: Run, stage: StageRequest) -> LaunchRequest
         network=options.network,
         evaluation=spec.spec.metrics,
         queue_class=run.class_id,
+        hold_ms=HOLD_MS if is_granted(run) else 0,
     )
+
+
+def _next_attempt(run: Run) -> Attempt | None:
+    if isinstance(run.state, Waiting) and run.state.granted_to is not None:
+        return Attempt(len(run.attempts) + 1, run.state.granted_to, (), 0)
+    return run.attempt
+
+
+def _is_to_start(run: Run) -> bool:
+    return isinstance(run.state, Starting) or is_granted(run)
 
 
 def known_stage(world: World, run: Run, node_id: str) -> StageRequest:
@@ -186,7 +199,9 @@ def store_request(world: World, run: Run) -> StoreRequest | None:
 
 
 def _never_ordered(attempt: Attempt) -> bool:
-    """Whether the server itself gave an attempt up: its node has no folder of it."""
+    """Whether the server itself gave an attempt up, or it was but a grant: its node has no folder of it."""
+    if attempt.way == GRANT:
+        return True
     ending = attempt.ending
     if ending is None or attempt.started_ms is not None or attempt.log_bytes is not None:
         return False
@@ -207,13 +222,15 @@ def direct(world: World, transition: Transition) -> None:
 
 def _give(world: World, command: Command, run: Run) -> None:
     node_id = run.attempt.node_id if run.attempt is not None else run.ready_on
+    if command is Command.grant:
+        node_id = run.ready_on
     if command is Command.store:
         request = store_request(world, run)
         if request is not None:
             world.executor.store(request)
     elif node_id is None:
         return
-    elif command is Command.launch:
+    elif command in (Command.launch, Command.grant):
         world.executor.launch(launch_request(world, run, known_stage(world, run, node_id)))
     elif command is Command.stop:
         give_stop(world, run)

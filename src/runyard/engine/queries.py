@@ -13,7 +13,7 @@ from runyard.core.lifecycle import sentence_of
 from runyard.core.metering import LedgerEntry, settle
 from runyard.core.reasons import RULES, Reason
 from runyard.core.run import HOLDS_SLOT, Attempt, Ending, Finished, Run, StateName, Stopping, Storing, Waiting
-from runyard.core.scheduling.explain import READINESS, Standing, estimate_ms, standing
+from runyard.core.scheduling.explain import READINESS, Standing, estimate_ms, next_there, standing
 from runyard.core.scheduling.plan import Plan, Wait, make_plan
 from runyard.core.spec import Location
 from runyard.engine import after, frameworks
@@ -221,6 +221,8 @@ def _waiting(world: World, run: Run, state: Waiting, plan: Plan | None) -> _Wher
     exit_code = state.previous.exit_code if state.previous is not None else None
     if run.ready_on is None:
         where = _staging(world, run)
+    elif state.granted_to is not None:
+        where = Standing(READINESS[Wait.capacity], next_there(_name_of(world, state.granted_to)))
     elif plan is None:
         where = Standing("capacity", "Waits for its turn.")
     else:
@@ -234,6 +236,10 @@ def _waiting(world: World, run: Run, state: Waiting, plan: Plan | None) -> _Wher
         estimate=_estimate(world, run, ahead) if ahead is not None else None,
         exit_code=exit_code,
     )
+
+
+def _name_of(world: World, node_id: str) -> str:
+    return next((node.name for node in world.store.nodes() if node.id == node_id), node_id)
 
 
 def _staging(world: World, run: Run) -> Standing:

@@ -1,17 +1,131 @@
-"""What nodes report becomes what runs are."""
+"""What nodes report becomes what runs are: many facts in one transaction, folded in the order in which they came."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 
 from runyard.core import lifecycle
-from runyard.core.lifecycle import Command, Exit, Transition
+from runyard.core.folding import folded
+from runyard.core.lifecycle import Command, Exit, Transition, is_granted
 from runyard.core.reasons import Reason
-from runyard.core.run import FINAL, HOLDS_SLOT, Run, Storing
+from runyard.core.run import FINAL, Attempt, Run, Storing
 from runyard.engine.bell import DISPATCH, EVENTS, STAGE
-from runyard.engine.commit import change
+from runyard.engine.commit import apply, change
 from runyard.engine.orders import any_node
+from runyard.engine.told import Began, Declined, Exited, Lost, Stored, StoreFailed, Then, Told, runs_in
 from runyard.engine.world import World
+
+_TRIES = 20
+_NO_WORD = "It began, and nobody told whose room it took."
+
+
+def take(world: World, node_id: str, told: Sequence[Told]) -> list[bool]:
+    """Take what a node tells, in this order. False for what is stale: of a fenced attempt, or of a run that is not the
+    node's. All of it is one transaction; where somebody else was faster with one of the runs, each fact is its own."""
+    with world.orders:
+        answers = _try(world, node_id, told)
+        return answers if answers is not None else [_alone(world, node_id, each) for each in told]
+
+
+def _alone(world: World, node_id: str, told: Told) -> bool:
+    for _ in range(_TRIES):
+        answers = _try(world, node_id, [told])
+        if answers is not None:
+            return answers[0]
+    raise RuntimeError(f"{told.run_id} changed {_TRIES} times while one fact was taken")
+
+
+def _try(world: World, node_id: str, told: Sequence[Told]) -> list[bool] | None:
+    """The answers; None, and nothing has changed, when a run had changed meanwhile."""
+    ids = dict.fromkeys(run_id for each in told for run_id in runs_in(each))
+    fold = _Fold(world, node_id, world.store.runs_of(list(ids)))
+    answers = [fold.take(each) for each in told]
+    moves = [move for steps in fold.moves.values() for move in folded(steps)]
+    return answers if not moves or all(apply(world, moves, whole=True)) else None
+
+
+class _Fold:
+    """Some runs, and what facts make of them one after the other."""
+
+    def __init__(self, world: World, node_id: str, runs: Sequence[Run]) -> None:
+        self._world = world
+        self._node_id = node_id
+        self._now = world.clock.now_ms()
+        self._runs = {run.id: run for run in runs}
+        self.moves: defaultdict[str, list[Transition]] = defaultdict(list)
+
+    def take(self, told: Told) -> bool:
+        """Take one fact; False when it is stale."""
+        run = self._runs.get(told.run_id)
+        if run is None:
+            return False
+        match told:
+            case Began():
+                self._move(self._begun(run, told))
+                return self._is_current(told.run_id, told.attempt)
+            case Exited() | Lost():
+                ended = self._move(self._ended(run, told))
+                if told.then is not None:
+                    self._take_over(told.then, run, told.attempt if ended else 0)
+                return self._is_current(told.run_id, told.attempt)
+            case Declined():
+                return self._move(lifecycle.declined(run, self._node_id, told.attempt, self._now))
+            case Stored():
+                stores = _stores(run, self._node_id)
+                return self._move(lifecycle.stored(run, self._now, told.objects, told.size) if stores else None)
+            case StoreFailed():
+                stores = _stores(run, self._node_id)
+                failed = lifecycle.store_failed(run, told.detail, self._now, denied=told.denied)
+                return self._move(failed if stores else None)
+
+    def _move(self, transition: Transition | None) -> bool:
+        if transition is None:
+            return False
+        self._runs[transition.after.id] = transition.after
+        self.moves[transition.after.id].append(transition)
+        return True
+
+    def _is_current(self, run_id: str, attempt: int) -> bool:
+        run = self._runs[run_id]
+        return run.state_name not in FINAL and _owns(run, self._node_id, attempt)
+
+    def _begun(self, run: Run, told: Began) -> Transition | None:
+        if _is_granted_as(run, self._node_id, told.attempt):
+            return lifecycle.lost(run, told.attempt, Reason.node_lost, _NO_WORD, self._world.rules.retry, self._now)
+        if not _owns(run, self._node_id, told.attempt):
+            return None
+        return lifecycle.begun(run, told.attempt, told.at_ms, self._now, told.way, told.way_note)
+
+    def _ended(self, run: Run, told: Exited | Lost) -> Transition | None:
+        if not _owns(run, self._node_id, told.attempt) and not _is_granted_as(run, self._node_id, told.attempt):
+            return None
+        policy = self._world.rules.retry
+        if isinstance(told, Lost):
+            return lifecycle.lost(run, told.attempt, told.reason, told.detail, policy, self._now)
+        transition = lifecycle.ended(run, told.attempt, told.record, policy, self._now)
+        if transition is None or told.record.launch_error is None:
+            return transition
+        self._world.ready.discard(self._node_id, run.spec_id)
+        return replace(transition, after=replace(transition.after, ready_on=None))  # what it lacked is fetched again
+
+    def _take_over(self, then: Then, before: Run, ended: int) -> None:
+        """Give a granted run the room of attempt ``ended`` of a run; 0: that had none any more."""
+        run = self._runs.get(then.run_id)
+        room = _attempt_of(self._runs[before.id], ended)
+        if run is None:
+            return
+        if room is not None and room.released_ms is not None and run.class_id == before.class_id:
+            slots, at_ms = room.slots, room.released_ms
+            self._move(lifecycle.taken(run, self._node_id, then.attempt, slots, at_ms, self._now))
+        elif _is_granted_as(run, self._node_id, then.attempt):
+            policy = self._world.rules.retry
+            self._move(lifecycle.lost(run, then.attempt, Reason.node_lost, _NO_WORD, policy, self._now))
+
+
+def _attempt_of(run: Run, number: int) -> Attempt | None:
+    return run.attempts[number - 1] if 1 <= number <= len(run.attempts) else None
 
 
 def _owns(run: Run, node_id: str, attempt: int) -> bool:
@@ -19,8 +133,8 @@ def _owns(run: Run, node_id: str, attempt: int) -> bool:
     return latest is not None and latest.number == attempt and latest.node_id == node_id
 
 
-def _holds(run: Run, node_id: str, attempt: int) -> bool:
-    return run.state_name in HOLDS_SLOT and _owns(run, node_id, attempt)
+def _is_granted_as(run: Run, node_id: str, attempt: int) -> bool:
+    return is_granted(run) and run.ready_on == node_id and attempt == len(run.attempts) + 1
 
 
 def _stores(run: Run, node_id: str) -> bool:
@@ -32,46 +146,27 @@ def _stores(run: Run, node_id: str) -> bool:
 
 def began(world: World, node_id: str, run_id: str, attempt: int, at_ms: int, way: str = "", way_note: str = "") -> bool:
     """The program runs. False when the attempt is fenced."""
-    now = world.clock.now_ms()
-
-    def decide(run: Run) -> Transition | None:
-        return lifecycle.begun(run, attempt, at_ms, now, way, way_note) if _owns(run, node_id, attempt) else None
-
-    change(world, run_id, decide)
-    return is_current(world, node_id, run_id, attempt)
+    return take(world, node_id, [Began(run_id, attempt, at_ms, way, way_note)])[0]
 
 
 def exited(world: World, node_id: str, run_id: str, attempt: int, record: Exit) -> bool:
     """The program is gone. False when the attempt is fenced."""
-    now = world.clock.now_ms()
-    run = world.store.run(run_id)
-    if run is not None and record.launch_error is not None and _holds(run, node_id, attempt):
-        world.ready.discard(node_id, run.spec_id)
-    change(
-        world,
-        run_id,
-        lambda run: _after_exit(world, run, attempt, record, now) if _owns(run, node_id, attempt) else None,
-    )
-    return is_current(world, node_id, run_id, attempt)
-
-
-def _after_exit(world: World, run: Run, attempt: int, record: Exit, now: int) -> lifecycle.Transition | None:
-    transition = lifecycle.ended(run, attempt, record, world.rules.retry, now)
-    if transition is None or record.launch_error is None:
-        return transition
-    return replace(transition, after=replace(transition.after, ready_on=None))  # what it lacked is fetched again
+    return take(world, node_id, [Exited(run_id, attempt, record)])[0]
 
 
 def lost(world: World, node_id: str, run_id: str, attempt: int, reason: Reason, detail: str) -> bool:
     """The attempt left no exit record. False when it is fenced."""
-    now = world.clock.now_ms()
-    policy = world.rules.retry
-    change(
-        world,
-        run_id,
-        lambda run: lifecycle.lost(run, attempt, reason, detail, policy, now) if _owns(run, node_id, attempt) else None,
-    )
-    return is_current(world, node_id, run_id, attempt)
+    return take(world, node_id, [Lost(run_id, attempt, reason, detail)])[0]
+
+
+def stored(world: World, node_id: str, run_id: str, objects: int, size: int) -> bool:
+    """Everything is in the bucket. False when the run is not this node's to store."""
+    return take(world, node_id, [Stored(run_id, objects, size)])[0]
+
+
+def store_failed(world: World, node_id: str, run_id: str, detail: str, *, denied: bool) -> bool:
+    """A try at storing failed; the node goes on trying. False when the run is not this node's to store."""
+    return take(world, node_id, [StoreFailed(run_id, detail, denied)])[0]
 
 
 def is_current(world: World, node_id: str, run_id: str, attempt: int) -> bool:
@@ -80,35 +175,19 @@ def is_current(world: World, node_id: str, run_id: str, attempt: int) -> bool:
     return run is not None and run.state_name not in FINAL and _owns(run, node_id, attempt)
 
 
-def stored(world: World, node_id: str, run_id: str, objects: int, size: int) -> bool:
-    """Everything is in the bucket. False when the run is not this node's to store."""
-    now = world.clock.now_ms()
-
-    def decide(run: Run) -> Transition | None:
-        return lifecycle.stored(run, now, objects, size) if _stores(run, node_id) else None
-
-    return change(world, run_id, decide) is not None
-
-
-def store_failed(world: World, node_id: str, run_id: str, detail: str, *, denied: bool) -> bool:
-    """A try at storing failed; the node goes on trying. False when the run is not this node's to store."""
-    now = world.clock.now_ms()
-
-    def decide(run: Run) -> Transition | None:
-        return lifecycle.store_failed(run, detail, now, denied=denied) if _stores(run, node_id) else None
-
-    return change(world, run_id, decide) is not None
-
-
 def node_gone(world: World, node_id: str, detail: str) -> int:
     """A node was not heard of for too long: its attempts are fenced, what it was to make ready is asked of others, and
     evidence that the server has is stored by another node. Returns how many attempts there were.
 
+    A run that was granted to it may have begun there unseen: the attempt as which it would have is fenced as well.
     Results that lie on the node are waited for: nobody else has them.
     """
     now = world.clock.now_ms()
     policy = world.rules.retry
     count = 0
+    for run in world.store.granted_runs(node_id):
+        number = len(run.attempts) + 1
+        change(world, run.id, lambda r, n=number: lifecycle.lost(r, n, Reason.node_lost, detail, policy, now))
     for run in world.store.active_runs(node_id):
         number = run.attempt.number if run.attempt is not None else 0
         if change(world, run.id, lambda r, n=number: lifecycle.lost(r, n, Reason.node_lost, detail, policy, now)):

@@ -148,6 +148,25 @@ class Readiness:
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """How long attempts of each queue class take of late, in milliseconds: an exponential mean, in memory only."""
+
+    def __init__(self) -> None:
+        self._means: dict[int, float] = {}
+        self._lock = threading.Lock()
+
+    def note(self, class_id: int, took_ms: int) -> None:
+        """An attempt has ended."""
+        with self._lock:
+            mean = self._means.get(class_id, float(took_ms))
+            self._means[class_id] = mean + (took_ms - mean) / 4
+
+    def means(self) -> Mapping[int, float]:
+        """The mean of every class of which an attempt has ended since this server began."""
+        with self._lock:
+            return dict(self._means)
+
+
 class World:
     """The ports and the rules. ``orders`` is held while orders are given, so that nodes see them in a sane order;
     ``summing`` while points become summaries."""
@@ -166,4 +185,5 @@ class World:
     rules: Rules = field(default_factory=Rules)
     ready: Readiness = field(default_factory=Readiness)
     orders: threading.RLock = field(default_factory=threading.RLock)
+    pace: Pace = field(default_factory=Pace)
     summing: threading.Lock = field(default_factory=threading.Lock)

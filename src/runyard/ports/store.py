@@ -146,7 +146,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """An attempt that holds room on a node now."""
+    """An attempt that holds room on a node now, of a run of the queue class ``class_id``."""
 
     run_id: str
     attempt: int
@@ -154,6 +154,7 @@ class Holding:
     node_id: str
     slots: tuple[int, ...]
     resources: Resources
+    class_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,12 +299,15 @@ class Store(Environments, Secrets, Dependencies, Summaries, Protocol):
         """What the runs of one submission share."""
         ...
 
-    def apply(self, transitions: Sequence[Transition], ledger: Sequence[LedgerEntry] = ()) -> tuple[bool, ...]:
-        """Apply each transition whose ``before.version`` is still the stored one, all in one transaction.
+    def apply(
+        self, transitions: Sequence[Transition], ledger: Sequence[LedgerEntry] = (), *, whole: bool = False
+    ) -> tuple[bool, ...]:
+        """Apply each transition whose ``before.version`` is still the stored one, all in one transaction; with
+        ``whole`` all of them or, where one is stale, none.
 
-        Writes the run, its latest attempt, the events (with sequence numbers in the given order) and those ledger
-        entries whose (run, attempt) belongs to an applied transition; an attempt's first entry stands. ``rank`` and
-        ``tags`` stay as they are stored. Tells for each transition whether it applied.
+        Writes the run, its attempts that changed, the events (with sequence numbers in the given order) and those
+        ledger entries whose (run, attempt) belongs to an applied transition; an attempt's first entry stands. ``rank``
+        and ``tags`` stay as they are stored. Tells for each transition whether it applied.
         """
         ...
 
@@ -342,12 +346,13 @@ class Store(Environments, Secrets, Dependencies, Summaries, Protocol):
     def classes(self, now_ms: int, heads: int) -> Sequence[QueueClass]:
         """Every class with ready waiting runs, by id, each with its first ``heads`` of them in order of rank. Those
         whose back-off is not over at ``now_ms`` are only taken where the others leave places among the ``heads``, and
-        those that wait for other runs (``BLOCKED``) are none: a class may be left without any.
+        those that wait for other runs (``BLOCKED``) are none: a class may be left without any. Those that were granted
+        ahead are heads all the same, beside the first ``heads``, and marked.
         The cost must not grow with the number of waiting runs."""
         ...
 
     def holdings(self) -> Sequence[Holding]:
-        """Every attempt that holds room now, the oldest run first."""
+        """Every attempt that holds room now, the oldest run first; none that is but a grant (``core.run.GRANT``)."""
         ...
 
     def ahead_of(self, run: Run) -> int:
@@ -366,6 +371,10 @@ class Store(Environments, Secrets, Dependencies, Summaries, Protocol):
 
     def active_runs(self, node_id: str) -> Sequence[Run]:
         """Runs that are starting, running, stopping or storing on a node (latest attempt there, or staged there)."""
+        ...
+
+    def granted_runs(self, node_id: str) -> Sequence[Run]:
+        """Waiting runs that were granted ahead to a node, the oldest first."""
         ...
 
     def requeued_runs(self, node_id: str) -> Sequence[Run]:

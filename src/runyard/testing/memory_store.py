@@ -11,10 +11,10 @@ from statistics import median
 from runyard.core import lifecycle
 from runyard.core.errors import Conflict, NotFound
 from runyard.core.events import Event, EventKind, Recorded
-from runyard.core.lifecycle import Transition, is_blocked
+from runyard.core.lifecycle import Transition, is_blocked, is_granted
 from runyard.core.metering import LedgerEntry
 from runyard.core.resources import Resources
-from runyard.core.run import BLOCKED, FINAL, HOLDS_SLOT, Run, StateName, Waiting
+from runyard.core.run import BLOCKED, FINAL, GRANT, HOLDS_SLOT, Run, StateName, Waiting
 from runyard.core.scheduling.snapshot import Head, QueueClass
 from runyard.ports.store import (
     Holding,
@@ -152,9 +152,21 @@ class _Runs(MemoryAccounts, MemoryEnvironments, MemorySecrets, MemoryDependencie
     def spec(self, spec_id: int) -> StoredSpec | None:
         return self._specs.get(spec_id)
 
-    def apply(self, transitions: Sequence[Transition], ledger: Sequence[LedgerEntry] = ()) -> tuple[bool, ...]:
+    def apply(
+        self, transitions: Sequence[Transition], ledger: Sequence[LedgerEntry] = (), *, whole: bool = False
+    ) -> tuple[bool, ...]:
         with self._lock:
+            if whole and not self._all_fresh(transitions):
+                return (False,) * len(transitions)
             return tuple(self._apply(transition, ledger) for transition in transitions)
+
+    def _all_fresh(self, transitions: Sequence[Transition]) -> bool:
+        versions = {run.id: run.version for run in self._runs.values()}
+        for transition in transitions:
+            if versions.get(transition.before.id) != transition.before.version:
+                return False
+            versions[transition.after.id] = transition.after.version
+        return True
 
     def _apply(self, transition: Transition, ledger: Sequence[LedgerEntry]) -> bool:
         there, after = self._runs.get(transition.before.id), transition.after
@@ -252,9 +264,17 @@ class _Queue(_Runs):
     def holdings(self) -> Sequence[Holding]:
         held = sorted((run for run in self._all() if run.state_name in HOLDS_SLOT), key=lambda run: run.seq)
         return [
-            Holding(run.id, run.attempt.number, run.account_id, run.attempt.node_id, run.attempt.slots, run.resources)
+            Holding(
+                run.id,
+                run.attempt.number,
+                run.account_id,
+                run.attempt.node_id,
+                run.attempt.slots,
+                run.resources,
+                run.class_id,
+            )
             for run in held
-            if run.attempt is not None
+            if run.attempt is not None and run.attempt.way != GRANT
         ]
 
     def ahead_of(self, run: Run) -> int:
@@ -284,6 +304,10 @@ class _Queue(_Runs):
         active = HOLDS_SLOT | {StateName.storing}
         there = (run for run in self._all() if run.state_name in active)
         return sorted((run for run in there if node_id in (_node(run), run.ready_on)), key=lambda run: run.seq)
+
+    def granted_runs(self, node_id: str) -> Sequence[Run]:
+        held = self._waiting(lambda run: isinstance(run.state, Waiting) and run.state.granted_to == node_id)
+        return sorted(held, key=lambda run: run.seq)
 
     def requeued_runs(self, node_id: str) -> Sequence[Run]:
         return sorted(self._waiting(lambda run: _node(run) == node_id), key=lambda run: run.seq)
@@ -367,11 +391,15 @@ def _backoff(run: Run) -> int:
 
 
 def _heads(ready: Sequence[Run], now_ms: int, count: int) -> tuple[Head, ...]:
-    runs = [run for run in ready if not is_blocked(run)]
+    granted = [run for run in ready if is_granted(run)]
+    runs = [run for run in ready if not is_blocked(run) and not is_granted(run)]
     may_start = [run for run in runs if _backoff(run) <= now_ms]
     held_back = sorted((run for run in runs if _backoff(run) > now_ms), key=lambda run: (_backoff(run), run.rank))
-    chosen = sorted((may_start + held_back)[:count], key=lambda run: run.rank)
-    return tuple(Head(run.id, run.rank, str(run.ready_on), _backoff(run)) for run in chosen)
+    chosen = sorted((may_start + held_back)[:count] + granted, key=lambda run: run.rank)
+    return tuple(
+        Head(run.id, run.rank, str(run.ready_on), 0 if is_granted(run) else _backoff(run), is_granted(run))
+        for run in chosen
+    )
 
 
 def _sum(group: str, entries: Sequence[LedgerEntry]) -> UsageRow:

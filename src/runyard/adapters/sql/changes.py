@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from runyard.adapters.sql.codec import columns_of, columns_of_attempt, columns_of_event, insert_into
@@ -21,8 +22,10 @@ _UPDATE_RUN: Final = (
     f"UPDATE runs SET {', '.join(f'{name} = :{name}' for name in _CHANGED)} WHERE id = :id AND version = :was"
 )
 _ATTEMPT_KEY: Final = ("run_id", "number")
-_ATTEMPT_FIXED: Final = ("spec_id", "account_id", "node_id", "slots", "assigned_ms")
+_ATTEMPT_FIXED: Final = ("spec_id", "account_id", "node_id")
 _ATTEMPT_CHANGED: Final = (
+    "slots",
+    "assigned_ms",
     "started_ms",
     "released_ms",
     "ending",
@@ -49,20 +52,29 @@ _COUNT_STATE: Final = (
 _COUNT_CLASS: Final = "UPDATE queue_classes SET waiting = waiting + :waiting, ready = ready + :ready WHERE id = :id"
 
 
+class _Stale(Exception):
+    """One of the changes that were to be made together was decided on an older version."""
+
+
 class ChangeTables:
     """What happens to runs."""
 
     _db: Database
 
-    def apply(self, transitions: Sequence[Transition], ledger: Sequence[LedgerEntry] = ()) -> tuple[bool, ...]:
+    def apply(
+        self, transitions: Sequence[Transition], ledger: Sequence[LedgerEntry] = (), *, whole: bool = False
+    ) -> tuple[bool, ...]:
         if not transitions:
             return ()
-        with self._db.write() as tx:
+        with suppress(_Stale), self._db.write() as tx:
             applied = tuple(_change_run(tx, transition) for transition in transitions)
+            if whole and not all(applied):
+                raise _Stale
             done = [transition for transition, ok in zip(transitions, applied, strict=True) if ok]
             if done:
                 _follow_up(tx, done, ledger)
-        return applied
+            return applied
+        return (False,) * len(transitions)
 
     def delete_run(self, run_id: str, now_ms: int | None = None) -> bool:
         with self._db.write() as tx:
@@ -80,9 +92,9 @@ def _change_run(tx: Transaction, transition: Transition) -> bool:
     before, after = transition.before, transition.after
     if tx.change(_UPDATE_RUN, was=before.version, **columns_of(after)) != 1:
         return False
-    latest = after.attempt
-    if latest is not None and latest != before.attempt:
-        tx.change(_PUT_ATTEMPT, **columns_of_attempt(after, latest))
+    for attempt in after.attempts[max(0, len(before.attempts) - 1) :]:
+        if attempt not in before.attempts[-1:]:
+            tx.change(_PUT_ATTEMPT, **columns_of_attempt(after, attempt))
     return True
 
 
@@ -105,6 +117,7 @@ def _follow_up(tx: Transaction, done: Sequence[Transition], ledger: Sequence[Led
             ready[run.class_id] += sign * (_waits(run) and run.ready_on is not None)
     count_states(tx, states)
     count_classes(tx, waiting, ready)
+    count_blocks(tx, changed(tx, done))
     unready = {t.after.spec_id for t in done if _to_stage(t.before) != _to_stage(t.after)}
     find_stage_ranks(tx, unready)
 

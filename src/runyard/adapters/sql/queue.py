@@ -11,10 +11,10 @@ from runyard.adapters.sql.codec import numbers
 from runyard.adapters.sql.database import Database, Transaction
 from runyard.adapters.sql.ranks import RANK_STEP, between, spread
 from runyard.adapters.sql.runs import fetch_runs
-from runyard.adapters.sql.schema import BLOCKED_RUNS, NOT_BLOCKED
+from runyard.adapters.sql.schema import BLOCKED_RUNS, IN_BACKOFF, NOT_BLOCKED
 from runyard.core.events import Event, EventKind
 from runyard.core.resources import Resources
-from runyard.core.run import Run
+from runyard.core.run import GRANT, GRANTED, Run
 from runyard.core.scheduling.snapshot import Head, QueueClass
 from runyard.ports.store import Holding
 
@@ -30,6 +30,8 @@ _HEADS: Final = (
     "SELECT id, rank, ready_on, not_before_ms FROM runs WHERE class_id = :class AND state = 'waiting' "
     f"AND ready_on IS NOT NULL AND {NOT_BLOCKED}"
 )
+_GRANTED: Final = f"{IN_BACKOFF} AND not_before_ms = {GRANTED}"
+_GRANTED_HEADS: Final = f"SELECT id, rank, ready_on FROM runs WHERE class_id = :class AND {_GRANTED}"
 _LATEST: Final = "LEFT JOIN attempts a ON a.run_id = r.id AND a.number = r.attempt"
 
 
@@ -52,14 +54,15 @@ class QueueTables:
     def holdings(self) -> Sequence[Holding]:
         with self._db.read() as tx:
             rows = tx.rows(
-                "SELECT r.seq, r.id, a.number, r.account_id, a.node_id, a.slots, c.gpus, c.cpu_millis, c.memory_mib "
+                "SELECT r.seq, r.id, a.number, r.account_id, a.node_id, a.slots, r.class_id, c.gpus, c.cpu_millis, "
+                "c.memory_mib "
                 "FROM runs r JOIN queue_classes c ON c.id = r.class_id "
                 "JOIN attempts a ON a.run_id = r.id AND a.number = r.attempt "
-                f"WHERE {_HOLDS}"
+                f"WHERE {_HOLDS} AND a.way <> '{GRANT}'"
             )
         return [
-            Holding(run_id, number, account_id, node_id, numbers(slots), Resources(*shape))
-            for _seq, run_id, number, account_id, node_id, slots, *shape in sorted(rows)
+            Holding(run_id, number, account_id, node_id, numbers(slots), Resources(*shape), class_id)
+            for _seq, run_id, number, account_id, node_id, slots, class_id, *shape in sorted(rows)
         ]
 
     def ahead_of(self, run: Run) -> int:
@@ -112,6 +115,15 @@ class QueueTables:
             )
             return fetch_runs(tx, [run_id for _seq, run_id in sorted(rows)])
 
+    def granted_runs(self, node_id: str) -> Sequence[Run]:
+        with self._db.read() as tx:
+            rows = tx.rows(
+                f"SELECT seq, id FROM runs WHERE {_GRANTED} AND ready_on = :node "
+                "AND class_id IN (SELECT id FROM queue_classes WHERE ready > 0)",
+                node=node_id,
+            )
+            return fetch_runs(tx, [run_id for _seq, run_id in sorted(rows)])
+
     def requeued_runs(self, node_id: str) -> Sequence[Run]:
         with self._db.read() as tx:
             rows = tx.rows(
@@ -140,6 +152,7 @@ class QueueTables:
 
 
 def _heads(tx: Transaction, class_id: int, now_ms: int, count: int) -> tuple[Head, ...]:
+    granted = tx.rows(_GRANTED_HEADS, **{"class": class_id})
     rows = list(
         tx.rows(
             f"{_HEADS} AND not_before_ms <= :now ORDER BY rank LIMIT :count",
@@ -151,10 +164,12 @@ def _heads(tx: Transaction, class_id: int, now_ms: int, count: int) -> tuple[Hea
     if len(rows) < count:
         rest = count - len(rows)
         rows += tx.rows(
-            f"{_HEADS} AND not_before_ms > 0 AND not_before_ms > :now ORDER BY not_before_ms, rank LIMIT :count",
+            f"{_HEADS} AND not_before_ms > 0 AND not_before_ms > :now AND not_before_ms < {GRANTED} "
+            "ORDER BY not_before_ms, rank LIMIT :count",
             now=now_ms, count=rest, **{"class": class_id},
         )  # fmt: skip
-    return tuple(Head(*row) for row in sorted(rows, key=lambda row: row[1]))
+    heads = [Head(*row) for row in rows] + [Head(*row, granted=True) for row in granted]
+    return tuple(sorted(heads, key=lambda head: head.rank))
 
 
 def _rank_at(tx: Transaction, run: Run, place: int) -> int | None:

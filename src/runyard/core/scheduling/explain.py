@@ -49,6 +49,11 @@ def standing(plan: Plan, class_id: int, run_id: str, *, ahead: int) -> Standing:
     return Standing(READINESS[kind], f"{text} {_ahead(ahead)}".strip())
 
 
+def next_there(node: str) -> str:
+    """The sentence about a run that was granted ahead to a machine of this name."""
+    return f"It is next on the machine {node}: it starts there as soon as a run of its kind ends."
+
+
 def _ahead(count: int) -> str:
     if count <= 0:
         return ""

@@ -32,12 +32,14 @@ class AccountRoom:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A waiting run near the front of its class: ready on ``node_id``, not before ``not_before_ms``."""
+    """A waiting run near the front of its class: ready on ``node_id``, not before ``not_before_ms``. ``granted``: the
+    node may start it by itself already."""
 
     run_id: str
     rank: int
     node_id: str
     not_before_ms: int = 0
+    granted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
