@@ -7,11 +7,17 @@ import secrets
 import shutil
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from runyard.node.home import Home
+from runyard.node.lasting import MARK, Lasting
+from runyard.node.pins import Pins
+from runyard.node.shelves import ENDING, Shelves
+from runyard.node.taking import own_bytes
 
 DEFAULT_LIMIT = 100 << 30
 
@@ -21,15 +27,42 @@ _EMPTYING = threading.Lock()
 class Cache:
     """Entries are folders ``code/KEY``, ``data/KEY`` and ``env/KEY``, each with its size beside it (``KEY.size``),
     whose time of change is that of the last use. An entry appears whole, by a rename, or where it cannot
-    move by its size."""
+    move by its size. Bytes that several views share are counted for one of them."""
 
     def __init__(self, home: Home, limit: int = DEFAULT_LIMIT) -> None:
         self._home = home
         self._limit = limit
         self._lock = threading.Lock()
         self._making: dict[str, tuple[threading.Lock, int]] = {}
+        self._held: Counter[str] = Counter()
         self._empty()
-        self._total = sum(size for _, size, _ in self._entries())
+        self._lasting = Lasting(home.data, self._set_aside)
+        for folder in (home.code, home.data):
+            self._clear_halves(folder)
+        self.shelves = Shelves(home.data)
+        self.pins = Pins(home.root + "/cache/pins.json")
+        self._total = sum(entry.size for entry in self.entries())
+
+    def _clear_halves(self, folder: str) -> None:
+        """Folders without a size, and what lies beside a folder that is not there: a node was killed in between."""
+        names = set(os.listdir(folder))
+        for name in names:
+            stem, ending = os.path.splitext(name)
+            if not ending and f"{name}.size" not in names:
+                self._set_aside(f"{folder}/{name}")
+            elif ending and stem not in names:
+                os.unlink(f"{folder}/{name}")
+
+    def _set_aside(self, path: str) -> None:
+        """Take a folder of the cache away at once; what is beside it goes too."""
+        for ending in (".size", ENDING, MARK):
+            try:
+                os.unlink(path + ending)
+            except FileNotFoundError:
+                pass  # it had none
+        if os.path.isdir(path):
+            os.chmod(path, 0o700)
+            self.discard(path)
 
     def _empty(self) -> None:
         """Put aside what an earlier node left unfinished; it is removed while this one works already."""
@@ -83,22 +116,49 @@ class Cache:
         """A new folder to make an entry in. Who does not :meth:`keep` it removes it."""
         return tempfile.mkdtemp(dir=self._home.temporary)
 
+    def touch(self, paths: Collection[str]) -> None:
+        """Entries are used now."""
+        for path in paths:
+            try:
+                os.utime(path + ".size")
+            except FileNotFoundError:
+                pass  # it is no entry, or just gone: whoever uses it will find out
+
+    @contextmanager
+    def holding(self) -> Generator[Callable[[str], None]]:
+        """Until the end no entry is removed of which the function that is given here was told."""
+        mine: list[str] = []
+
+        def hold(path: str) -> None:
+            with self._lock:
+                self._held[path] += 1
+                mine.append(path)
+
+        try:
+            yield hold
+        finally:
+            with self._lock:
+                self._held.subtract(mine)
+                self._held = +self._held
+
     def keep(self, temporary: str, kind: str, key: str, size: int, mode: int = 0o755) -> str:
-        """Make a whole folder an entry of this mode and return its path."""
+        """Make a whole folder an entry of this mode and return its path. ``size``: bytes that it added to the disk."""
         path = self.path(kind, key)
-        with open(path + ".size", "w", encoding="ascii") as file:
-            file.write(str(size))
+        if kind == "data":
+            self._lasting.begin(key)
+        _write_size(path, size)
         os.chmod(temporary, 0o755)
         os.rename(temporary, path)
         os.chmod(path, mode)
         with self._lock:
             self._total += size
+        if kind == "data":
+            self._lasting.whole(key)
         return path
 
     def keep_in_place(self, kind: str, key: str, size: int) -> None:
         """A folder that was made at the place of an entry is whole from now on."""
-        with open(self.path(kind, key) + ".size", "w", encoding="ascii") as file:
-            file.write(str(size))
+        _write_size(self.path(kind, key), size)
         with self._lock:
             self._total += size
 
@@ -114,30 +174,67 @@ class Cache:
         """
         gone: list[str] = []
         with self._lock:
-            for _, size, path in sorted(self._entries()):
+            for entry in sorted(self.entries()):
                 if excess <= 0:
                     break
-                if path in pinned or os.path.relpath(path, self._home.root + "/cache") in self._making:
-                    continue
-                self._remove(path)
-                gone.append(path)
-                excess -= size
-                self._total -= size
+                if entry.path not in pinned and not self.is_kept(entry.path):
+                    excess -= self._remove(entry.path)
+                    gone.append(entry.path)
         return gone
 
-    def _entries(self) -> Iterator[tuple[float, int, str]]:
-        for folder in (self._home.code, self._home.data, self._home.environments):
-            for entry in os.scandir(folder):
-                if entry.name.endswith(".size"):
-                    with open(entry.path, encoding="ascii") as file:
-                        size = int(file.read() or 0)
-                    yield entry.stat().st_mtime, size, entry.path.removesuffix(".size")
+    def drop(self, kind: str, key: str) -> None:
+        """Remove an entry that nobody uses, if it is there."""
+        with self._lock:
+            if os.path.exists(self.path(kind, key) + ".size"):
+                self._remove(self.path(kind, key))
 
-    def _remove(self, path: str) -> None:
-        os.unlink(path + ".size")
-        if os.path.isdir(path):
-            os.chmod(path, 0o700)
-        self.discard(path)
+    def is_kept(self, path: str) -> bool:
+        """Whether an entry must stay, whoever uses it: it is being made, held, or of a bucket that is pinned."""
+        head = self.shelves.head(os.path.basename(path))
+        pinned = head is not None and head.bucket in self.pins.buckets
+        return pinned or self._held[path] > 0 or os.path.relpath(path, self._home.root + "/cache") in self._making
+
+    def entries(self) -> Iterator[Entry]:
+        """Everything that is in the cache."""
+        for folder in (self._home.code, self._home.data, self._home.environments):
+            for each in os.scandir(folder):
+                if each.name.endswith(".size"):
+                    path = each.path.removesuffix(".size")
+                    yield Entry(each.stat().st_mtime, _size(path), path)
+
+    def _remove(self, path: str) -> int:
+        """Remove an entry and give back the bytes that are free by it; what others share is counted for them."""
+        key, size = os.path.basename(path), _size(path)
+        freed = size
+        if heirs := self.shelves.heirs(key):
+            freed = own_bytes(path)
+            heir = self.path("data", heirs[-1])
+            used = os.stat(heir + ".size")
+            _write_size(heir, _size(heir) + size - freed)
+            os.utime(heir + ".size", ns=(used.st_atime_ns, used.st_mtime_ns))
+        self.shelves.forget(key)
+        self._set_aside(path)
+        self._total -= freed
+        return freed
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Entry:
+    """A folder of the cache: when it was last used (seconds since 1970), bytes counted for it, path."""
+
+    used_at: float
+    size: int
+    path: str
+
+
+def _size(path: str) -> int:
+    with open(path + ".size", encoding="ascii") as file:
+        return int(file.read() or 0)
+
+
+def _write_size(path: str, size: int) -> None:
+    with open(path + ".size", "w", encoding="ascii") as file:
+        file.write(str(size))
 
 
 def _empty_folder(path: str) -> None:

@@ -9,18 +9,34 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import msgspec
+
 from runyard.node.access import StoreAccess
 from runyard.node.cache import Cache, remove_tree
 from runyard.node.evidence import Evidence, human
 from runyard.node.lanes import Crew
 from runyard.node.parallel import WIDTH, Patience
 from runyard.node.ready import Reference
-from runyard.node.views import SEALED, Fetching, folder_of, merge, seal, usable, view_key
+from runyard.node.shelves import head_of
+from runyard.node.taking import may_link, take_all
+from runyard.node.views import (
+    SEALED,
+    Fetching,
+    close_folders,
+    earlier_key,
+    folder_of,
+    make_folders,
+    merge,
+    usable,
+    view_key,
+)
 from runyard.stores.errors import StoreError
 from runyard.wire.orders import Item, Part, Place
 
 MOST_NAMED = 1000
 """Objects of a data reference that the evidence names."""
+REST = "rest-"
+"""With the key of a view: what there is of one that could not be finished."""
 OnBytes = Callable[[int], None]
 
 
@@ -35,6 +51,18 @@ class StagedData:
     fetched: int
 
 
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What staging the data of a spec goes by. ``spec``: its fingerprint; ``room``: makes room for so many bytes;
+    ``hold``: is told of entries of the cache that must stay from now on."""
+
+    spec: str
+    evidence: Evidence
+    on_bytes: OnBytes
+    room: Callable[[int], None]
+    hold: Callable[[str], None]
+
+
 class DataFetcher:
     """Makes views of data in the cache."""
 
@@ -43,11 +71,12 @@ class DataFetcher:
         self._access = access
         self._patience_s = patience_s
         self._crew = Crew("fetch", WIDTH + WIDTH // 2)
+        self._link = may_link()
 
-    def stage_all(self, parts: Sequence[Part], spec: str, evidence: Evidence, on_bytes: OnBytes) -> StagedData:
+    def stage_all(self, parts: Sequence[Part], asking: Asking) -> StagedData:
         """Make every reference ready, and a merged view where there are several.
 
-        ``spec``: the spec's fingerprint. Raises :class:`StoreError`, or ``OSError`` for our own disk.
+        Raises :class:`StoreError`, or ``OSError`` for our own disk.
         """
         references: list[Reference] = []
         entries: list[str] = []
@@ -55,15 +84,16 @@ class DataFetcher:
         for number, part in enumerate(parts, start=1):
             name = part.place.name or part.place.bucket or str(number)
             if part.place.kind == "volume":
-                path = self._volume(part.place, name, evidence)
+                path = self._volume(part.place, name, asking.evidence)
             else:
-                path, size = self._view(part, name, spec, evidence, on_bytes)
+                path, size = self._view(part, name, asking)
                 entries.append(path)
                 fetched += size
             references.append(Reference(name, path))
         folder = references[0].path if references else None
         if len(references) > 1:
-            folder = self._merged(references, spec, evidence)
+            folder = self._merged(references, asking.spec, asking.evidence)
+            asking.hold(folder)
             entries.append(folder)
         return StagedData(folder, tuple(references), tuple(entries), fetched)
 
@@ -76,49 +106,95 @@ class DataFetcher:
         evidence.note(f"Data reference {name!r} is the folder {path} of this machine, read in place.")
         return path
 
-    def _view(self, part: Part, name: str, spec: str, evidence: Evidence, on_bytes: OnBytes) -> tuple[str, int]:
-        key = view_key(part, spec)
+    def _view(self, part: Part, name: str, asking: Asking) -> tuple[str, int]:
+        key, evidence = self._key(part, asking.spec), asking.evidence
         total = sum(item.size for item in part.items)
         words = f"Data reference {name!r}, {place_words(part.place)}: {len(part.items)} objects, {human(total)}"
         with self._cache.making("data", key):
+            path = self._cache.path("data", key)
+            asking.hold(path)
             if self._cache.has("data", key):
                 evidence.note(f"{words}. It is in this machine's cache, nothing is fetched.")
                 name_all(part.items, evidence)
-                on_bytes(total)
-                return self._cache.path("data", key), 0
-            evidence.note(f"{words}. Fetching.")
+                asking.on_bytes(total)
+                return path, 0
+            evidence.note(f"{words}.")
             name_all(part.items, evidence)
-            began = time.monotonic()
-            path = self._fetch(part, key, evidence, on_bytes)
-        took = time.monotonic() - began
-        evidence.note(f"Fetched {human(total)} in {took:.2f} s ({human(int(total / max(took, 0.001)))} a second).")
-        return path, total
+            fetched = self._make(part, key, asking)
+        return path, fetched
 
-    def _fetch(self, part: Part, key: str, evidence: Evidence, on_bytes: OnBytes) -> str:
-        items = usable(part.items, evidence)
-        size = sum(item.size for item in items)
-        folder = self._cache.temporary()
-        try:
-            room = os.statvfs(folder)
-            if size > room.f_bavail * room.f_frsize:
-                raise OSError(
-                    28, f"the data need {human(size)} and the disk has {human(room.f_bavail * room.f_frsize)}"
-                )
-            store = self._access.open(part.place)
+    def _key(self, part: Part, spec: str) -> str:
+        earlier = earlier_key(part, spec)
+        return earlier if self._cache.has("data", earlier) else view_key(part, spec)
+
+    def _make(self, part: Part, key: str, asking: Asking) -> int:
+        """Make a view of what other views have and what is fetched; returns the bytes fetched."""
+        items = usable(part.items, asking.evidence)
+        shelves = self._cache.shelves
+        with shelves.claiming(part.place, items), self._cache.holding() as hold:
+            sources = shelves.find(part.place, items)
+            for view in {source.view for source in sources.values()}:
+                hold(view)
+            asking.room(sum(item.size for item in items if not self._link or item.key not in sources))
+            folder = self._cache.temporary()
             try:
-                fetching = Fetching(store, evidence, Patience(self._patience_s), on_bytes)
-                fetching.fetch_all(self._crew, items, folder)
-            finally:
-                store.close()
-            seal(folder)
-            return self._cache.keep(folder, "data", key, size, SEALED)
+                make_folders(items, folder)
+                taken = take_all(sources, {item.key: item for item in items}, folder, link=self._link)
+                missing = [item for item in items if item.key not in taken]
+                copied = sum(item.size for item in items if taken.get(item.key))
+                asking.on_bytes(sum(item.size for item in items if item.key in taken))
+                if taken:
+                    asking.evidence.note(f"{len(taken)} of them are in this machine's cache.")
+                fetched = self._fetch(part, key, missing, folder, asking)
+                close_folders(folder)
+                head = msgspec.structs.replace(head_of(part.place, items), sealed_ns=time.time_ns())
+                shelves.put(key, head, items)
+                self._cache.keep(folder, "data", key, fetched + copied, SEALED)
+            except BaseException:
+                remove_tree(folder)
+                raise
+        self._cache.drop("data", REST + key)
+        return fetched
+
+    def _fetch(self, part: Part, key: str, items: Sequence[Item], folder: str, asking: Asking) -> int:
+        size, evidence = sum(item.size for item in items), asking.evidence
+        if not items:
+            return 0
+        room = os.statvfs(folder)
+        if size > room.f_bavail * room.f_frsize:
+            words = f"the data need {human(size)} and the disk has {human(room.f_bavail * room.f_frsize)}"
+            raise OSError(28, words)
+        evidence.note(f"Fetching {len(items)} objects, {human(size)}.")
+        began = time.monotonic()
+        store = self._access.open(part.place)
+        fetching = Fetching(store, evidence, Patience(self._patience_s), asking.on_bytes)
+        try:
+            fetching.fetch_all(self._crew, items, folder)
         except StoreError as error:
-            remove_tree(folder)
             evidence.note(f"Given up: {error.message}")
+            if not error.definite:
+                self._keep_rest(part.place, key, fetching.whole, folder)
             raise
-        except BaseException:
-            remove_tree(folder)
-            raise
+        finally:
+            store.close()
+        took = time.monotonic() - began
+        evidence.note(f"Fetched {human(size)} in {took:.2f} s ({human(int(size / max(took, 0.001)))} a second).")
+        return size
+
+    def _keep_rest(self, place: Place, key: str, whole: Sequence[Item], folder: str) -> None:
+        """Keep what has come of a view that could not be finished, for the next try."""
+        self._cache.drop("data", REST + key)
+        rest, kept = self._cache.temporary(), [item for item in whole if item.etag]
+        make_folders(kept, rest)
+        for item in kept:
+            os.rename(f"{folder}/{item.key}", f"{rest}/{item.key}")
+        close_folders(rest)
+        if not kept:
+            remove_tree(rest)
+            return
+        head = msgspec.structs.replace(head_of(place, kept), sealed_ns=time.time_ns())
+        self._cache.shelves.put(REST + key, head, kept)
+        self._cache.keep(rest, "data", REST + key, head.size, SEALED)
 
     def _merged(self, references: Sequence[Reference], spec: str, evidence: Evidence) -> str:
         sources = [(reference.name, reference.path) for reference in references]
@@ -129,10 +205,12 @@ class DataFetcher:
 
 def name_all(items: Sequence[Item], evidence: Evidence) -> None:
     """Put down what was listed: each object with its size and etag, up to so many."""
-    for item in items[:MOST_NAMED]:
-        evidence.note(f"{item.key[:300]!r}: {item.size} bytes" + (f", etag {item.etag}" if item.etag else ""))
-    if len(items) > MOST_NAMED:
-        evidence.note(f"and {len(items) - MOST_NAMED} more")
+    named = [
+        f"{item.key[:300]!r}: {item.size} bytes" + (f", etag {item.etag}" if item.etag else "")
+        for item in items[:MOST_NAMED]
+    ]
+    more = [f"and {len(items) - MOST_NAMED} more"] if len(items) > MOST_NAMED else []
+    evidence.note(*named, *more)
 
 
 def place_words(place: Place) -> str:

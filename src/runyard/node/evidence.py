@@ -18,16 +18,17 @@ class Evidence:
         self._left_out = 0
         self._lock = threading.Lock()
 
-    def note(self, sentence: str) -> None:
-        """Add a line."""
+    def note(self, *sentences: str) -> None:
+        """Add a line for each sentence, all with the same time."""
         now = time.time()
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z"
-        line = " ".join(sentence.split())
+        lines = [f"{stamp} {' '.join(sentence.split())}\n" for sentence in sentences]
         with self._lock:
-            self._lines.append(f"{stamp} {line}\n")
-            if len(self._lines) > MOST_LINES:
-                del self._lines[MOST_LINES // 2]
-                self._left_out += 1
+            self._lines += lines
+            excess = len(self._lines) - MOST_LINES
+            if excess > 0:
+                del self._lines[MOST_LINES // 2 : MOST_LINES // 2 + excess]
+                self._left_out += excess
 
     def text(self) -> str:
         """All of it."""

@@ -12,7 +12,7 @@ import msgspec
 from runyard.core.reasons import Reason
 from runyard.node.cache import Cache
 from runyard.node.code import CodeFault, fetch_code
-from runyard.node.data import DataFetcher
+from runyard.node.data import Asking, DataFetcher
 from runyard.node.environments.choosing import Environments
 from runyard.node.environments.faults import EnvironmentFault
 from runyard.node.evidence import Evidence, clip
@@ -101,6 +101,7 @@ class Staging:
 
     def mark_used(self, ready: Ready) -> None:
         """A program is launched with it."""
+        self._tools.cache.touch(ready.entries)
         if ready.used:
             self._tools.specs.touch(ready.spec)
         else:
@@ -110,10 +111,9 @@ class Staging:
         fetched, described = 0, ""
         outcome: Outcome = MISTAKE
         try:
-            ready = self.find(stage)
-            if ready is None:
-                self._trim(sum(item.size for part in stage.data for item in part.items))
-                making = Making(self._tools, stage)
+            ready = self._tools.specs.get(stage.spec)
+            if ready is None or ready.fingerprint != key[1]:
+                making = Making(self._tools, stage, key[1], self._trim)
                 fetched, outcome = making.make()
                 described = making.described
             else:
@@ -155,10 +155,11 @@ class Staging:
 class Making:
     """One spec on its way to being ready."""
 
-    def __init__(self, tools: Tools, stage: Stage) -> None:
+    def __init__(self, tools: Tools, stage: Stage, asked: str, room: Callable[[int], None]) -> None:
         self._tools = tools
         self._stage = stage
-        self._fingerprint = fingerprint(stage)
+        self._fingerprint = asked
+        self._room = room
         self._model = Evidence()
         self._data = Evidence()
         self._done = 0
@@ -171,10 +172,14 @@ class Making:
     def make(self) -> tuple[int, Outcome]:
         """Fetch what is missing; returns the bytes fetched and the outcome, which the server has been told of if it
         is a failure. The evidence is kept either way."""
+        with self._tools.cache.holding() as hold:
+            return self._make(hold)
+
+    def _make(self, hold: Callable[[str], None]) -> tuple[int, Outcome]:
         outcome: Outcome
         fetched = 0
         try:
-            fetched, outcome = self._fetch()
+            fetched, outcome = self._fetch(hold)
         except CodeFault as error:
             self._model.note(error.detail)
             outcome = Failed(error.reason, error.detail)
@@ -195,7 +200,7 @@ class Making:
             self._tools.report.tell(fact)
         return fetched, outcome
 
-    def _fetch(self) -> tuple[int, Ready]:
+    def _fetch(self, hold: Callable[[str], None]) -> tuple[int, Ready]:
         tools, stage = self._tools, self._stage
         if stage.code is None:
             self._model.note("The run has no model definition: its working directory is empty.")
@@ -204,7 +209,8 @@ class Making:
             code, size = fetch_code(tools.link, tools.cache, stage.code, self._model)
         if not stage.data:
             self._data.note("The run has no training data.")
-        data = tools.data.stage_all(stage.data, self._fingerprint, self._data, self._progress)
+        asking = Asking(self._fingerprint, self._data, self._progress, self._room, hold)
+        data = tools.data.stage_all(stage.data, asking)
         chosen = tools.environments.choose(stage.environment, code, self._model, self._phase)
         self.described = chosen.description
         entries = tuple(filter(None, [code, *data.entries, *chosen.entries]))

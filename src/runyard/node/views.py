@@ -14,6 +14,8 @@ from runyard.node.cache import Cache, remove_tree
 from runyard.node.evidence import Evidence, human
 from runyard.node.lanes import Crew
 from runyard.node.parallel import Patience, for_each
+from runyard.node.shelves import shelf_of
+from runyard.node.taking import FILE
 from runyard.stores.errors import StoreError
 from runyard.stores.keys import check_key
 from runyard.stores.place import PlaceStore
@@ -36,10 +38,18 @@ def without_secret(place: Place) -> Place:
 def view_key(part: Part, spec: str) -> str:
     """What a view is known by: where it is from and what was listed there. A listing without etags cannot tell
     whether the objects changed: its view belongs to one spec (``spec``: its fingerprint) alone."""
-    place = msgspec.structs.replace(without_secret(part.place), name="")
-    items = sorted(part.items, key=lambda item: item.key)
+    return _hashed((shelf_of(part.place), part.place.prefix.strip("/")), part.items, spec)
+
+
+def earlier_key(part: Part, spec: str) -> str:
+    """What a view was known by before views shared objects: every account had its own."""
+    return _hashed(msgspec.structs.replace(without_secret(part.place), name=""), part.items, spec)
+
+
+def _hashed(where: object, items: Sequence[Item], spec: str) -> str:
+    ordered = sorted(items, key=lambda item: item.key)
     told = all(item.etag for item in items)
-    return hashlib.sha256(msgspec.json.encode((place, items, "" if told else spec))).hexdigest()
+    return hashlib.sha256(msgspec.json.encode((where, ordered, "" if told else spec))).hexdigest()
 
 
 def usable(items: Sequence[Item], evidence: Evidence) -> list[Item]:
@@ -75,14 +85,27 @@ class Fetching:
         self._evidence = evidence
         self._patience = patience
         self._on_bytes = on_bytes
+        self.whole: list[Item] = []
+        """What has come, in the order in which it did."""
 
     def fetch_all(self, crew: Crew, items: Sequence[Item], target: str) -> None:
-        """Fetch into ``target`` (a folder that is there). Raises :class:`StoreError` or ``OSError``."""
-        for folder in {os.path.dirname(f"{target}/{item.key}") for item in items}:
-            os.makedirs(folder, exist_ok=True)
+        """Fetch into ``target``, whose folders are there. Raises :class:`StoreError` or ``OSError``."""
         for_each(crew, items, lambda item: self._fetch(item, f"{target}/{item.key}"))
 
     def _fetch(self, item: Item, path: str) -> None:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            self._try_on(item, fd)
+            size = os.fstat(fd).st_size
+            if size != item.size:
+                words = f"{item.key!r} has {size} bytes instead of the {item.size} that were listed."
+                raise StoreError("changed", words)
+            os.fchmod(fd, FILE)
+        finally:
+            os.close(fd)
+        self.whole.append(item)
+
+    def _try_on(self, item: Item, fd: int) -> None:
         while True:
             came = 0
 
@@ -92,7 +115,7 @@ class Fetching:
                 self._on_bytes(size)
 
             try:
-                self._store.fetch(item.key, path, size=item.size, etag=item.etag, on_bytes=count)
+                self._store.fetch(item.key, fd, size=item.size, etag=item.etag, on_bytes=count)
                 break
             except StoreError as error:
                 self._on_bytes(-came)
@@ -100,26 +123,18 @@ class Fetching:
                 if error.kind != "unreachable" or not self._patience.is_left():
                     raise
         self._patience.went_well()
-        size = os.stat(path).st_size
-        if size != item.size:
-            raise StoreError("changed", f"{item.key!r} has {size} bytes instead of the {item.size} that were listed.")
 
 
-def seal(root: str) -> None:
-    """Make what is in a view readable for all and writable for none."""
-    for place, folders, files in os.walk(root):
-        for name in files:
-            path = os.path.join(place, name)
-            if not os.path.islink(path):
-                os.chmod(path, 0o444)
-        for name in folders:
-            path = os.path.join(place, name)
-            if not os.path.islink(path):
-                os.chmod(path, 0o755)
-        os.chmod(place, 0o755)
+def make_folders(items: Sequence[Item], target: str) -> None:
+    """Make the folders that objects will lie in."""
+    for folder in {os.path.dirname(f"{target}/{item.key}") for item in items}:
+        os.makedirs(folder, exist_ok=True)
+
+
+def close_folders(root: str) -> None:
+    """Close the folders of a view for writing. To move its root, its owner must be able to write in that."""
     for place, _, _ in os.walk(root, topdown=False):
-        if place != root:  # to move a folder, its owner must be able to write in it
-            os.chmod(place, SEALED)
+        os.chmod(place, SEALED if place != root else 0o755)
 
 
 def merge(cache: Cache, sources: Sequence[tuple[str, str]], key: str, evidence: Evidence) -> str:
@@ -134,7 +149,7 @@ def merge(cache: Cache, sources: Sequence[tuple[str, str]], key: str, evidence: 
         try:
             for name, folder in sources:
                 _link_all(folder, temporary, "", name, evidence)
-            seal(temporary)
+            close_folders(temporary)
             return cache.keep(temporary, "data", key, 0, SEALED)
         except BaseException:
             remove_tree(temporary)
