@@ -117,7 +117,6 @@ def _follow_up(tx: Transaction, done: Sequence[Transition], ledger: Sequence[Led
             ready[run.class_id] += sign * (_waits(run) and run.ready_on is not None)
     count_states(tx, states)
     count_classes(tx, waiting, ready)
-    count_blocks(tx, changed(tx, done))
     unready = {t.after.spec_id for t in done if _to_stage(t.before) != _to_stage(t.after)}
     find_stage_ranks(tx, unready)
 
