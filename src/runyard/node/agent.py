@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from runyard import __version__
 from runyard.node.access import StoreAccess
-from runyard.node.became import boot_id
+from runyard.node.became import Became, boot_id
 from runyard.node.cache import Cache
 from runyard.node.data import DataFetcher
 from runyard.node.endings import Endings
@@ -18,6 +18,7 @@ from runyard.node.environments.choosing import Environments
 from runyard.node.environments.interpreter import find_interpreter
 from runyard.node.environments.pip import PLAIN, PipSettings
 from runyard.node.finishing import Finishing
+from runyard.node.grants import Grants
 from runyard.node.home import Home
 from runyard.node.inventory import Inventory
 from runyard.node.lanes import Lanes, Later
@@ -83,9 +84,22 @@ class Agent:
         ground = Ground(home, cache, specs, inventory, interpreter, uid_base, dict(os.environ), settings.limits)
         storing = Storing(home, specs, access)
         self.watch, lanes, later = Watch(), Lanes(), Later()
-        self.endings = Endings(ground, self.report, self.shipping, self.watch, lanes, later)
+        self.grants = Grants(home, self.report.follow)
+        self.endings = Endings(ground, self.report, self.shipping, self.watch, lanes, later, self.grants)
         starting = Starting()
-        hands = Hands(ground, self.staging, storing, self.shipping, self.watch, self.endings, lanes, later, starting)
+        hands = Hands(
+            ground,
+            self.staging,
+            storing,
+            self.shipping,
+            self.watch,
+            self.endings,
+            lanes,
+            later,
+            starting,
+            self.grants,
+            self.report,
+        )
         self.launching = Launching(hands)
         self.limiting = Limiting(home, self.watch, settings.measure_every_s)
         self.finishing = Finishing(hands, self.launching, self.report, settings.sync_every_s)
@@ -94,7 +108,8 @@ class Agent:
         """Find again what lives from before, and begin to listen."""
         self.staging.in_use = self._specs_in_use
         self.staging.evicted = self.link.hang_up
-        self.watch.start(Listener(self.endings.tell_began, self.endings.settle, self.endings.gone))
+        self.endings.recover_grants(list(self._home.all_attempts()))
+        self.watch.start(Listener(self.endings.tell_began, self.endings.ended, self.endings.gone))
         for folder in self._home.all_attempts():
             self.endings.recover(folder)
         self._specs.prune(time.time() - SPECS_KEPT_S)
@@ -104,10 +119,6 @@ class Agent:
 
     def hello(self) -> facts.Hello:
         """What this node says of itself at every connect."""
-        held = (
-            facts.Held(folder.run, folder.number, self.endings.gang(folder).became.value)
-            for folder in self._home.all_attempts()
-        )
         return facts.Hello(
             name=self._address.name,
             boot_id=boot_id(),
@@ -116,7 +127,7 @@ class Agent:
             logical=self._inventory.logical,
             cpu_millis=self._inventory.cpu_millis,
             memory_mib=self._inventory.memory_mib,
-            held=tuple(held),
+            held=tuple(self._held()),
             staged=self.staging.ready(),
             notes=self._inventory.notes,
             python=self._environments.own.python,
@@ -124,10 +135,28 @@ class Agent:
             features=self._inventory.features,
         )
 
+    def _held(self) -> Iterator[facts.Held]:
+        """Every attempt with a folder, and grants without one yet."""
+        grants = self.grants.named()
+        for folder in self._home.all_attempts():
+            became, key = self.endings.gang(folder).became, (folder.run, folder.number)
+            grants.discard(key)
+            yield facts.Held(folder.run, folder.number, became.value)
+        for run, attempt in grants:
+            yield facts.Held(run, attempt, Became.prepared.value)
+
     def connected(self) -> None:
         """The server has heard the hello: it gets every fact again."""
-        self.report.renew(self.endings.facts())
+        self.report.renew([*self._declined(), *self.endings.facts()])
         self.shipping.renew()
+
+    def _declined(self) -> Iterator[facts.Declined]:
+        """What was only got ready before this node started: should it have been a grant, it is none any more. (Of an
+        attempt that is to start the server sends the order again, and takes no notice of this.)"""
+        for folder in self._home.all_attempts():
+            key = (folder.run, folder.number)
+            if not self.launching.has_order(*key) and self.endings.gang(folder).became is Became.prepared:
+                yield facts.Declined(*key)
 
     def obey(self, order: orders.Order) -> None:
         """Hand an order to the part that it is for. Returns at once."""

@@ -7,6 +7,9 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+import msgspec
+
+from runyard.core.run import StopCause
 from runyard.node.became import (
     Became,
     Early,
@@ -20,6 +23,7 @@ from runyard.node.became import (
 )
 from runyard.node.closing import close_log
 from runyard.node.gang import PEER, Gang, Learner, see
+from runyard.node.grants import Grants
 from runyard.node.home import PASSABLE, AttemptFolder, Record, make_folder, say
 from runyard.node.lanes import Crew, Lanes, Later
 from runyard.node.prepare import Ground
@@ -27,7 +31,7 @@ from runyard.node.report import Report
 from runyard.node.shims import end_what_is_left
 from runyard.node.ship import Shipping
 from runyard.node.watch import Watch
-from runyard.wire.facts import Fact, Lost
+from runyard.wire.facts import Exited, Fact, Lost
 
 AGAIN_S = 0.05
 """A shim that died lets go of its lock a moment after it hung up."""
@@ -39,8 +43,16 @@ class Endings:
     """Settles attempts, one thing at a time for each run."""
 
     def __init__(
-        self, ground: Ground, report: Report, shipping: Shipping, watch: Watch, lanes: Lanes, later: Later
+        self,
+        ground: Ground,
+        report: Report,
+        shipping: Shipping,
+        watch: Watch,
+        lanes: Lanes,
+        later: Later,
+        grants: Grants,
     ) -> None:
+        self._grants = grants
         self._ground = ground
         self._report = report
         self._shipping = shipping
@@ -72,6 +84,13 @@ class Endings:
         with self._lock:
             return (folder.run, folder.number) in self._starting
 
+    def ended(self, folder: AttemptFolder, record: Record) -> None:
+        """A shim says that its program is gone: a grant that waits for that begins at once, and the rest follows."""
+        if folder.learner == 1:
+            cause = record.get("cause")
+            self._grants.decide(folder, None if cause is None else str(cause))
+        self.settle(folder)
+
     def settle(self, folder: AttemptFolder) -> None:
         """See what became of an attempt, and do what follows, in some thread."""
         self._lanes.put(("settle", folder.run), self._crew, lambda: self.settle_now(folder))
@@ -90,7 +109,7 @@ class Endings:
         for learner in running:
             self._listen_again(learner.folder)
         if not running:
-            self._report.tell(self.close(gang))
+            self._tell_end(gang)
             return
         self.tell_began(folder)
         if (first := gang.first()) is not None or gang.those(Became.lost):
@@ -113,7 +132,15 @@ class Endings:
         )
         return Gang(tuple(learners))
 
-    def close(self, gang: Gang) -> Fact:
+    def _tell_end(self, gang: Gang) -> None:
+        """Tell the end of an attempt, and who has taken over from it: that is decided before anything else is done."""
+        folder, first = gang.learners[0].folder, gang.first()
+        cause = (first or gang.learners[0]).cause
+        then = self._grants.decide(folder, cause) if len(gang.learners) == 1 else None
+        fact = self.close(gang)
+        self._report.tell(fact if then is None else msgspec.structs.replace(fact, then=then))
+
+    def close(self, gang: Gang) -> Exited | Lost:
         """Bring the logs of an ended attempt to their end, and return the fact in its records."""
         for learner in gang.those(Became.exited):
             try:
@@ -125,7 +152,7 @@ class Endings:
             self._shipping.finish(learner.folder)
         return fact
 
-    def _fact(self, gang: Gang) -> Fact:
+    def _fact(self, gang: Gang) -> Exited | Lost:
         for learner in gang.those(Became.lost):
             fact = lost(learner.folder, learner.trace.started or {}, self._boot_id)
             if len(gang.learners) > 1:
@@ -144,7 +171,7 @@ class Endings:
         records = [self._put_down(learner.folder, why) for learner in gang.learners]
         traces = (Trace(False, None, record) for record in records)
         ended = Gang(tuple(Learner(each.folder, trace) for each, trace in zip(gang.learners, traces, strict=True)))
-        self._lanes.put(("settle", folder.run), self._crew, lambda: self._report.tell(self.close(ended)))
+        self._lanes.put(("settle", folder.run), self._crew, lambda: self._tell_end(ended))
 
     def not_started(self, folders: Sequence[AttemptFolder], why: Early) -> None:
         """Put down that some learners could not be started, where others have been. What follows is settled later."""
@@ -170,6 +197,14 @@ class Endings:
             self._put_down(folder, NO_SHIM)
             self.settle(folder)
 
+    def recover_grants(self, folders: Sequence[AttemptFolder]) -> None:
+        """Find again who took over from whom, before anything else is said of them."""
+        gangs = [self.gang(folder) for folder in folders]
+        over = [gang for gang in gangs if gang.became in (Became.exited, Became.lost)]
+        begun = [gang for gang in gangs if gang.became is not Became.prepared]
+        first = [gang.learners[0].folder for gang in begun]
+        self._grants.recover([gang.learners[0].folder for gang in over], first)
+
     def recover(self, folder: AttemptFolder) -> None:
         """Find an attempt again that was there before this node started. What takes long is done in some thread."""
         gang = self.gang(folder)
@@ -194,7 +229,10 @@ class Endings:
         gang = self.gang(folder)
         for learner in gang.those(Became.lost):
             self._clear_up(learner.folder)
-        self.close(gang)
+        if gang.became is not Became.prepared and self._grants.decide(folder, StopCause.fenced) is not None:
+            self._tell_end(gang)  # what is told of its successor follows this
+        else:
+            self.close(gang)
 
     def facts(self) -> list[Fact]:
         """What the folders tell of beginnings, to be sent again at every connect; the ends follow by themselves."""

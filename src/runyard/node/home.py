@@ -150,6 +150,11 @@ class AttemptFolder:
         return self.path + "/stopped-for.txt"
 
     @property
+    def after(self) -> str:
+        """Whose slots the attempt took over (:mod:`runyard.node.grants`)."""
+        return self.path + "/after"
+
+    @property
     def prepared(self) -> str:
         """Its time of change parts what the node put into the working directory from what the program did."""
         return self.path + "/prepared"

@@ -11,10 +11,13 @@ from runyard.core.reasons import Reason
 from runyard.core.run import StopCause
 from runyard.node.became import Became, Early
 from runyard.node.endings import Endings
+from runyard.node.grants import Grants
+from runyard.node.holding import Ahead, Holding
 from runyard.node.home import AttemptFolder
 from runyard.node.lanes import Crew, Lanes, Later
-from runyard.node.prepare import Ground, Prepared, Stopped, leave_evidence, prepare
+from runyard.node.prepare import Ground, Prepared, Stopped, furnish, keep_order, leave_evidence, prepare
 from runyard.node.ready import Ready
+from runyard.node.report import Report
 from runyard.node.restoring import NoOrigin, Restoring
 from runyard.node.seats import hold_port
 from runyard.node.ship import Shipping
@@ -47,6 +50,8 @@ class Hands:
     lanes: Lanes
     later: Later
     starting: Starting
+    grants: Grants
+    report: Report
 
 
 class Launching:
@@ -55,7 +60,10 @@ class Launching:
     def __init__(self, hands: Hands) -> None:
         self._hands = hands
         self._crew = Crew("launch", 4)
+        self._turn = Crew("turn", 2)
         self._restoring = Restoring(hands.ground, hands.storing)
+        self._holding = Holding(hands.ground, hands.staging, self._restoring, hands.lanes, hands.later, hands.report)
+        hands.grants.take_over = self._take_over
         self._lock = threading.Lock()
         self._stops: dict[Attempt, Stop] = {}
         self._orders: dict[Attempt, Launch] = {}
@@ -72,30 +80,73 @@ class Launching:
                 self._leaving[order.run] = order
                 return
             self._orders[order.run, order.attempt] = order
+        if order.hold_ms > 0:
+            self._hold(order)
+            return
+        self._hands.grants.withdraw(order.run, order.attempt)
         self._hands.lanes.put(order.run, self._crew, lambda: self._launch(order))
+
+    def _hold(self, order: Launch) -> None:
+        """Keep a grant ahead for when an attempt of its class ends, its folder made meanwhile. One that began before
+        this node started is told of instead."""
+        folder = self._hands.ground.home.attempt(order.run, order.attempt)
+        if self._is_stopped(order) or self._hands.endings.gang(folder).became is not Became.prepared:
+            self._hands.lanes.put(order.run, self._crew, lambda: self._launch(order))
+        elif self._hands.grants.hold(order):
+            self._holding.prepare(order, lambda: self._is_stopped(order))
+            self._hands.later.put(order.hold_ms / 1000, lambda: self._expire(order))
+
+    def _expire(self, order: Launch) -> None:
+        if self._hands.grants.withdraw(order.run, order.attempt, order) is not None:
+            with self._lock:
+                self._orders.pop((order.run, order.attempt), None)
+            self._holding.decline(order)
+
+    def _take_over(self, order: Launch) -> None:
+        """A grant that was held has slots now: start it at once."""
+        with self._lock:
+            self._orders[order.run, order.attempt] = order
+        self._hands.lanes.put(order.run, self._turn, lambda: self._begin(order))
+
+    def _begin(self, order: Launch) -> None:
+        ahead = self._holding.take(order)
+        if ahead is None or self._is_stopped(order):
+            self._launch(order)
+        else:
+            self._start(order, self._hands.ground.home.attempt(order.run, order.attempt), ahead.ready, ahead)
 
     def stop(self, order: Stop) -> None:
         """End all learners of an attempt, or see to it that they never begin."""
         with self._lock:
             self._stops[order.run, order.attempt] = order
+        self._hands.grants.withdraw(order.run, order.attempt, for_good=True)
         told = self._hands.watch.stop(order.run, order.attempt, order.cause, order.grace_ms)
         if not told or len(self._hands.ground.home.learners(order.run, order.attempt)) > 1:
             self._hands.lanes.put(order.run, self._crew, lambda: self._stop(order))
 
     def refuse(self, run: str) -> None:
         """Start nothing more of a run: it is being released."""
+        self._hands.grants.withdraw_all(run)
+        self._holding.forget(run)
         with self._lock:
             self._leaving[run] = None
             self._orders = {key: order for key, order in self._orders.items() if key[0] != run}
 
     def forget(self, run: str) -> None:
         """The run's folders are gone. A launch that came meanwhile begins now."""
+        self._hands.grants.forget(run)
+        self._hands.report.forget(run)
         with self._lock:
             order = self._leaving.pop(run, None)
             waiting = (run, order.attempt) if order is not None else None
             self._stops = {key: stop for key, stop in self._stops.items() if key[0] != run or key == waiting}
         if order is not None:
             self.launch(order)
+
+    def has_order(self, run: str, attempt: int) -> bool:
+        """Whether a launch order of an attempt stands, one that is held included."""
+        with self._lock:
+            return (run, attempt) in self._orders
 
     def results(self, run: str) -> Place | None:
         """Where a run's results go, its secret included, if a launch order of it came since this node started."""
@@ -120,7 +171,7 @@ class Launching:
         elif self._end_older(order):
             hands.later.put(AGAIN_S, lambda: self._again(order))
         elif (ready := hands.staging.find(order.stage)) is not None:
-            self._start(order, folder, ready)
+            self._start(order, folder, ready, self._holding.take(order))
         elif order.stage.listed:
             hands.staging.request(order.stage, lambda outcome: self._staged(order, outcome))
         else:
@@ -146,13 +197,19 @@ class Launching:
         if self._hands.endings.gang(folder).became is Became.prepared:
             self._hands.endings.end_early(folder, Early(error=detail))
 
-    def _start(self, order: Launch, folder: AttemptFolder, ready: Ready) -> None:
+    def _start(self, order: Launch, folder: AttemptFolder, ready: Ready, ahead: Ahead | None = None) -> None:
         hands = self._hands
         try:
-            self._restoring.restore(order)
-            port = hold_port()
+            if ahead is None:
+                self._restoring.restore(order)
+            port = hold_port() if ahead is None else ahead.port
             with port.holder:
-                prepared = prepare(hands.ground, order, ready, port.number, lambda: self._is_stopped(order))
+                if ahead is None:
+                    prepared = prepare(hands.ground, order, ready, port.number, lambda: self._is_stopped(order))
+                else:
+                    prepared = furnish(hands.ground, order, ready, port.number)
+                    if not hands.grants.has_taken_over(order.run, order.attempt):
+                        keep_order(hands.ground, order)  # it was held, and is started by an order with slots after all
                 hands.staging.mark_used(ready)
                 if self._is_stopped(order):
                     raise Stopped

@@ -81,6 +81,12 @@ def prepare(ground: Ground, order: Launch, ready: Ready, port: int, stopped: Cal
 
     ``port``: for ``MASTER_PORT``. Nothing secret is written. Raises :class:`Stopped`, or ``OSError``.
     """
+    make_folders(ground, order, ready, stopped)
+    return furnish(ground, order, ready, port)
+
+
+def make_folders(ground: Ground, order: Launch, ready: Ready, stopped: Callable[[], bool]) -> None:
+    """The part of :func:`prepare` that touches the disk, for which the slots need not be known."""
     home, uid = ground.home, ground.uid(order)
     checkpoints = home.checkpoints(order.run)
     for path in (home.run(order.run), os.path.dirname(home.attempt(order.run, order.attempt).path)):
@@ -88,10 +94,22 @@ def prepare(ground: Ground, order: Launch, ready: Ready, port: int, stopped: Cal
     make_folder(checkpoints, 0o700)
     if uid is not None:
         os.chown(checkpoints, uid, uid)
+    for number in range(1, order.learners + 1):
+        _make_folder(ground, order, home.attempt(order.run, order.attempt, number), ready, stopped)
+
+
+def keep_order(ground: Ground, order: Launch) -> None:
+    """Put down an order in place of one that had no slots yet, for an attempt whose folder is made already."""
+    _write_order(ground.home.attempt(order.run, order.attempt), order, ground.uid(order), ground.limits)
+
+
+def furnish(ground: Ground, order: Launch, ready: Ready, port: int) -> list[Prepared]:
+    """The orders for the shims of learners whose folders are made: what each program sees, its slots among it."""
+    home = ground.home
+    checkpoints = home.checkpoints(order.run)
     prepared: list[Prepared] = []
     for seat in seats(order, ground.inventory):
         folder = home.attempt(order.run, order.attempt, seat.learner)
-        _make_folder(ground, order, folder, ready, stopped)
         interpreter = ready.interpreter or ground.interpreter
         variables = environment(order, folder, checkpoints, ready, seat, interpreter, port, ground.own)
         visible = list(visible_paths(folder, checkpoints, ready, interpreter))
@@ -183,15 +201,40 @@ class Kept(msgspec.Struct, frozen=True):
     uid: int | None
     limits: Limits = DEFAULTS
     evaluation: Evaluation = Evaluation()
+    queue_class: int = 0
+    learners: int = 1
+
+
+MOST_REMEMBERED = 4096
+_remembered: dict[str, Kept] = {}
+"""What this node itself has written or read of orders, by the path of the attempt: nobody else writes there."""
 
 
 def read_order(folder: AttemptFolder) -> Kept | None:
     """What was kept of an attempt's order; None when it was never prepared."""
+    kept = _remembered.get(folder.path)
+    if kept is not None:
+        return kept
     try:
         with open(folder.order, "rb") as file:
-            return msgspec.json.decode(file.read(), type=Kept)
+            kept = msgspec.json.decode(file.read(), type=Kept)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
+    _remember(folder, kept)
+    return kept
+
+
+def _remember(folder: AttemptFolder, kept: Kept) -> None:
+    while len(_remembered) >= MOST_REMEMBERED:
+        _remembered.pop(next(iter(_remembered)), None)
+    _remembered[folder.path] = kept
+
+
+def forget_orders(home: Home, run: str) -> None:
+    """The folders of a run are gone."""
+    below = home.run(run) + "/"
+    for path in [path for path in list(_remembered) if path.startswith(below)]:
+        _remembered.pop(path, None)
 
 
 def _write_order(folder: AttemptFolder, order: Launch, uid: int | None, limits: Limits) -> None:
@@ -211,8 +254,11 @@ def _write_order(folder: AttemptFolder, order: Launch, uid: int | None, limits: 
         uid,
         limits,
         order.evaluation,
+        order.queue_class,
+        order.learners,
     )
     write_whole(folder.order, msgspec.json.encode(kept))
+    _remember(folder, kept)
 
 
 def leave_evidence(ground: Ground, folder: AttemptFolder, spec: int, sentence: str) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -20,10 +21,10 @@ from runyard.node.shims import connect
 @dataclass(frozen=True, slots=True)
 class Listener:
     """What is told of shims, from the watching thread: hand long work on. ``gone``: the shim hung up without a word
-    on the end."""
+    on the end; ``exited``: with the exit record."""
 
     started: Callable[[AttemptFolder], None]
-    exited: Callable[[AttemptFolder], None]
+    exited: Callable[[AttemptFolder, Record], None]
     gone: Callable[[AttemptFolder], None]
 
 
@@ -112,12 +113,12 @@ class Watch:
             return
         *whole, line.begun = (line.begun + chunk).split(b"\n")
         for text in whole:
-            record: Record = msgspec.json.decode(text, type=dict[str, object])
+            record: Record = msgspec.json.decode(text, type=dict[str, Any])
             if record.get("event") == "started":
                 listener.started(line.folder)
             elif record.get("event") == "exited":
                 line.ended = True
-                listener.exited(line.folder)
+                listener.exited(line.folder, record.get("record") or {})
 
     def _hang_up(self, line: _Line) -> None:
         with self._lock:
