@@ -1,60 +1,68 @@
 """What the benches share: a server of their own for the time of a measurement, xargs as the yardstick, the table."""
 
 import contextlib
+import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from tools.environment import program
+from tools.environment import clean_environment, program
 from tools.free_port import free_port
-from tools.runyard_cli import Runyard
-from tools.screen import table
+from tools.runyard_cli import CommandFailed, Runyard
 
 
 @contextlib.contextmanager
-def server_of_its_own(fake_gpus: int) -> Iterator[Runyard]:
-    """An installation in a temporary home with pretended GPUs, all of which its account may use; gone afterwards."""
+def server_of_its_own(fake_gpus: int, settings: Mapping[str, object] | None = None) -> Iterator[Runyard]:
+    """An installation in a temporary home with pretended GPUs, all of which its account may use; gone afterwards.
+    ``settings``: what its ``settings.toml`` holds."""
     with tempfile.TemporaryDirectory(prefix="runyard-bench-") as folder:
         runyard = Runyard(Path(folder))
-        runyard.ask("up", "--detach", "--fake-gpus", str(fake_gpus), "--port", str(free_port()))
+        lines = [f"{name} = {json.dumps(value)}\n" for name, value in (settings or {}).items()]
+        (Path(folder) / "settings.toml").write_text("".join(lines), encoding="utf-8")
         try:
+            runyard.ask("up", "--detach", "--fake-gpus", str(fake_gpus), "--port", str(free_port()))
             yield runyard
         finally:
-            runyard.ask("down", "--cancel-runs")
+            stop(runyard)
 
 
-def timed(work: Callable[[], None]) -> float:
+def stop(runyard: Runyard) -> None:
+    """End an installation, even one that never answered; nothing of it may be left for the next measure."""
+    try:
+        runyard.ask("down", "--cancel-runs")
+    except CommandFailed:
+        runyard.ask("down")
+
+
+def timed(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
 
 
-def xargs(script: Path, count: int, at_once: int) -> None:
-    """The yardstick: the script `count` times, each in a process of its own, with the interpreter that runs get."""
+def xargs(script: Path, count: int, at_once: int, *words: str, env: Mapping[str, str] | None = None) -> str:
+    """The yardstick: the script `count` times, each in a process of its own, with the interpreter that runs get, and
+    after ``words`` its number as ``--n``; what they wrote."""
     numbers = "\n".join(str(number) for number in range(count))
-    subprocess.run(
-        ["xargs", f"-P{at_once}", "-n1", str(program("python")), str(script), "--n"],
+    done = subprocess.run(
+        ["xargs", f"-P{at_once}", "-n1", str(program("python")), str(script), *words, "--n"],
         input=numbers,
-        stdout=subprocess.DEVNULL,
+        env={**plain_environment(), **(env or {})},
+        stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
+    return done.stdout
+
+
+def plain_environment() -> dict[str, str]:
+    """As a run's: nothing that changes how Python starts or prints. (Compiled files are there for both.)"""
+    return {name: value for name, value in clean_environment().items() if not name.startswith("PYTHON")}
 
 
 def spread(values: Sequence[float], digits: int = 2) -> list[str]:
     """Median, least and most."""
     return [f"{value:.{digits}f}" for value in (median(values), min(values), max(values))]
-
-
-def comparison(names: tuple[str, str], ours: Sequence[float], yardstick: Sequence[float]) -> str:
-    """The table: seconds of both, and the ratio of each pair that was measured in turn."""
-    ratios = [mine / other for mine, other in zip(ours, yardstick, strict=True)]
-    rows = [
-        [names[0], *spread(ours), "s"],
-        [names[1], *spread(yardstick), "s"],
-        ["ratio", *spread(ratios), "x"],
-    ]
-    return table(["", "median", "least", "most", ""], rows)

@@ -1,0 +1,66 @@
+"""The machine a figure was taken on: what it is, how busy it is, and its one clock that every process reads alike."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from pathlib import Path
+
+TICKS = os.sysconf("SC_CLK_TCK")
+QUIET = 0.15
+"""Share of one core that the rest of the machine may take while something is measured idle."""
+
+
+def boottime_ns() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def busy_s() -> float:
+    """CPU seconds of everything on this machine since it started (``proc(5)``: user, nice, system, irq, softirq)."""
+    fields = [int(each) for each in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return (fields[0] + fields[1] + fields[2] + fields[5] + fields[6]) / TICKS
+
+
+def load() -> float:
+    return os.getloadavg()[0]
+
+
+def others(seconds: float = 0.5) -> float:
+    """How many cores the machine is busy with while this process does nothing."""
+    busy, began = busy_s(), time.monotonic()
+    time.sleep(seconds)
+    return max(0.0, (busy_s() - busy) / (time.monotonic() - began))
+
+
+def quiet(patience: float) -> float:
+    """Wait until little else runs, no longer than ``patience`` seconds; what still ran in the end, in cores."""
+    deadline = time.monotonic() + patience
+    while (running := others()) > QUIET and time.monotonic() < deadline:
+        pass
+    return running
+
+
+def describe() -> dict[str, str]:
+    """What a reader wants to know of it."""
+    memory = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
+    return {
+        "processors": f"{cores()} x {_processor()}",
+        "memory": f"{int(memory.split()[1]) / 1024 / 1024:.0f} GiB",
+        "kernel": platform.release(),
+        "Python": platform.python_version(),
+        "user": "root: programs get a user id, namespaces and control groups of their own"
+        if os.geteuid() == 0
+        else "not root: what is not isolated here stands on each run's page",
+    }
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
