@@ -147,7 +147,6 @@ class Readiness:
             return self._progress.get(spec_id)
 
 
-@dataclass(frozen=True, slots=True)
 class Pace:
     """How long attempts of each queue class take of late, in milliseconds: an exponential mean, in memory only."""
 
@@ -167,6 +166,7 @@ class Pace:
             return dict(self._means)
 
 
+@dataclass(frozen=True, slots=True)
 class World:
     """The ports and the rules. ``orders`` is held while orders are given, so that nodes see them in a sane order;
     ``summing`` while points become summaries."""
@@ -184,6 +184,5 @@ class World:
     bell: Bell = field(default_factory=Bell)
     rules: Rules = field(default_factory=Rules)
     ready: Readiness = field(default_factory=Readiness)
-    orders: threading.RLock = field(default_factory=threading.RLock)
     pace: Pace = field(default_factory=Pace)
     summing: threading.Lock = field(default_factory=threading.Lock)
