@@ -185,4 +185,5 @@ class World:
     rules: Rules = field(default_factory=Rules)
     ready: Readiness = field(default_factory=Readiness)
     pace: Pace = field(default_factory=Pace)
+    orders: threading.RLock = field(default_factory=threading.RLock)
     summing: threading.Lock = field(default_factory=threading.Lock)
