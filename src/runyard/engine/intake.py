@@ -85,7 +85,8 @@ def submit(world: World, who: Principal, request: Request) -> Accepted:
         member_id=who.member_id,
         spec=examined.spec,
         resources=examined.resources,
-        ids=tuple(run_id(world.entropy.bits(_ID_BITS)) for _ in examined.parameters),
+        # In ascending order: a database adds to its index of ids in one sweep, however deep the queue is.
+        ids=tuple(sorted(run_id(world.entropy.bits(_ID_BITS)) for _ in examined.parameters)),
         names=(examined.spec.name,) * len(examined.parameters),
         parameters=examined.parameters,
         now_ms=world.clock.now_ms(),

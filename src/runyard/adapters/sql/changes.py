@@ -9,6 +9,7 @@ from typing import Final
 
 from runyard.adapters.sql.codec import columns_of, columns_of_attempt, columns_of_event, insert_into
 from runyard.adapters.sql.database import Database, Transaction
+from runyard.adapters.sql.places import changed, count_blocks
 from runyard.core.events import Event, EventKind
 from runyard.core.lifecycle import Transition
 from runyard.core.metering import LedgerEntry
@@ -117,6 +118,7 @@ def _follow_up(tx: Transaction, done: Sequence[Transition], ledger: Sequence[Led
             ready[run.class_id] += sign * (_waits(run) and run.ready_on is not None)
     count_states(tx, states)
     count_classes(tx, waiting, ready)
+    count_blocks(tx, changed(tx, done))
     unready = {t.after.spec_id for t in done if _to_stage(t.before) != _to_stage(t.after)}
     find_stage_ranks(tx, unready)
 

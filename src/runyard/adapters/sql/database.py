@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import threading
 import time
+from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -42,6 +43,11 @@ class Transaction:
         assert driver is not None
         self._driver: DBAPIConnection = driver
         self._pyformat = pyformat
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the database is SQLite, for the few statements that it says in words of its own."""
+        return not self._pyformat
 
     def _cursor(self, sql: str, parameters: Parameters) -> DBAPICursor:
         cursor = self._driver.cursor()
@@ -88,6 +94,33 @@ class Transaction:
         return int(self.value("SELECT value FROM counters WHERE name = :name", name=counter)) - count + 1
 
 
+class Turn:
+    """A lock that goes to those who wait in the order in which they came: who takes it again and again, as large
+    work in many transactions does, keeps nobody from it."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._taken = False
+        self._waiting: deque[threading.Lock] = deque()
+
+    def __enter__(self) -> None:
+        with self._guard:
+            if not self._taken:
+                self._taken = True
+                return
+            mine = threading.Lock()
+            mine.acquire()
+            self._waiting.append(mine)
+        mine.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        with self._guard:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._taken = False
+
+
 class Database:
     """One database. Writers take turns (a lock in this process, then the database's own); readers never wait for them.
 
@@ -97,7 +130,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = _canonical(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self._turn = threading.Lock()
+        self._turn = Turn()
         self._writer, self._reader = _sqlite_engines(self.url) if self.is_sqlite else _postgres_engines(self.url)
         self._kept: sa.Connection | None = (
             None  # a file's connection does not get lost: no need to ask for it each time

@@ -9,9 +9,10 @@ from typing import Any, Final
 from runyard.adapters.sql.changes import add_events, find_stage_ranks
 from runyard.adapters.sql.codec import numbers
 from runyard.adapters.sql.database import Database, Transaction
+from runyard.adapters.sql.places import ahead_of, count_blocks, moved, stands
 from runyard.adapters.sql.ranks import RANK_STEP, between, spread
 from runyard.adapters.sql.runs import fetch_runs
-from runyard.adapters.sql.schema import BLOCKED_RUNS, IN_BACKOFF, NOT_BLOCKED
+from runyard.adapters.sql.schema import IN_BACKOFF, NOT_BLOCKED
 from runyard.core.events import Event, EventKind
 from runyard.core.resources import Resources
 from runyard.core.run import GRANT, GRANTED, Run
@@ -32,6 +33,7 @@ _HEADS: Final = (
 )
 _GRANTED: Final = f"{IN_BACKOFF} AND not_before_ms = {GRANTED}"
 _GRANTED_HEADS: Final = f"SELECT id, rank, ready_on FROM runs WHERE class_id = :class AND {_GRANTED}"
+_STANDS: Final = f"state = 'waiting' AND {NOT_BLOCKED}"
 _LATEST: Final = "LEFT JOIN attempts a ON a.run_id = r.id AND a.number = r.attempt"
 
 
@@ -67,21 +69,7 @@ class QueueTables:
 
     def ahead_of(self, run: Run) -> int:
         with self._db.read() as tx:
-            higher = tx.value(
-                "SELECT sum(waiting) FROM queue_classes WHERE priority > :priority", priority=run.priority
-            )
-            same = tx.value(
-                "SELECT count(*) FROM runs WHERE state = 'waiting' AND priority = :priority AND rank < :rank",
-                priority=run.priority,
-                rank=run.rank,
-            )
-            blocked = tx.value(
-                f"SELECT (SELECT count(*) FROM runs WHERE {BLOCKED_RUNS} AND priority > :priority) "
-                f"+ (SELECT count(*) FROM runs WHERE {BLOCKED_RUNS} AND priority = :priority AND rank < :rank)",
-                priority=run.priority,
-                rank=run.rank,
-            )
-        return int(higher or 0) + int(same) - int(blocked)
+            return ahead_of(tx, run)
 
     def waiting_page(self, account_id: str | None, limit: int) -> Sequence[Run]:
         mine = "" if account_id is None else "AND account_id = :account"
@@ -146,6 +134,8 @@ class QueueTables:
                 upper = RANK_STEP * (1 + int(tx.value("SELECT value FROM counters WHERE name = 'run'")))
             rank = _make_room(tx, run, upper)
             tx.change("UPDATE runs SET rank = :rank, version = version + 1 WHERE id = :id", rank=rank, id=run.id)
+            if stands(run):
+                count_blocks(tx, moved(run.priority, [(run.rank, rank)]))
             find_stage_ranks(tx, {run.spec_id})
             add_events(tx, [Event(EventKind.moved, run.id, run.account_id, now_ms, None, {"position": place})])
             return True
@@ -197,17 +187,17 @@ def _make_room(tx: Transaction, run: Run, upper: int) -> int:
         if ranks is None:
             continue
         lowest_first = list(reversed(stretch))
-        _renumber(tx, lowest_first, ranks)
+        _renumber(tx, run.priority, lowest_first, ranks)
         rank = ranks[-1]
     return rank
 
 
 def _below(tx: Transaction, run: Run, upper: int, count: int) -> list[Any]:
-    """The ``count`` next runs below a rank, nearest first: (id, rank, spec)."""
+    """The ``count`` next runs below a rank, nearest first: (id, rank, spec, whether it stands in the queue)."""
     found: list[Any] = []
     for others in (_OTHERS_WAITING, _OTHERS_HOLDING):
         found += tx.rows(
-            f"SELECT id, rank, spec_id {others} AND rank < :upper ORDER BY rank DESC LIMIT :count",
+            f"SELECT id, rank, spec_id, {_STANDS} {others} AND rank < :upper ORDER BY rank DESC LIMIT :count",
             id=run.id,
             priority=run.priority,
             upper=upper,
@@ -216,7 +206,9 @@ def _below(tx: Transaction, run: Run, upper: int, count: int) -> list[Any]:
     return sorted(found, key=lambda row: -row[1])[:count]
 
 
-def _renumber(tx: Transaction, lowest_first: Sequence[Any], ranks: Sequence[int]) -> None:
+def _renumber(tx: Transaction, priority: int, lowest_first: Sequence[Any], ranks: Sequence[int]) -> None:
     rows = [{"id": row[0], "rank": rank} for row, rank in zip(lowest_first, ranks, strict=False)]
     tx.change_each("UPDATE runs SET rank = :rank WHERE id = :id", rows)
+    standing = zip(lowest_first, ranks, strict=False)
+    count_blocks(tx, moved(priority, [(row[1], rank) for row, rank in standing if row[3]]))
     find_stage_ranks(tx, {row[2] for row in lowest_first})

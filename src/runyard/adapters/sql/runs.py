@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -18,7 +19,7 @@ from runyard.adapters.sql.codec import (
     spec_of,
 )
 from runyard.adapters.sql.database import Database, Transaction
-from runyard.adapters.sql.schema import accounts, runs, specs, state_counts, tags
+from runyard.adapters.sql.schema import runs, specs, state_counts
 from runyard.core.run import Attempt, Run, StateName
 from runyard.ports.store import RunQuery, StoredSpec
 
@@ -43,8 +44,7 @@ class RunTables:
         if not _is_text(query.name or "") or not _is_text(query.tag or ""):
             return []
         with self._db.read() as tx:
-            found = [(seq, run_id) for page in _pages(tx, query) for seq, run_id in tx.connection.execute(page)]
-            newest = sorted(found, reverse=True)[: query.limit]
+            newest = sorted(_look(tx, query), reverse=True)[: query.limit]
             return fetch_runs(tx, [run_id for _seq, run_id in newest])
 
     def run_ids(self, account_id: str | None, prefix: str, limit: int) -> Sequence[str]:
@@ -100,34 +100,58 @@ def fetch_runs(tx: Transaction, run_ids: Sequence[str]) -> list[Run]:
     return [found[run_id] for run_id in run_ids if run_id in found]
 
 
-def _pages(tx: Transaction, query: RunQuery) -> Iterator[sa.Select[int, str]]:
+_FEW: Final = 2000
+"""So many runs in some states are looked through for a tag; where there are more, the runs with the tag are."""
+
+
+def _look(tx: Transaction, query: RunQuery) -> list[tuple[int, str]]:
     """One ordered look for each account and state: each is read in an index, and none of any depth slows another's."""
-    if not query.states or query.tag is not None:
-        yield _page(query, query.account_id, query.states)
-        return
+    if query.account_id is None and not query.states and query.tag is None and query.name is None:
+        return _page(tx, query, "FROM runs r WHERE true")
     everybody = [query.account_id]
     if query.account_id is None:
-        everybody = list(tx.connection.execute(sa.select(accounts.c.id)).scalars())
+        everybody = [row[0] for row in tx.rows("SELECT id FROM accounts")]
+    found: list[tuple[int, str]] = []
     for account_id in everybody:
-        for state in sorted(query.states):
-            yield _page(query, account_id, {state})
+        for source in _sources(tx, query, account_id):
+            found += _page(tx, query, source, account_id)
+    return found
 
 
-def _page(query: RunQuery, account_id: str | None, states: Collection[StateName]) -> sa.Select[int, str]:
-    page = sa.select(runs.c.seq, runs.c.id).order_by(runs.c.seq.desc()).limit(query.limit)
-    if account_id is not None:
-        page = page.where(runs.c.account_id == account_id)
-    if len(states) == 1:
-        page = page.where(runs.c.state == next(iter(states)).value)
-    elif states:
-        page = page.where(runs.c.state.in_(sorted(states)))
-    if query.name is not None:
-        page = page.where(runs.c.name == query.name)
-    if query.before_seq is not None:
-        page = page.where(runs.c.seq < query.before_seq)
-    if query.tag is not None:
-        page = page.join(tags, tags.c.seq == runs.c.seq).where(tags.c.tag == query.tag)
-    return page
+def _sources(tx: Transaction, query: RunQuery, account_id: str | None) -> list[str]:
+    states = sorted(query.states or StateName)
+    if query.tag is None:
+        return [_of_state(state, query) for state in states]
+    in_these = ", ".join(f"'{state.value}'" for state in states)
+    if query.states:
+        count = tx.value(
+            f"SELECT sum(runs) FROM state_counts WHERE account_id = :account AND state IN ({in_these})",
+            account=account_id,
+        )
+        if int(count or 0) <= _FEW:
+            tagged = " AND EXISTS (SELECT 1 FROM tags t WHERE t.run_id = r.id AND t.tag = :tag)"
+            return [_of_state(state, query) + tagged for state in states]
+    named = "" if query.name is None else " AND r.name = :name"
+    # SQLite reads the tables of a CROSS JOIN in this order (sqlite.org/optoverview.html, 8.2).
+    tagged = "FROM tags t CROSS JOIN runs r WHERE t.account_id = :account AND t.tag = :tag AND r.seq = t.seq"
+    return [f"{tagged} AND r.state IN ({in_these}){named}"]
+
+
+def _of_state(state: StateName, query: RunQuery) -> str:
+    named = "" if query.name is None else " AND r.name = :name"
+    return f"FROM runs r WHERE r.account_id = :account AND r.state = '{state.value}'{named}"
+
+
+def _page(tx: Transaction, query: RunQuery, source: str, account_id: str | None = None) -> list[tuple[int, str]]:
+    seq = "t.seq" if source.startswith("FROM tags") else "r.seq"
+    below = "" if query.before_seq is None else f" AND {seq} < :before"
+    given = {"account": account_id, "tag": query.tag, "name": query.name, "before": query.before_seq}
+    rows = tx.rows(
+        f"SELECT r.seq, r.id {source}{below} ORDER BY {seq} DESC LIMIT :limit",
+        limit=query.limit,
+        **{key: value for key, value in given.items() if value is not None},
+    )
+    return [(row[0], row[1]) for row in rows]
 
 
 def _is_key(text: str) -> bool:

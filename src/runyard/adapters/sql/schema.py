@@ -173,8 +173,8 @@ runs = sa.Table(
     _maybe_big("finished_ms"),
     _maybe_big("stored_ms"),
     _word("notes"),
-    sa.Index("ix_runs_account", "account_id", "seq"),
     sa.Index("ix_runs_account_state", "account_id", "state", "seq"),
+    sa.Index("ix_runs_name", "account_id", "name", "state", "seq"),
     _partial("ix_runs_active", "state", "seq", where=ACTIVE),
     _partial("ix_runs_ready", "class_id", "rank", where=FREE),
     _partial("ix_runs_backoff", "class_id", "not_before_ms", where=IN_BACKOFF),
@@ -193,7 +193,18 @@ tags = sa.Table(
     _word("tag", primary_key=True),
     _big("seq"),  # of the run; its rows outlive the run, for the ledger
     _big("position"),  # in the run's list of tags
-    sa.Index("ix_tags_tag", "tag", "seq"),
+    _word("account_id"),
+    sa.Index("ix_tags_tag", "account_id", "tag", "seq"),
+    sqlite_with_rowid=False,
+)
+
+queue_blocks = sa.Table(
+    "queue_blocks",
+    metadata,
+    _key("priority"),
+    _key("block"),  # of ranks: see ``places``
+    _big("waiting"),  # how many of its runs wait, without those that wait for others
+    sqlite_with_rowid=False,
 )
 
 attempts = sa.Table(

@@ -13,12 +13,16 @@ from runyard.core import lifecycle
 from runyard.core.run import Run
 
 _UNREADY: Final = "spec_id = :spec AND state = 'waiting' AND ready_on IS NULL"
+_SOME: Final = f"{_UNREADY} AND rank < :beyond"
 _READY: Final = "spec_id = :spec AND state = 'waiting' AND ready_on IS NOT NULL"
 _TELL_STAGED: Final = (
     "INSERT INTO events (seq, kind, run_id, account_id, at_ms, attempt, body) "
     "SELECT :first - 1 + row_number() OVER (ORDER BY rank), :kind, id, account_id, :now, NULL, :body "
-    f"FROM runs WHERE {_UNREADY}"
+    f"FROM runs WHERE {_SOME}"
 )
+AT_ONCE: Final = 5000
+"""So many runs are marked in one transaction."""
+_BEYOND_ALL: Final = (1 << 63) - 1
 _READY_ON: Final = "state = 'waiting' AND ready_on = :node"
 
 
@@ -36,6 +40,13 @@ class StagingTables:
         return [row[0] for row in rows]
 
     def mark_staged(self, spec_id: int, node_id: str, now_ms: int, fetched: int = 0) -> int:
+        marked = 0
+        while count := self._mark_some(spec_id, node_id, now_ms, fetched):
+            marked += count
+        return marked
+
+    def _mark_some(self, spec_id: int, node_id: str, now_ms: int, fetched: int) -> int:
+        """Mark the first few that are not ready, in a transaction of their own: others write in between."""
         with self._db.write() as tx:
             head = tx.row(f"SELECT id FROM runs WHERE {_UNREADY} ORDER BY rank LIMIT 1", spec=spec_id)
             if head is None:
@@ -72,18 +83,22 @@ class StagingTables:
 
 
 def _mark_like(tx: Transaction, pattern: lifecycle.Transition) -> int:
-    """Do to all runs of a spec, in three statements, what the pattern does to the first of them."""
+    """Do to the first runs of a spec, in three statements, what the pattern does to the very first of them."""
     after, (event,) = pattern.after, pattern.events
-    count = int(tx.value(f"SELECT count(*) FROM runs WHERE {_UNREADY}", spec=after.spec_id))
+    beyond = tx.value(
+        f"SELECT rank FROM runs WHERE {_UNREADY} ORDER BY rank LIMIT 1 OFFSET :count", spec=after.spec_id, count=AT_ONCE
+    )
+    some = {"spec": after.spec_id, "beyond": _BEYOND_ALL if beyond is None else beyond}
+    count = int(tx.value(f"SELECT count(*) FROM runs WHERE {_SOME}", **some))
     first = tx.take("event", count)
     body = to_json(dict(event.body))
-    tx.change(_TELL_STAGED, first=first, kind=event.kind.value, now=event.at_ms, body=body, spec=after.spec_id)
+    tx.change(_TELL_STAGED, first=first, kind=event.kind.value, now=event.at_ms, body=body, **some)
     tx.change(
-        f"UPDATE runs SET ready_on = :node, staged_ms = :staged, version = version + 1 WHERE {_UNREADY}",
+        f"UPDATE runs SET ready_on = :node, staged_ms = :staged, version = version + 1 WHERE {_SOME}",
         node=after.ready_on,
         staged=after.staged_ms,
-        spec=after.spec_id,
+        **some,
     )
     count_classes(tx, {}, {after.class_id: count})
-    tx.change("UPDATE specs SET stage_rank = NULL WHERE id = :spec", spec=after.spec_id)
+    find_stage_ranks(tx, {after.spec_id})
     return count

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from runyard.adapters.sql.bulk import add_runs, add_tags
 from runyard.adapters.sql.changes import count_states
-from runyard.adapters.sql.codec import insert_into, spec_to_json, to_json, words
+from runyard.adapters.sql.codec import insert_into, numbers, spec_to_json, to_json, words
 from runyard.adapters.sql.database import Database, Transaction
 from runyard.adapters.sql.dependencies import add_dependencies
+from runyard.adapters.sql.places import accepted, count_blocks, forget_empty
 from runyard.adapters.sql.ranks import RANK_STEP
 from runyard.core.errors import Conflict, NotFound
 from runyard.core.events import EventKind
@@ -32,17 +34,13 @@ _INSERT_SPEC: Final = insert_into(
 _INSERT_CLASS: Final = insert_into(
     "queue_classes", ("id", "account_id", "priority", "gpus", "cpu_millis", "memory_mib", "waiting", "ready")
 )
-_INSERT_RUN: Final = insert_into(
-    "runs",
-    ("seq", "id", "account_id", "member_id", "name", "spec_id", "parameters", "class_id", "priority", "rank", "state",
-     "detail", "version", "created_ms", "max_retries", "attempt", "not_before_ms", "notes"),
-)  # fmt: skip
-_INSERT_TAG: Final = insert_into("tags", ("run_id", "tag", "seq", "position"))
 _INSERT_KEY: Final = insert_into("idempotency", ("account_id", "key", "digest", "run_ids", "created_ms"))
 _INSERT_ACCEPTED: Final = (
     "INSERT INTO events (seq, kind, run_id, account_id, at_ms, attempt, body) "
     "SELECT seq + :shift, :kind, id, account_id, created_ms, NULL, :body FROM runs WHERE seq BETWEEN :first AND :last"
 )
+
+_ACCEPTED_IDS: Final = "SELECT run_id FROM events WHERE seq BETWEEN :first AND :last ORDER BY seq"
 
 
 class SubmissionTables:
@@ -87,7 +85,12 @@ def _earlier(tx: Transaction, account_id: str, key: str, digest: str) -> tuple[s
             f"The idempotency key {key!r} was used for another request: send the same request again, or use a new key.",
             code="idempotency_conflict",
         )
-    return words(row[1])
+    # Until revision 0003 the ids themselves were kept; now the numbers of their first events, which outlive them.
+    text: str = row[1]
+    if text.startswith('["') or text == "[]":
+        return words(text)
+    first, count = numbers(text)
+    return tuple(each[0] for each in tx.rows(_ACCEPTED_IDS, first=first, last=first + count - 1))
 
 
 def _accept(tx: Transaction, submission: Submission) -> None:
@@ -96,9 +99,10 @@ def _accept(tx: Transaction, submission: Submission) -> None:
     spec_id = _add_spec(tx, submission, first * RANK_STEP)
     class_id = _class_of(tx, submission, count)
     _add_runs(tx, submission, first, spec_id, class_id)
+    first_event = tx.take("event", count)
     tx.change(
         _INSERT_ACCEPTED,
-        shift=tx.take("event", count) - first,
+        shift=first_event - first,
         kind=EventKind.accepted.value,
         body=to_json({"member": submission.member_id}),
         first=first,
@@ -111,7 +115,7 @@ def _accept(tx: Transaction, submission: Submission) -> None:
             account_id=submission.account_id,
             key=submission.idempotency_key,
             digest=submission.request_digest,
-            run_ids=to_json(submission.ids),
+            run_ids=to_json((first_event, count)),
             created_ms=submission.now_ms,
         )
 
@@ -173,16 +177,9 @@ def _add_runs(tx: Transaction, submission: Submission, first: int, spec_id: int,
         "not_before_ms": not_before,
         "notes": to_json(submission.notes),
     }
-    numbered = enumerate(zip(submission.ids, submission.names, submission.parameters, strict=True), first)
-    rows = [
-        {**shared, "seq": seq, "id": run_id, "name": name, "parameters": parameters, "rank": seq * RANK_STEP}
-        for seq, (run_id, name, parameters) in numbered
-    ]
-    tx.change_each(_INSERT_RUN, rows)
-    labels = [
-        {"run_id": run_id, "tag": tag, "seq": seq, "position": position}
-        for seq, run_id in enumerate(submission.ids, first)
-        for position, tag in enumerate(dict.fromkeys(options.tags))
-    ]
-    tx.change_each(_INSERT_TAG, labels)
+    add_runs(tx, first, shared, submission.ids, submission.names, submission.parameters)
+    add_tags(tx, first, len(submission.ids), options.tags)
     add_dependencies(tx, submission.ids, submission.after)
+    if not submission.after:
+        forget_empty(tx)
+        count_blocks(tx, accepted(options.priority, first * RANK_STEP, len(submission.ids)))
