@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from runyard.core.metrics import (
     NO_STEP,
     Series,
-    after_step,
+    Window,
     all_finite,
     label,
     lower_is_better,
@@ -41,8 +41,8 @@ def test_a_thinned_series_is_part_of_the_whole_and_keeps_its_ends_and_extremes(v
 
 def test_points_after_a_step() -> None:
     series = a_series([1.0, 2.0, 3.0, 4.0], [5, NO_STEP, 7, 6])
-    assert list(after_step(series, 5).values) == [3.0, 4.0]
-    assert list(after_step(series, -(2**62)).values) == [1.0, 3.0, 4.0]
+    assert list(Window(after=5).cut(series).values) == [3.0, 4.0]
+    assert list(Window(after=-(2**62)).cut(series).values) == [1.0, 3.0, 4.0]
 
 
 def test_finite_values_are_told_though_their_sum_is_not() -> None:

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from runyard.core.metrics import NO_STEP, Series
+from runyard.core.metrics import NO_STEP, Series, Window
 from runyard.engine import control, metrics, queries
 from runyard.engine.bell import metric_topic
 from runyard.engine.metrics import Choice
+from runyard.engine.summing import Summing
 from runyard.ports.metrics import MetricKey, Wanted
 from runyard.ports.store import RunQuery
 from runyard.ports.summaries import MetricSummary
@@ -80,6 +81,41 @@ def test_a_run_that_is_gone_takes_no_points(yard: Yard) -> None:
     assert list(yard.world.store.metric_summaries([key.run_id])) == []
 
 
+def test_many_streams_are_taken_at_once(yard: Yard) -> None:
+    first, second = yard.running(), yard.running()
+    gone = MetricKey("training-a1B2c3D4e", 1)
+    loss = [block(a_series("loss", [float(n)], [n])) for n in range(3)]
+    stream = b"".join(loss)
+    sizes = metrics.take_many(
+        yard.world,
+        [
+            (MetricKey(first, 1), 0, loss[0]),
+            (MetricKey(first, 1, 2), 0, loss[1][:-1]),
+            (gone, 0, loss[0]),
+            (MetricKey(second, 1), 7, loss[0]),
+            (MetricKey(first, 1), len(loss[0]), stream[len(loss[0]) :]),
+        ],
+    )
+    assert sizes == [len(loss[0]), len(loss[1]) - 1, len(loss[0]), 0, len(stream)]
+    assert (only(yard, first).points, only(yard, first).last) == (3, 2.0)
+    assert list(yard.world.store.metric_summaries([second, gone.run_id])) == []
+    assert metric_topic(first) in yard.bell.rung
+    metrics.take_many(
+        yard.world, [(MetricKey(first, 1, 2), len(loss[1]) - 1, loss[1][-1:]), (MetricKey(second, 1), 0, stream)]
+    )
+    assert (only(yard, first).points, only(yard, second).points) == (4, 3)
+
+
+def test_what_is_remembered_of_a_run_gives_way_to_what_the_store_has(yard: Yard) -> None:
+    run = yard.running()
+    key, world = MetricKey(run, 1), yard.world
+    size = metrics.take(world, key, 0, block(a_series("loss", [1.0])))
+    other = replace(world, summing=Summing())
+    size = metrics.take(other, key, size, block(a_series("loss", [5.0])))
+    metrics.take(world, key, size, block(a_series("loss", [3.0])))
+    assert (only(yard, run).points, only(yard, run).highest, only(yard, run).last) == (3, 5.0, 3.0)
+
+
 def two_attempts(yard: Yard) -> str:
     run = yard.running()
     for attempt, learner, first in ((2, 1, 10), (1, 1, 0), (1, 2, 100)):
@@ -96,7 +132,7 @@ def test_the_points_of_a_later_attempt_follow_and_learners_stand_apart(yard: Yar
     assert [
         (each.group, len(each)) for each in metrics.series(yard.world, run, Choice(Wanted(group="test", learner=1)))
     ] == [("test", 2)]
-    after = metrics.series(yard.world, run, Choice(Wanted(name="loss", learner=1), after_step=1))
+    after = metrics.series(yard.world, run, Choice(Wanted(name="loss", learner=1), Window(after=1)))
     assert [list(each.steps) for each in after] == [[2, 10, 11, 12]]
     thin = metrics.series(yard.world, run, Choice(Wanted(name="loss", learner=1), limit=2))
     assert [list(each.steps) for each in thin] == [[0, 12]]

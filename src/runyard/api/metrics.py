@@ -16,6 +16,7 @@ from runyard.api.limits import number_of
 from runyard.api.metric_texts import columns, csv_lines
 from runyard.api.streams import HEADERS, QUIET_S, sse
 from runyard.core.errors import Refused
+from runyard.core.metrics import Window
 from runyard.core.run import FINAL, Run
 from runyard.engine import metrics, queries
 from runyard.engine.bell import log_topic, metric_topic
@@ -58,6 +59,7 @@ async def show(
     group: str | None = None,
     learner: Annotated[int | None, Query(ge=1, le=1_000_000)] = None,
     after_step: Annotated[int | None, Query(ge=-(2**62), le=2**62)] = None,
+    until_step: Annotated[int | None, Query(ge=-(2**62), le=2**62)] = None,
     limit: Annotated[int | None, Query(ge=2, le=10_000_000)] = None,
     points: bool = False,
     format: Annotated[str, Query()] = "json",
@@ -71,7 +73,7 @@ async def show(
         raise Refused(f"`format` is json or csv, not {format!r}.", code="invalid_request")
     world = context.world
     found = await asyncio.to_thread(queries.resolve, world, who.account_id, run)
-    choice = Choice(Wanted(name, group, learner), after_step, limit)
+    choice = Choice(Wanted(name, group, learner), Window(after_step, until_step), limit)
     if "text/event-stream" in accept:
         told = _resumed(last_event_id or "")
         return Closing(events(world, found, choice, told), headers=HEADERS, media_type="text/event-stream")

@@ -15,13 +15,15 @@ from runyard.client.transport import Request, Stream, path_of
 @dataclass(frozen=True, slots=True)
 class WhichMetrics:
     """Which metrics of a run: of a name, a group, a learner; None: all. ``after_step``: only points with a larger step;
-    ``limit``: at most so many points of a series (2 or more), thinned out so that the shape of the curve stays."""
+    ``until_step``: only with none beyond it; ``limit``: at most so many points of a series (2 or more), thinned out so
+    that the shape of the curve stays."""
 
     name: str | None = None
     group: str | None = None
     learner: int | None = None
     after_step: int | None = None
     limit: int | None = None
+    until_step: int | None = None
 
     def query(self) -> dict[str, object]:
         """As the service reads it."""
@@ -30,6 +32,7 @@ class WhichMetrics:
             "group": self.group,
             "learner": self.learner,
             "after_step": self.after_step,
+            "until_step": self.until_step,
             "limit": self.limit,
         }
 

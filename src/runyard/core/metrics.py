@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 NO_STEP: Final = -(1 << 63)
@@ -55,33 +56,112 @@ def all_finite(values: Sequence[float]) -> bool:
     return math.isfinite(sum(values)) or all(map(math.isfinite, values))
 
 
-def after_step(series: Series, step: int) -> Series:
-    """The points with a larger step than that; points without a step do not count."""
-    steps = series.steps
-    return series.taken([i for i in range(len(steps)) if steps[i] > step])
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which points are wanted by their steps: those above ``after`` and not above ``until``; None: there is no
+    such end. Points without a step are in no window that has an end."""
+
+    after: int | None = None
+    until: int | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether every point is in it."""
+        return self.after is None and self.until is None
+
+    def holds(self, lowest: int, highest: int) -> bool | None:
+        """Whether points with steps from ``lowest`` to ``highest`` (:data:`NO_STEP` for none) are all in it (True),
+        none of them (False), or perhaps some (None)."""
+        after = NO_STEP if self.after is None else self.after
+        until = -NO_STEP if self.until is None else self.until
+        if self.open or (after < lowest and highest <= until):
+            return True
+        return False if highest <= after or lowest > until else None
+
+    def cut(self, series: Series) -> Series:
+        """The points of a series that are in it."""
+        if self.open:
+            return series
+        after = NO_STEP if self.after is None else self.after
+        until = -NO_STEP if self.until is None else self.until
+        return series.taken([i for i, step in enumerate(series.steps) if after < step <= until])
+
+
+WHOLE: Final = Window()
+"""The window that holds every point."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What a chart of a series needs: some of its points in their order, always the first and the last, with the place
+    (from 0) of each among all ``total`` points."""
+
+    series: Series
+    places: array[int] = field(default_factory=lambda: array("q"))
+    total: int = 0
+
+    def followed_by(self, other: Outline) -> Outline:
+        """The outline of this series and what comes after it."""
+        return Outline(
+            joined(self.series, other.series),
+            self.places + array("q", (self.total + place for place in other.places)),
+            self.total + other.total,
+        )
+
+    def thinned(self, most: int) -> Series:
+        """At most ``most`` (2 or more) points that keep the curve's shape: the first, the last, and of each of the
+        equal stretches between them the lowest and the highest, in their order; its first where none is finite."""
+        count = self.total
+        if count <= most and len(self.places) == count:
+            return self.series
+        stretches = max(0, (most - 2) // 2)
+        kept = [0]
+        begin = 1
+        for number in range(1, stretches + 1):
+            end = bisect_left(self.places, 1 + (count - 2) * number // stretches, begin)
+            end = min(end, len(self.places) - 1)
+            kept += extremes(self.series.values, begin, end)
+            begin = end
+        return self.series.taken([*kept, len(self.places) - 1])
+
+
+def whole_outline(series: Series) -> Outline:
+    """The outline that has every point of a series."""
+    return Outline(series, array("q", range(len(series))), len(series))
+
+
+def joined(first: Series, second: Series) -> Series:
+    """The points of one series behind those of another."""
+    return Series(
+        first.group,
+        first.name,
+        first.steps + second.steps,
+        first.times + second.times,
+        first.values + second.values,
+        first.learner,
+        first.attempt,
+    )
 
 
 def thinned(series: Series, most: int) -> Series:
-    """At most ``most`` (2 or more) points that keep the curve's shape: the first, the last, and of each of the equal
-    stretches between them the lowest and the highest, in their order; its first where it has no finite value."""
-    count = len(series)
-    if count <= most:
-        return series
-    stretches = max(0, (most - 2) // 2)
-    kept = [0]
-    for number in range(stretches):
-        begin = 1 + (count - 2) * number // stretches
-        end = 1 + (count - 2) * (number + 1) // stretches
-        kept += _extremes(series.values, begin, end)
-    return series.taken([*kept, count - 1])
+    """At most ``most`` (2 or more) points of a series that keep its shape: see :meth:`Outline.thinned`."""
+    return series if len(series) <= most else whole_outline(series).thinned(most)
 
 
-def _extremes(values: Sequence[float], begin: int, end: int) -> list[int]:
-    finite = [i for i in range(begin, end) if math.isfinite(values[i])]
-    if not finite:
-        return [begin] if begin < end else []
-    low, high = min(finite, key=values.__getitem__), max(finite, key=values.__getitem__)
-    return sorted({low, high})
+def extremes(values: Sequence[float], begin: int, end: int) -> list[int]:
+    """Where the lowest and the highest finite value of a stretch are (the first of equal ones), in order; its beginning
+    where it has none; nothing of an empty stretch."""
+    part = values[begin:end]
+    if not part:
+        return []
+    if not all_finite(part):
+        finite = [value for value in part if math.isfinite(value)]
+        if not finite:
+            return [begin]
+        low, high = min(finite), max(finite)
+    else:
+        low, high = min(part), max(part)
+    return sorted({begin + part.index(low), begin + part.index(high)})
 
 
 _LOWER_IS_BETTER: Final = re.compile(

@@ -2,85 +2,48 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from runyard.core.metrics import (
-    NO_STEP,
+    WHOLE,
+    Outline,
     Series,
-    after_step,
-    all_finite,
+    Window,
     empty_series,
     label,
     lower_is_better,
     most_telling,
-    thinned,
 )
 from runyard.core.run import Run
 from runyard.engine.bell import metric_topic
+from runyard.engine.summing import PIECE
 from runyard.engine.views import MetricView, iso
 from runyard.engine.world import World
 from runyard.ports.metrics import ALL_SERIES, MetricKey, Wanted
 from runyard.ports.summaries import MetricSummary
 
-PIECE = 8 << 20
-"""Bytes of points that are held at once while they are summed up or written out."""
+Range = tuple[MetricKey, int, bytes]
+"""Bytes of a stream of points, and their offset in it."""
 
 
 def take(world: World, key: MetricKey, offset: int, chunk: bytes) -> int:
     """Keep bytes of a stream of points and sum up what is whole of it; the size from which the sender goes on."""
-    size = world.metrics.append(key, offset, chunk)
-    if sum_up(world, key):
-        world.bell.ring(metric_topic(key.run_id))
-    return size
+    return take_many(world, [(key, offset, chunk)])[0]
+
+
+def take_many(world: World, ranges: Sequence[Range]) -> list[int]:
+    """The same for many streams: their summaries are brought up to date in one transaction. A stream may come several
+    times, in order; its sizes are then those after each."""
+    sizes = [world.metrics.append(key, offset, chunk) for key, offset, chunk in ranges]
+    new = world.summing.sum_up(world.store, world.metrics, [key for key, _, _ in ranges])
+    world.bell.ring(*map(metric_topic, new))
+    return sizes
 
 
 def sum_up(world: World, key: MetricKey) -> bool:
-    """Bring a run's summaries up to what is there of a stream; says whether anything new was. A server that dies in
-    between has done nothing, and does it when it next hears of the stream."""
-    new = False
-    with world.summing:
-        before = world.store.metric_folded(key.run_id, key.attempt, key.learner)
-        while (piece := world.metrics.read(key, before, PIECE)).after > before:
-            if piece.notes:
-                world.metrics.note(key.run_id, piece.notes)
-            known = _known(world, key.run_id)
-            fresh = [_with(known.get((each.group, each.name)), each) for each in piece.series]
-            if not world.store.put_metrics(key.run_id, key.attempt, key.learner, before, piece.after, fresh):
-                return new
-            new, before = True, piece.after
-    return new
-
-
-def _known(world: World, run_id: str) -> dict[tuple[str, str], MetricSummary]:
-    return {(each.group, each.name): each for _, each in world.store.metric_summaries([run_id])}
-
-
-def _with(summary: MetricSummary | None, series: Series) -> MetricSummary:
-    """A summary with more points in it."""
-    if summary is None:
-        summary = MetricSummary(series.group, series.name, 0, 0)
-    summary = replace(summary, points=summary.points + len(series), last_ms=series.times[-1])
-    values, steps = series.values, series.steps
-    if not all_finite(values):
-        finite = [i for i, value in enumerate(values) if math.isfinite(value)]
-        if not finite:
-            return summary
-        series = series.taken(finite)
-        values, steps = series.values, series.steps
-    low, high = min(values), max(values)
-    if summary.first is None:
-        summary = replace(summary, first=values[0])
-    if summary.lowest is None or low < summary.lowest:
-        summary = replace(summary, lowest=low, lowest_step=_step(steps[values.index(low)]))
-    if summary.highest is None or high > summary.highest:
-        summary = replace(summary, highest=high, highest_step=_step(steps[values.index(high)]))
-    return replace(summary, last=values[-1], last_step=_step(steps[-1]))
-
-
-def _step(step: int) -> int | None:
-    return None if step == NO_STEP else step
+    """Bring a run's summaries up to what is there of a stream; says whether anything new was."""
+    return bool(world.summing.sum_up(world.store, world.metrics, [key]))
 
 
 def metric_view(summary: MetricSummary) -> MetricView:
@@ -121,11 +84,11 @@ def by_label(world: World, run_ids: Sequence[str], most: int | None = None) -> d
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which points are wanted. ``after_step``: only those with a larger step; ``limit``: at most so many (2 or more) of
-    a series, thinned out so that its shape stays."""
+    """Which points are wanted. ``limit``: at most so many (2 or more) of a series, thinned out so that its shape
+    stays."""
 
     wanted: Wanted = ALL_SERIES
-    after_step: int | None = None
+    window: Window = WHOLE
     limit: int | None = None
 
 
@@ -135,12 +98,13 @@ def pieces(world: World, run: Run, choice: Choice) -> Iterator[Series]:
         before = 0
         while (piece := world.metrics.read(key, before, PIECE, choice.wanted)).after > before:
             before = piece.after
-            for series in piece.series:
-                yield series if choice.after_step is None else after_step(series, choice.after_step)
+            yield from map(choice.window.cut, piece.series)
 
 
 def series(world: World, run: Run, choice: Choice) -> list[Series]:
     """Each series of a run and learner whole, the points of a later attempt behind those of the earlier."""
+    if choice.limit is not None:
+        return _charts(world, run, choice, choice.limit)
     found: dict[tuple[str, str, int], Series] = {}
     for piece in pieces(world, run, choice):
         name = (piece.group, piece.name, piece.learner)
@@ -150,8 +114,17 @@ def series(world: World, run: Run, choice: Choice) -> list[Series]:
         whole.steps.extend(piece.steps)
         whole.times.extend(piece.times)
         whole.values.extend(piece.values)
-    ordered = [found[name] for name in sorted(found)]
-    return ordered if choice.limit is None else [thinned(each, choice.limit) for each in ordered]
+    return [found[name] for name in sorted(found)]
+
+
+def _charts(world: World, run: Run, choice: Choice, limit: int) -> list[Series]:
+    """The same with few points: what is read does not grow with how many there are."""
+    found: dict[tuple[str, str, int], Outline] = {}
+    for key in _streams(world, run, choice.wanted):
+        for each in world.metrics.outlines(key, choice.wanted, choice.window, limit // 2):
+            name = (each.series.group, each.series.name, key.learner)
+            found[name] = found[name].followed_by(each) if name in found else each
+    return [found[name].thinned(limit) for name in sorted(found)]
 
 
 def _streams(world: World, run: Run, wanted: Wanted) -> list[MetricKey]:
@@ -170,8 +143,6 @@ def news(world: World, run: Run, choice: Choice, told: Offsets) -> tuple[list[Se
         before = told.get((key.attempt, key.learner), 0)
         piece = world.metrics.read(key, before, NEWS, choice.wanted)
         if piece.after > before:
-            found = [
-                each if choice.after_step is None else after_step(each, choice.after_step) for each in piece.series
-            ]
+            found = map(choice.window.cut, piece.series)
             return [each for each in found if len(each)], {**told, (key.attempt, key.learner): piece.after}, True
     return [], told, False

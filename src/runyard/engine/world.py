@@ -11,6 +11,8 @@ from runyard.core.errors import NotFound
 from runyard.core.lifecycle import RetryPolicy
 from runyard.core.resources import DEFAULT_CONFIGURATIONS, ComputeConfiguration, Price
 from runyard.engine.bell import Bell
+from runyard.engine.caching import Caches
+from runyard.engine.summing import Summing
 from runyard.ports.catalog import Catalog, ClosedCatalog
 from runyard.ports.clock import Clock, Entropy
 from runyard.ports.executor import Executor
@@ -169,7 +171,7 @@ class Pace:
 @dataclass(frozen=True, slots=True)
 class World:
     """The ports and the rules. ``orders`` is held while orders are given, so that nodes see them in a sane order;
-    ``summing`` while points become summaries."""
+    ``summing`` makes summaries of points."""
 
     store: Store
     executor: Executor
@@ -186,4 +188,5 @@ class World:
     ready: Readiness = field(default_factory=Readiness)
     pace: Pace = field(default_factory=Pace)
     orders: threading.RLock = field(default_factory=threading.RLock)
-    summing: threading.Lock = field(default_factory=threading.Lock)
+    caches: Caches = field(default_factory=Caches)
+    summing: Summing = field(default_factory=Summing)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from runyard.core.metrics import Series
+from runyard.core.metrics import Outline, Series, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,12 @@ class MetricStore(Protocol):
     def read(self, key: MetricKey, offset: int, limit: int, wanted: Wanted | None = None) -> Piece:
         """The points of the whole blocks from ``offset`` (where a block begins) on, about ``limit`` bytes of them and
         at least one block where there is one. Bytes that are no block are passed over."""
+        ...
+
+    def outlines(self, key: MetricKey, wanted: Wanted, window: Window, stretches: int) -> Sequence[Outline]:
+        """What a chart of each series needs that is drawn as so many stretches: every point in the window where there
+        are few for that; else the lowest and the highest finite of cells of which there are as many as stretches or
+        more. Reads little of a long stream. Series come in the order in which they first appear."""
         ...
 
     def note(self, run_id: str, sentences: Sequence[str]) -> None:

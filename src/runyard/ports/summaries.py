@@ -25,6 +25,16 @@ class MetricSummary:
     highest_step: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """What new points of a run come to. ``streams``: which were taken in (attempt, learner), from where and up to
+    where; ``summaries``: those that are other than before."""
+
+    run_id: str
+    streams: Sequence[tuple[int, int, int, int]]
+    summaries: Sequence[MetricSummary]
+
+
 class Summaries(Protocol):
     """Summaries, and how much of each stream of points they have taken in."""
 
@@ -32,11 +42,10 @@ class Summaries(Protocol):
         """Bytes of a stream that the summaries have taken in, 0 for none."""
         ...
 
-    def put_metrics(
-        self, run_id: str, attempt: int, learner: int, before: int, after: int, summaries: Sequence[MetricSummary]
-    ) -> bool:
-        """Replace these summaries of a run, and note that the stream is taken in up to ``after``, in one transaction;
-        nothing happens, and the answer is False, unless it was at ``before`` (or when the run is gone)."""
+    def put_metrics(self, takings: Sequence[Taking]) -> Sequence[bool]:
+        """For each run: replace these summaries, and note how far its streams are taken in; all in one transaction.
+        Of a run nothing happens, and its answer is False, unless each of its streams was where it is said to have been
+        (or when the run is gone). A run comes once."""
         ...
 
     def metric_summaries(self, run_ids: Sequence[str]) -> Sequence[tuple[str, MetricSummary]]:

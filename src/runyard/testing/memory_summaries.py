@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 
 from runyard.core.run import Run
-from runyard.ports.summaries import MetricSummary
+from runyard.ports.summaries import MetricSummary, Taking
 
 
 class MemorySummaries:
@@ -24,17 +24,21 @@ class MemorySummaries:
         with self._lock:
             return self._folded.get((run_id, attempt, learner), 0)
 
-    def put_metrics(
-        self, run_id: str, attempt: int, learner: int, before: int, after: int, summaries: Sequence[MetricSummary]
-    ) -> bool:
+    def put_metrics(self, takings: Sequence[Taking]) -> Sequence[bool]:
         with self._lock:
-            key = (run_id, attempt, learner)
-            if run_id not in self._runs or self._folded.get(key, 0) != before:
-                return False
-            self._folded[key] = after
-            for each in summaries:
-                self._summaries[run_id, each.group, each.name] = each
-            return True
+            return [self._take_in(each) for each in takings]
+
+    def _take_in(self, taking: Taking) -> bool:
+        run_id = taking.run_id
+        if run_id not in self._runs:
+            return False
+        if any(self._folded.get((run_id, *stream[:2]), 0) != stream[2] for stream in taking.streams):
+            return False
+        for attempt, learner, _, after in taking.streams:
+            self._folded[run_id, attempt, learner] = after
+        for each in taking.summaries:
+            self._summaries[run_id, each.group, each.name] = each
+        return True
 
     def metric_summaries(self, run_ids: Sequence[str]) -> Sequence[tuple[str, MetricSummary]]:
         with self._lock:

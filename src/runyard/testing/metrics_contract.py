@@ -8,7 +8,7 @@ from array import array
 
 import pytest
 
-from runyard.core.metrics import NO_STEP, Series
+from runyard.core.metrics import NO_STEP, Series, Window
 from runyard.ports.metrics import MetricKey, MetricStore, Piece, Wanted
 from runyard.wire.points import encode
 
@@ -111,6 +111,16 @@ class MetricStoreContract:
         metrics.append(KEY, 0, first + b"RYM1 noise" + spoilt + third + b"noise")
         piece = metrics.read(KEY, 0, ALL)
         assert values(piece) == [n / 2 for n in (*range(10), *range(20, 30))]
+
+    def test_a_chart_of_few_points_has_all_of_them(self, metrics: MetricStore) -> None:
+        metrics.append(KEY, 0, b"".join(blocks(9)))
+        train, test = metrics.outlines(KEY, Wanted(), Window(), 1000)
+        assert (train.series.group, list(train.places), train.total) == ("train", list(range(90)), 90)
+        assert list(test.series.steps) == [0, 3, 6]
+        (part,) = metrics.outlines(KEY, Wanted(group="train"), Window(after=4, until=7), 1000)
+        assert (list(part.series.steps), part.total) == ([5, 6, 7], 3)
+        assert list(metrics.outlines(KEY, Wanted(), Window(after=89), 1000)) == []
+        assert list(metrics.outlines(MetricKey("training-a1B2c3D4f", 1), Wanted(), Window(), 10)) == []
 
     def test_streams_are_told_and_deleted_by_run(self, metrics: MetricStore) -> None:
         (block,) = blocks(1)

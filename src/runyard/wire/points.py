@@ -105,13 +105,28 @@ def extend(series: Series, columns: memoryview) -> None:
     """Add the points of three columns to a series."""
     third = len(columns) // 3
     for column, begin in ((series.steps, 0), (series.times, third), (series.values, 2 * third)):
-        part = columns[begin : begin + third]
-        if sys.byteorder == "big":
-            swapped = array(column.typecode, bytes(part))
-            swapped.byteswap()
-            column.frombytes(swapped.tobytes())
-        else:
-            column.frombytes(part)
+        put_numbers(column, columns[begin : begin + third])
 
 
-__all__ = ["NO_STEP", "Broken", "Cursor", "Header", "encode", "extend", "open_block", "series_in", "size_at"]
+def put_numbers(column: array[int] | array[float], part: memoryview) -> None:
+    """Add the numbers of a part of a column as it travels."""
+    if sys.byteorder == "big":
+        swapped = array(column.typecode, bytes(part))
+        swapped.byteswap()
+        column.frombytes(swapped.tobytes())
+    else:
+        column.frombytes(part)
+
+
+__all__ = [
+    "NO_STEP",
+    "Broken",
+    "Cursor",
+    "Header",
+    "encode",
+    "extend",
+    "open_block",
+    "put_numbers",
+    "series_in",
+    "size_at",
+]

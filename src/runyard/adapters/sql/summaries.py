@@ -7,7 +7,7 @@ from typing import Final
 
 from runyard.adapters.sql.codec import insert_into
 from runyard.adapters.sql.database import Database
-from runyard.ports.summaries import MetricSummary
+from runyard.ports.summaries import MetricSummary, Taking
 
 _KEY: Final = ("run_id", "grp", "name")
 _FIELDS: Final = (
@@ -21,10 +21,26 @@ _PUT: Final = (
 _FOLDED: Final = (
     "SELECT folded FROM metric_streams WHERE run_id = :run_id AND attempt = :attempt AND learner = :learner"
 )
+_ALL_FOLDED: Final = "SELECT run_id, attempt, learner, folded FROM metric_streams WHERE 1 = 1"
 _NOTE: Final = (
     insert_into("metric_streams", ("run_id", "attempt", "learner", "folded"))
     + " ON CONFLICT (run_id, attempt, learner) DO UPDATE SET folded = excluded.folded"
 )
+
+
+def _notes(taking: Taking) -> list[dict[str, object]]:
+    return [
+        {"run_id": taking.run_id, "attempt": attempt, "learner": learner, "folded": after}
+        for attempt, learner, _, after in taking.streams
+    ]
+
+
+def _rows(taking: Taking) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = []
+    for each in taking.summaries:
+        row: dict[str, object] = {"run_id": taking.run_id, "grp": each.group, "name": each.name}
+        found.append(row | {field: getattr(each, field) for field in _FIELDS})
+    return found
 
 
 class SummaryTables:
@@ -36,21 +52,20 @@ class SummaryTables:
         with self._db.read() as tx:
             return int(tx.value(_FOLDED, run_id=run_id, attempt=attempt, learner=learner) or 0)
 
-    def put_metrics(
-        self, run_id: str, attempt: int, learner: int, before: int, after: int, summaries: Sequence[MetricSummary]
-    ) -> bool:
+    def put_metrics(self, takings: Sequence[Taking]) -> Sequence[bool]:
+        run_ids = [each.run_id for each in takings]
         with self._db.write() as tx:
-            found = tx.value(_FOLDED, run_id=run_id, attempt=attempt, learner=learner)
-            if (found or 0) != before or tx.value("SELECT 1 FROM runs WHERE id = :id", id=run_id) is None:
-                return False
-            tx.change(_NOTE, run_id=run_id, attempt=attempt, learner=learner, folded=after)
-            rows = [
-                {"run_id": run_id, "grp": each.group, "name": each.name}
-                | {field: getattr(each, field) for field in _FIELDS}
-                for each in summaries
+            there = {row[0] for row in tx.those("SELECT id FROM runs WHERE 1 = 1", "id", run_ids)}
+            folded = {tuple(row[:3]): row[3] for row in tx.those(_ALL_FOLDED, "run_id", run_ids)}
+            fits = [
+                each.run_id in there
+                and all(folded.get((each.run_id, *stream[:2]), 0) == stream[2] for stream in each.streams)
+                for each in takings
             ]
-            tx.change_each(_PUT, rows)
-            return True
+            taken = [each for each, fit in zip(takings, fits, strict=True) if fit]
+            tx.change_each(_NOTE, [row for each in taken for row in _notes(each)])
+            tx.change_each(_PUT, [row for each in taken for row in _rows(each)])
+        return fits
 
     def metric_summaries(self, run_ids: Sequence[str]) -> Sequence[tuple[str, MetricSummary]]:
         columns = ", ".join((*_KEY, *_FIELDS))

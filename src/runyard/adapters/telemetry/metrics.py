@@ -1,5 +1,6 @@
-"""Points of metrics as files, beside the logs: ``<root>/<run>/<attempt>/<learner>/metrics``, the stream as it came;
-``<root>/<run>/metric-notes.txt`` has the sentences for the user, one a line.
+"""Points of metrics as files, beside the logs: ``<root>/<run>/<attempt>/<learner>/metrics``, the stream as it came, and
+of a long one ``metrics.index`` (:mod:`runyard.adapters.telemetry.index`); ``<root>/<run>/metric-notes.txt`` has the
+sentences for the user, one a line.
 
 Nothing is flushed to the disk here: what a failing machine loses, the node sends again, since it goes on from the size
 that it is told.
@@ -13,29 +14,34 @@ import re
 import shutil
 import threading
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from runyard.adapters.telemetry.blocks import BlockReader, read_blocks
+from runyard.adapters.telemetry.index import SEGMENT, extend_index, indexed
+from runyard.adapters.telemetry.outlines import Drawing, drawn
 from runyard.core.errors import RunyardError
+from runyard.core.metrics import Outline, Window
 from runyard.ports.metrics import MetricKey, Piece, Wanted
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 _FILE = "metrics"
+INDEX = ".index"
 _NOTES = "metric-notes.txt"
 _LOCKS = 64
 
 
 class MetricFiles:
     """A :class:`runyard.ports.metrics.MetricStore` in a folder, which is made when missing. One process at a time
-    appends.
+    appends. ``segment``: a part of the index tells of so many bytes at least.
 
     Raises ``RunyardError`` (``invalid_request``) for a key that cannot name a file.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, segment: int = SEGMENT) -> None:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._root = root
+        self._segment = segment
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
 
     def append(self, key: MetricKey, offset: int, chunk: bytes) -> int:
@@ -50,6 +56,8 @@ class MetricFiles:
                     written = os.pwrite(descriptor, fresh, size)
                     size += written
                     fresh = fresh[written:]
+                if size >= self._segment:
+                    self._index(path, descriptor, key, size)
                 return size
 
     def size(self, key: MetricKey) -> int:
@@ -75,6 +83,26 @@ class MetricFiles:
         with contextlib.suppress(FileNotFoundError), _opened(self._path(key), os.O_RDONLY) as descriptor:
             offset = read_blocks(descriptor, reader, offset, limit)
         return reader.piece(offset)
+
+    def outlines(self, key: MetricKey, wanted: Wanted, window: Window, stretches: int) -> Sequence[Outline]:
+        """See :class:`runyard.ports.metrics.MetricStore`."""
+        path = self._path(key)
+        with ExitStack() as files:
+            try:
+                stream = files.enter_context(_opened(path, os.O_RDONLY))
+            except FileNotFoundError:
+                return []
+            try:
+                index = files.enter_context(_opened(path + INDEX, os.O_RDONLY))
+            except FileNotFoundError:
+                index = None
+            return drawn(Drawing(stream, index, key, wanted, window, stretches))
+
+    def _index(self, path: str, stream: int, key: MetricKey, size: int) -> None:
+        """Bring the index of a stream up to date, where it is a segment behind."""
+        with _opened(path + INDEX, os.O_RDWR | os.O_CREAT) as index:
+            if size - indexed(index) >= self._segment:
+                extend_index(index, stream, key, size, self._segment)
 
     def note(self, run_id: str, sentences: Sequence[str]) -> None:
         """See :class:`runyard.ports.metrics.MetricStore`."""
