@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI
 
 from runyard.api import (
     access,
+    cache,
     canceling,
     converting,
     data,
@@ -18,6 +19,7 @@ from runyard.api import (
     metrics,
     node,
     node_metrics,
+    node_reading,
     problems,
     queue,
     results,
@@ -42,11 +44,13 @@ _ROUTERS: tuple[APIRouter, ...] = (
     runs.router,
     queue.router,
     data.router,
+    cache.router,
     access.router,
     secrets.router,
     frameworks.router,
     node.router,
     node_metrics.router,
+    node_reading.router,
 )
 
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from msgspec.structs import astuple
 
 from runyard.api.context import Context, Ctx, NodeWho, node_of
 from runyard.api.data import ObjectItem, ObjectPage, head_of, object_item, object_page
@@ -26,6 +27,7 @@ from runyard.core.run import StopCause
 from runyard.engine import nodes, stage, supervise, told
 from runyard.engine.bell import log_topic, stage_topic
 from runyard.engine.world import World
+from runyard.ports.caches import CacheContent, CachedData
 from runyard.ports.environments import SpecFacts
 from runyard.ports.logs import LogKey
 from runyard.ports.store import Node
@@ -40,7 +42,7 @@ _NOT_STAGED = frozenset({Reason.code_invalid, Reason.data_not_found, Reason.data
                          Reason.data_unreachable, Reason.environment_failed, Reason.staging_failed})  # fmt: skip
 _NOT_LAUNCHED = frozenset({Reason.launch_failed, Reason.start_from_missing, Reason.environment_failed})
 _PLATFORMS = (Reason.staging_failed, Reason.launch_failed, Reason.shim_lost)
-_OF_SPECS = (facts.Staged, facts.StageProgress, facts.StageFailed)
+_OF_SPECS = (facts.Staged, facts.StageProgress, facts.StageFailed, facts.CacheState)
 _DETAIL = 1024
 _PING_S = 8.0
 _PING = orders.encode(orders.Ping())
@@ -132,6 +134,10 @@ def _take_of_spec(world: World, node_id: str, fact: facts.Fact) -> bool:
             return stage.failed(
                 world, node_id, fact.spec, reason, fact.detail, fact.log[:_EVIDENCE], fact.model_log[:_EVIDENCE]
             )
+        case facts.CacheState():
+            items = tuple(CachedData(*astuple(each)) for each in fact.items)
+            content = CacheContent(fact.size, fact.limit, items, fact.pins, fact.removed)
+            return world.caches.heard(node_id, fact.number, content)
         case _:
             raise AssertionError(f"{fact} is not of a spec")
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
+from runyard.cli.caching import cache
 from runyard.cli.progress import Line
-from runyard.cli.session import Session, common, later
+from runyard.cli.session import Session, common
 from runyard.cli.table import table
 from runyard.cli.times import local
 from runyard.client.errors import Misuse
@@ -18,7 +19,7 @@ from runyard.client.transfer import push as push_files
 
 @click.group()
 def data() -> None:
-    """Put data into the embedded store and get them back: push, ls, pull, rm."""
+    """Put data into the embedded store and get them back: push, ls, pull, rm. What machines have at hand: cache."""
 
 
 @data.command()
@@ -113,7 +114,7 @@ def rm(session: Session, target: str, recursive: bool) -> None:
         session.say(f"Removed {count} object{'s' * (count != 1)}.")
 
 
-data.add_command(later("data cache"))
+data.add_command(cache)
 
 
 def _split(target: str) -> tuple[str, str]:

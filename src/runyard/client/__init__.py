@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from runyard.client.account_records import (
         Account,
+        CachedBucket,
         Connection,
         NewToken,
+        NodeCache,
         Queue,
         QueuedRun,
         Quota,
@@ -72,6 +74,7 @@ __all__ = [
     "Account",
     "Attempt",
     "Broken",
+    "CachedBucket",
     "Check",
     "Checked",
     "Client",
@@ -90,6 +93,7 @@ __all__ = [
     "Misuse",
     "NewPoints",
     "NewToken",
+    "NodeCache",
     "NotFound",
     "NotInThisVersion",
     "NotSignedIn",
@@ -128,7 +132,8 @@ __all__ = [
 
 _HOMES = {
     "runyard.client.account_records": (
-        "Account Connection NewToken Queue QueuedRun Quota Status StoredObject Token Usage UsageLine"
+        "Account CachedBucket Connection NewToken NodeCache Queue QueuedRun Quota Status StoredObject Token Usage "
+        "UsageLine"
     ),
     "runyard.client.client": "Client",
     "runyard.client.errors": (

@@ -15,6 +15,7 @@ from runyard.client.decode import (
     number,
     text,
     text_or_none,
+    texts,
     truth,
 )
 
@@ -174,6 +175,67 @@ class StoredObject:
     def of(raw: Json) -> StoredObject:
         """Read one."""
         return StoredObject(text(raw, "key"), integer(raw, "size"), text(raw, "etag"), moment(raw, "modified_at"))
+
+
+@dataclass(frozen=True, slots=True)
+class CachedBucket:
+    """A listing of a bucket that a machine has at hand. Bytes: ``size`` of all its objects, ``own`` counted for it and
+    for no other that shares some of them. ``address``: end-point of the store, empty for the embedded one."""
+
+    kind: str
+    address: str
+    bucket: str
+    prefix: str
+    objects: int
+    size: int
+    own: int
+    last_used_at: datetime | None
+    pinned: bool
+    in_use: bool
+
+    @staticmethod
+    def of(raw: Json) -> CachedBucket:
+        """Read one."""
+        return CachedBucket(
+            text(raw, "kind"),
+            text(raw, "address"),
+            text(raw, "bucket"),
+            text(raw, "prefix"),
+            integer(raw, "objects"),
+            integer(raw, "bytes"),
+            integer(raw, "own_bytes"),
+            moment(raw, "last_used_at"),
+            truth(raw, "pinned"),
+            truth(raw, "in_use"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCache:
+    """One machine's cache: bytes of all in it and its limit. ``answered`` False: the machine is away."""
+
+    node: str
+    answered: bool
+    size: int
+    limit: int
+    items: tuple[CachedBucket, ...]
+    pins: tuple[str, ...]
+    removed: int
+    raw: Json = field(repr=False)
+
+    @staticmethod
+    def of(raw: Json) -> NodeCache:
+        """Read one."""
+        return NodeCache(
+            text(raw, "node"),
+            truth(raw, "answered"),
+            integer(raw, "bytes"),
+            integer(raw, "limit_bytes"),
+            tuple(CachedBucket.of(each) for each in children(raw, "items")),
+            texts(raw, "pins"),
+            integer(raw, "removed"),
+            raw,
+        )
 
 
 @dataclass(frozen=True, slots=True)

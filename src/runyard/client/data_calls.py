@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Literal, cast
 from urllib.parse import quote
 
-from runyard.client.account_records import StoredObject
+from runyard.client.account_records import NodeCache, StoredObject
 from runyard.client.calls import UPLOAD_LIMIT, Calls, Progress, Watched
-from runyard.client.decode import as_object, children, text
+from runyard.client.decode import Json, as_object, children, text
 from runyard.client.transport import Body, Request, Stream, path_of
 
 
@@ -60,6 +60,20 @@ class DataCalls(Calls):
         answer = self._transport.call(Request("DELETE", path_of("data", bucket), {"prefix": prefix}))
         count = answer.headers.get("runyard-deleted", "")
         return int(count) if count.isdigit() else 0
+
+    def caches(self) -> tuple[NodeCache, ...]:
+        """What each machine's cache holds of data."""
+        return _caches(self._get("/cache"))
+
+    def change_caches(
+        self, action: Literal["pin", "unpin", "clear"], bucket: str | None = None
+    ) -> tuple[NodeCache, ...]:
+        """Pin a bucket on every machine, let it go, or remove what nothing uses (for an admin); what is there then."""
+        return _caches(self._send("POST", "/cache", {"action": action, "bucket": bucket}, repeatable=True))
+
+
+def _caches(answer: Json) -> tuple[NodeCache, ...]:
+    return tuple(NodeCache.of(each) for each in children(answer, "nodes"))
 
 
 def _object_path(bucket: str, key: str) -> str:

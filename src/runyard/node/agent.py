@@ -12,6 +12,7 @@ from runyard import __version__
 from runyard.node.access import StoreAccess
 from runyard.node.became import Became, boot_id
 from runyard.node.cache import Cache
+from runyard.node.cache_orders import CacheOrders
 from runyard.node.data import DataFetcher
 from runyard.node.endings import Endings
 from runyard.node.environments.choosing import Environments
@@ -80,6 +81,7 @@ class Agent:
         interpreter = find_interpreter(home.root)
         self._environments = Environments(cache, home.root, interpreter, settings.pip)
         self.staging = Staging(Tools(self.link, cache, specs, data, self.report, self._environments))
+        self._cache_orders = CacheOrders(cache, self.staging, self.report)
         uid_base = settings.uid_base if os.geteuid() == 0 else None
         ground = Ground(home, cache, specs, inventory, interpreter, uid_base, dict(os.environ), settings.limits)
         storing = Storing(home, specs, access)
@@ -175,6 +177,8 @@ class Agent:
                 self.finishing.release(order.run)
             case orders.Resync():
                 self.finishing.keep_only(order.runs)
+            case orders.CacheCommand():
+                self._cache_orders.obey(order)
             case orders.Ping():
                 pass
 

@@ -72,6 +72,11 @@ class Cache:
         os.mkdir(self._home.temporary, 0o700)
         threading.Thread(target=_empty_folder, args=(trash,), name="trash", daemon=True).start()
 
+    @property
+    def limit(self) -> int:
+        """Bytes above which what was used longest ago goes."""
+        return self._limit
+
     def discard(self, path: str) -> None:
         """Remove a folder of the node: at once from its place, as one, and then from the disk."""
         aside = self.temporary()

@@ -124,8 +124,10 @@ class DataFetcher:
         return path, fetched
 
     def _key(self, part: Part, spec: str) -> str:
-        earlier = earlier_key(part, spec)
-        return earlier if self._cache.has("data", earlier) else view_key(part, spec)
+        key = view_key(part, spec)
+        if not self._cache.has("data", key) and self._cache.has("data", earlier := earlier_key(part, spec)):
+            return earlier
+        return key
 
     def _make(self, part: Part, key: str, asking: Asking) -> int:
         """Make a view of what other views have and what is fetched; returns the bytes fetched."""

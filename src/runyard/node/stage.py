@@ -32,6 +32,10 @@ UNUSED_KEPT_S = 3600.0
 """What was made ready for a run that has not started yet stays at least so long: the run may have been cancelled."""
 
 
+EVERYTHING = 1 << 62
+"""More bytes than there can be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failed:
     """Code, data or environment cannot be had."""
@@ -131,25 +135,38 @@ class Staging:
                 then(outcome)
         self._trim(0)
 
+    def entries_in_use(self) -> set[str]:
+        """The cache's folders that runs on this machine work with."""
+        used = set(self.in_use())
+        return {path for ready in self._tools.specs.all() if ready.spec in used for path in ready.entries}
+
+    def clear(self, may_go: Callable[[str], bool]) -> int:
+        """Remove what nothing needs of the entries that may go (by their paths); returns how many went."""
+        stay = {entry.path for entry in self._tools.cache.entries() if not may_go(entry.path)}
+        return self._remove(EVERYTHING, stay)
+
     def _trim(self, room_for: int) -> None:
         """Bring the cache below its limit, and make room on the disk for so many bytes."""
         excess = self._tools.cache.excess(room_for)
-        if excess <= 0:
-            return
+        if excess > 0:
+            self._remove(excess, set())
+
+    def _remove(self, excess: int, stay: set[str]) -> int:
         used, recently = set(self.in_use()), time.time() - UNUSED_KEPT_S
-        pinned: set[str] = set()
+        pinned = set(stay)
         ready = list(self._tools.specs.all())
         for entry in ready:
             if entry.spec in used or (not entry.used and self._tools.specs.asked_at(entry.spec) > recently):
                 pinned.update(entry.entries)
         gone = set(self._tools.cache.trim(excess, pinned))
         if not gone:
-            return
+            return 0
         for entry in ready:
             if gone.intersection(entry.entries):
                 self._tools.specs.forget(entry.spec)
         say(f"Removed {len(gone)} entries that were not used lately from the cache.")
         self.evicted()
+        return len(gone)
 
 
 class Making:

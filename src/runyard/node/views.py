@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,7 +18,8 @@ from runyard.node.shelves import shelf_of
 from runyard.node.taking import FILE
 from runyard.stores.errors import StoreError
 from runyard.stores.keys import check_key
-from runyard.stores.place import PlaceStore
+from runyard.stores.local_files import write_all
+from runyard.stores.place import PlaceStore, ReadsMany
 from runyard.stores.volume import volume_folder
 from runyard.wire.orders import Item, Part, Place
 
@@ -28,6 +29,9 @@ MAX_NAME_BYTES = 255
 
 SEALED = 0o555
 """Mode of a view's folders."""
+SMALL = 256 << 10
+"""Objects up to this size travel together where the store can do that, so many and so many bytes at once."""
+LOT, LOT_BYTES = 500, 4 << 20
 
 
 def without_secret(place: Place) -> Place:
@@ -90,7 +94,38 @@ class Fetching:
 
     def fetch_all(self, crew: Crew, items: Sequence[Item], target: str) -> None:
         """Fetch into ``target``, whose folders are there. Raises :class:`StoreError` or ``OSError``."""
-        for_each(crew, items, lambda item: self._fetch(item, f"{target}/{item.key}"))
+        lots = batches(items) if isinstance(self._store, ReadsMany) else [(item,) for item in items]
+        for_each(crew, lots, lambda lot: self._fetch_lot(lot, target))
+
+    def _fetch_lot(self, lot: Sequence[Item], target: str) -> None:
+        if len(lot) == 1 or not self._fetch_many(lot, target):
+            for item in lot:
+                self._fetch(item, f"{target}/{item.key}")
+
+    def _fetch_many(self, lot: Sequence[Item], target: str) -> bool:
+        """Several small objects in one request. False: the server does not know how."""
+
+        def take(item: Item, content: memoryview) -> None:
+            fd = os.open(f"{target}/{item.key}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                write_all(fd, content, 0)
+                os.fchmod(fd, FILE)
+            finally:
+                os.close(fd)
+            self._on_bytes(item.size)
+            self.whole.append(item)
+
+        store = self._store
+        assert isinstance(store, ReadsMany)
+        while True:
+            try:
+                done = store.fetch_many(lot, take)
+                self._patience.went_well()
+                return done
+            except StoreError as error:
+                self._evidence.note(error.message)
+                if error.definite or not self._patience.is_left():
+                    raise
 
     def _fetch(self, item: Item, path: str) -> None:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -123,6 +158,23 @@ class Fetching:
                 if error.kind != "unreachable" or not self._patience.is_left():
                     raise
         self._patience.went_well()
+
+
+def batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """Small objects in lots that one answer can hold, each other by itself."""
+    lot: list[Item] = []
+    size = 0
+    for item in items:
+        if item.size > SMALL:
+            yield (item,)
+            continue
+        if len(lot) == LOT or size + item.size > LOT_BYTES:
+            yield lot
+            lot, size = [], 0
+        lot.append(item)
+        size += item.size
+    if lot:
+        yield lot
 
 
 def make_folders(items: Sequence[Item], target: str) -> None:

@@ -15,6 +15,7 @@ from runyard.core.spec import (
     EvaluationMetrics,
     Location,
 )
+from runyard.ports.caches import CacheAction
 from runyard.ports.objects import ObjectEntry
 
 
@@ -148,6 +149,10 @@ class Executor(Protocol):
 
     def release(self, node_id: str, run_id: str) -> None:
         """The run is final: its folders may go."""
+        ...
+
+    def cache(self, node_id: str, number: int, action: CacheAction, bucket: str) -> None:
+        """Do something with the cache of data, and tell what it holds, with this number."""
         ...
 
     def synced(self, node_id: str, run_ids: tuple[str, ...]) -> None:

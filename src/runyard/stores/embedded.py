@@ -35,6 +35,7 @@ class EmbeddedPlace:
         self._address = http_address(access.url, "server's address")
         self._bucket = check_bucket(place.bucket)
         self._prefix = place.prefix
+        self._account = place.account
         self._base = f"/api/v1/node/data/{quote(check_key(place.account), safe='')}/{quote(place.bucket, safe='')}"
         context = tls_context(ca_bundle) if urlsplit(self._address).scheme == "https" else None
         self._connections = Connections(self._address, access.token, context)
@@ -97,6 +98,39 @@ class EmbeddedPlace:
             seen = fetch((0, min(size, CHUNK)), etag)
             if size > CHUNK:
                 self._ranges.each(CHUNK, size, lambda span: fetch(span, seen))
+
+    def fetch_many(self, items: Sequence[Item], take: Callable[[Item, memoryview], None]) -> bool:
+        """See :class:`runyard.stores.place.ReadsMany`."""
+        wanted = [[join(self._prefix, check_key(item.key)), item.size, item.etag.strip('"')] for item in items]
+        body = json.dumps([self._account, self._bucket, wanted]).encode()
+        answer = _patiently(lambda: self._read_many(body))
+        if answer is None:
+            return False
+        line, _, content = answer.partition(b"\n")
+        rest, at = memoryview(content), 0
+        try:
+            sizes = cast("list[int]", json.loads(line))
+        except ValueError:
+            raise StoreError("unreachable", f"What answers at {self._address} is not a Runyard server.") from None
+        for item, size in zip(items, sizes, strict=True):
+            if size < 0:
+                raise of_status(404 if size == -1 else 412, "", self._asked(join(self._prefix, item.key)))
+            take(item, rest[at : at + size])
+            at += size
+        return True
+
+    def _read_many(self, body: bytes) -> bytes | None:
+        """The answer of a server that knows how to; None from another."""
+        asked = self._asked("objects")
+        try:
+            with self._connections.exchange(
+                "POST", "/api/v1/node/objects/read", asked, body=(body,), length=len(body)
+            ) as answer:
+                return answer.read()
+        except StoreError as error:
+            if error.kind in ("not_found", "invalid"):
+                return None
+            raise
 
     def get_bytes(self, key: str, *, limit: int = 16 << 20) -> bytes:
         """See :class:`runyard.stores.PlaceStore`."""

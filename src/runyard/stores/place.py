@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from runyard.wire.orders import Item
 
@@ -77,4 +77,17 @@ class PlaceStore(Protocol):
 
     def close(self) -> None:
         """Give connections back. The store is not used afterwards."""
+        ...
+
+
+@runtime_checkable
+class ReadsMany(Protocol):
+    """A :class:`PlaceStore` that gives many small objects in one answer."""
+
+    def fetch_many(self, items: Sequence[Item], take: Callable[[Item, memoryview], None]) -> bool:
+        """Hand the bytes of each object, in order, to ``take``; they are good for the time of the call.
+
+        False: the server knows no such request; nothing was taken. Raises as :meth:`PlaceStore.fetch` does; what was
+        taken by then is good. Together they should be a few MiB, and 1,000 at most.
+        """
         ...

@@ -11,6 +11,7 @@ from typing import TypeAlias, TypeVar
 from runyard.core.run import StopCause
 from runyard.core.spec import Credentials, Location
 from runyard.engine.world import Rules, SpecShelf, World
+from runyard.ports.caches import CacheAction
 from runyard.ports.executor import LaunchRequest, StageRequest, StoreRequest
 from runyard.ports.logs import LogStore
 from runyard.ports.metrics import MetricStore
@@ -86,8 +87,18 @@ class Synced:
     run_ids: tuple[str, ...]
 
 
-Given: TypeAlias = StageRequest | LaunchRequest | StoreRequest | Stop | StopStoring | Release | Synced
-GivenT = TypeVar("GivenT", StageRequest, LaunchRequest, StoreRequest, Stop, StopStoring, Release, Synced)
+@dataclass(frozen=True, slots=True)
+class AskedCache:
+    """Something was to be done with a cache."""
+
+    node_id: str
+    number: int
+    action: CacheAction
+    bucket: str
+
+
+Given: TypeAlias = StageRequest | LaunchRequest | StoreRequest | Stop | StopStoring | Release | Synced | AskedCache
+GivenT = TypeVar("GivenT", StageRequest, LaunchRequest, StoreRequest, Stop, StopStoring, Release, Synced, AskedCache)
 
 
 class Crashed(BaseException):
@@ -145,6 +156,10 @@ class RecordingExecutor:
     def release(self, node_id: str, run_id: str) -> None:
         """See :class:`runyard.ports.executor.Executor`."""
         self._hear(Release(node_id, run_id))
+
+    def cache(self, node_id: str, number: int, action: CacheAction, bucket: str) -> None:
+        """See :class:`runyard.ports.executor.Executor`."""
+        self._hear(AskedCache(node_id, number, action, bucket))
 
     def synced(self, node_id: str, run_ids: tuple[str, ...]) -> None:
         """See :class:`runyard.ports.executor.Executor`."""

@@ -142,6 +142,34 @@ class Stored(msgspec.Struct, frozen=True, tag="stored"):
     size: int
 
 
+class CachedListing(msgspec.Struct, frozen=True, array_like=True):
+    """A listing of a bucket that a node has as a folder (:class:`runyard.ports.caches.CachedData`)."""
+
+    kind: str
+    address: str
+    bucket: str
+    prefix: str
+    account: str
+    objects: int
+    size: int
+    own: int
+    used_ms: int
+    pinned: bool
+    in_use: bool
+
+
+class CacheState(msgspec.Struct, frozen=True, tag="cache_state"):
+    """The answer to a :class:`runyard.wire.orders.CacheCommand`: bytes of the whole cache, its limit, the data in it
+    (last used first, at most 1,000), the pinned buckets, and how many entries a ``clear`` has removed."""
+
+    number: int
+    size: int
+    limit: int
+    items: tuple[CachedListing, ...] = ()
+    pins: tuple[str, ...] = ()
+    removed: int = 0
+
+
 class StoreFailed(msgspec.Struct, frozen=True, tag="store_failed"):
     """One try at storing failed; the node tries again by itself, unless it is told to stop.
 
@@ -152,12 +180,14 @@ class StoreFailed(msgspec.Struct, frozen=True, tag="store_failed"):
     denied: bool = False
 
 
-Fact: TypeAlias = Staged | StageProgress | StageFailed | Declined | Began | Exited | Lost | Stored | StoreFailed
+Fact: TypeAlias = (
+    Staged | StageProgress | StageFailed | Declined | Began | Exited | Lost | Stored | StoreFailed | CacheState
+)
 
 _encoder = msgspec.json.Encoder()
 _hello = msgspec.json.Decoder(Hello)
 _facts = msgspec.json.Decoder(
-    list[Staged | StageProgress | StageFailed | Declined | Began | Exited | Lost | Stored | StoreFailed]
+    list[Staged | StageProgress | StageFailed | Declined | Began | Exited | Lost | Stored | StoreFailed | CacheState]
 )
 
 

@@ -196,6 +196,18 @@ class Release(msgspec.Struct, frozen=True, tag="release"):
     run: str
 
 
+class CacheCommand(msgspec.Struct, frozen=True, tag="cache", omit_defaults=True):
+    """Do something with the cache of data and answer with a :class:`runyard.wire.facts.CacheState` of this number.
+
+    ``action``: ``tell`` (nothing), ``pin`` and ``unpin`` (what is and will be there of ``bucket``, whatever store it is
+    in), ``clear`` (remove what nothing uses and nobody has pinned; of ``bucket`` alone where one is named).
+    """
+
+    number: int
+    action: str
+    bucket: str = ""
+
+
 class Ping(msgspec.Struct, frozen=True, tag="ping"):
     """Nothing to do: the stream is alive. Sent at least every ten seconds."""
 
@@ -207,9 +219,9 @@ class Resync(msgspec.Struct, frozen=True, tag="resync"):
     runs: tuple[str, ...]
 
 
-Order: TypeAlias = Stage | Launch | Stop | Store | StopStoring | Release | Ping | Resync
+Order: TypeAlias = Stage | Launch | Stop | Store | StopStoring | Release | CacheCommand | Ping | Resync
 
-_decoder = msgspec.json.Decoder(Stage | Launch | Stop | Store | StopStoring | Release | Ping | Resync)
+_decoder = msgspec.json.Decoder(Stage | Launch | Stop | Store | StopStoring | Release | CacheCommand | Ping | Resync)
 _encoder = msgspec.json.Encoder()
 
 
