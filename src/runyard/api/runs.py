@@ -3,63 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict
 
+from runyard.api.bodies import read_submission
 from runyard.api.context import Ctx, Who
 from runyard.api.limits import number_of
 from runyard.api.slow import slowly
+from runyard.api.submitting import SubmitBody, request_of
+from runyard.core.account import Principal
 from runyard.core.run import StateName
-from runyard.core.spec import Scalar
 from runyard.engine import control, intake, queries
 from runyard.engine.views import ExplainView, LocationView, ResourcesView, RunView, iso
-from runyard.manifest import Overrides, parse_duration
+from runyard.engine.world import World
 from runyard.ports.store import Recorded, RunQuery
 
 router = APIRouter(prefix="/training-runs", tags=["training runs"])
-
-
-class OverridesBody(BaseModel):
-    """What the command line lays over a manifest."""
-
-    model_config = ConfigDict(extra="forbid")
-    name: str | None = None
-    tags: tuple[str, ...] = ()
-    priority: int | None = None
-    max_runtime: str | float | None = None
-    gpus: int | None = None
-    framework: str | None = None
-    env: dict[str, str] = Field(default_factory=dict)
-    after: tuple[str, ...] = ()
-    python: str | None = None
-    data: tuple[str, ...] = ()
-    paths: dict[str, str] = Field(default_factory=dict)
-
-
-class SubmitBody(BaseModel):
-    """Runs to submit: one manifest, and a list of parameters with one entry a run."""
-
-    model_config = ConfigDict(extra="forbid")
-    manifest: str
-    definition: str | None = None
-    parameters: list[dict[str, Scalar]] = Field(default_factory=list[dict[str, Scalar]])
-    append_args: bool = False
-    force: bool = False
-    overrides: OverridesBody = OverridesBody()
-    provenance: dict[str, Any] = Field(default_factory=dict)
-
-    @model_validator(mode="before")
-    @classmethod
-    def can_be_kept(cls, body: object) -> object:
-        """What Python reads and JSON (RFC 8259) has no word for could be kept and never be shown again."""
-        try:
-            json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
-        except ValueError:
-            raise ValueError("NaN, Infinity and half characters (surrogates) are no JSON: leave them out") from None
-        return body
 
 
 class Submitted(BaseModel):
@@ -122,47 +84,27 @@ def event_item(recorded: Recorded) -> dict[str, Any]:
     return dict(event.body) | head | {"attempt": event.attempt}
 
 
-def request_of(body: SubmitBody, key: str | None = None, digest: str = "") -> intake.Request:
-    """The engine's request for a body."""
-    over = body.overrides
-    overrides = Overrides(
-        name=over.name,
-        tags=over.tags,
-        priority=over.priority,
-        max_runtime_ms=parse_duration(over.max_runtime) if over.max_runtime is not None else None,
-        gpus=over.gpus,
-        framework=over.framework,
-        env=tuple(over.env.items()),
-        after=over.after,
-        python=over.python,
-        paths=tuple(over.paths.items()),
-        data=over.data,
-    )
-    return intake.Request(
-        manifest=body.manifest,
-        definition=body.definition,
-        parameters=body.parameters,
-        append_args=body.append_args,
-        force=body.force,
-        overrides=overrides,
-        provenance=body.provenance,
-        idempotency_key=key,
-        digest=digest,
-    )
+_BODY = {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/SubmitBody"}}}}
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, response_model=Submitted, openapi_extra={"requestBody": _BODY})
 async def submit(
     request: Request,
-    body: SubmitBody,
     context: Ctx,
     who: Who,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
-) -> Submitted:
+) -> Response:
     """Accept all runs, or none with the reason. With an ``Idempotency-Key`` a repeated request makes no second runs."""
-    digest = hashlib.sha256(await request.body()).hexdigest()
-    accepted = await slowly(intake.submit, context.world, who, request_of(body, idempotency_key, digest))
-    return Submitted(ids=list(accepted.ids), replayed=accepted.replayed, notes=list(accepted.notes))
+    answer = await slowly(_submit, context.world, who, await request.body(), idempotency_key)
+    return Response(answer, 201, media_type="application/json")
+
+
+def _submit(world: World, who: Principal, content: bytes, key: str | None) -> bytes:
+    """Read, accept and answer in a thread: all of it takes long for very many runs."""
+    body, parameters = read_submission(content)
+    asked = request_of(body, parameters, key, hashlib.sha256(content).hexdigest())
+    accepted = intake.submit(world, who, asked)
+    return msgspec.json.encode({"ids": accepted.ids, "replayed": accepted.replayed, "notes": accepted.notes})
 
 
 @router.get("")
@@ -227,7 +169,7 @@ check_router = APIRouter(prefix="/manifests", tags=["manifests"])
 @check_router.post("/check")
 async def check(body: SubmitBody, context: Ctx, who: Who) -> Checked:
     """Examine a submission without accepting it."""
-    examined = await slowly(intake.examine, context.world, who, request_of(body))
+    examined = await slowly(intake.examine, context.world, who, request_of(body, body.parameters))
     resources = examined.resources
     return Checked(
         name=examined.spec.name,

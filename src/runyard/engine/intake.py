@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from runyard.core.account import Principal
-from runyard.core.command import fill, identical_runs_refusal
+from runyard.core.command import Filling, identical_runs_refusal
 from runyard.core.errors import NotFound, Refused, StoreUnavailable
 from runyard.core.ids import run_id
 from runyard.core.resources import Fitted, Resources, fit
@@ -22,6 +22,7 @@ from runyard.ports.objects import Checked, Verdict
 from runyard.ports.store import Submission
 
 _ID_BITS = 64
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,13 +221,16 @@ def _parameters(world: World, spec: RunSpec, request: Request) -> tuple[str, ...
     own = dict(spec.options.hyper_parameters)
     if len(request.parameters) > world.rules.most_runs:
         raise Refused(f"{len(request.parameters)} runs are more than the {world.rules.most_runs} of one submission.")
-    each_run = [{**own, **each} for each in (request.parameters or ({},))]
-    for parameters in each_run:
-        try:
-            fill(spec.command, parameters, append_args=request.append_args)
-        except ValueError as error:
-            raise Refused(f"The command cannot take these hyper-parameters: {error}") from None
-    return tuple(json.dumps(parameters, ensure_ascii=False) for parameters in each_run)
+    try:
+        filling = Filling(spec.command, append_args=request.append_args)
+        return tuple(_as_text(filling, {**own, **each}) for each in (request.parameters or ({},)))
+    except ValueError as error:
+        raise Refused(f"The command cannot take these hyper-parameters: {error}") from None
+
+
+def _as_text(filling: Filling, parameters: Mapping[str, Scalar]) -> str:
+    filling.check(parameters)
+    return _encode(parameters)
 
 
 def check_stores(

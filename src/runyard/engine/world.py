@@ -30,7 +30,7 @@ class Rules:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     price: Price = field(default_factory=Price)
     configurations: Mapping[str, ComputeConfiguration] = field(default_factory=lambda: DEFAULT_CONFIGURATIONS)
-    most_runs: int = 100_000
+    most_runs: int = 250_000
     node_lost_after_ms: int = 600_000
     stage_window: int = 16
     stage_attempts: int = 5
