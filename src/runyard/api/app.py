@@ -19,6 +19,7 @@ from runyard.api import (
     metrics,
     node,
     node_metrics,
+    node_ranges,
     node_reading,
     problems,
     queue,
@@ -50,6 +51,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     frameworks.router,
     node.router,
     node_metrics.router,
+    node_ranges.router,
     node_reading.router,
 )
 

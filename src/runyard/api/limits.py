@@ -15,7 +15,9 @@ from runyard.core.errors import Refused
 MIB: Final = 1024 * 1024
 JSON_BODY: Final = 32 * MIB
 LOG_BODY: Final = MIB
+RANGES_BODY: Final = 8 * MIB
 _STREAMED = re.compile(r"/api/v1/(definitions|data|node/data)/")
+_RANGES = "/api/v1/node/ranges"
 _LOG = ("/api/v1/node/logs/", "/api/v1/node/metrics/")
 
 Offset = Annotated[int, Query(ge=0, le=2**62)]
@@ -35,6 +37,8 @@ def body_limit(method: str, path: str) -> int | None:
     """Bytes that the body of a request may have. None: it is never held in memory and has a limit of its own."""
     if method == "PUT" and _STREAMED.match(path):
         return None
+    if path == _RANGES:
+        return RANGES_BODY
     return LOG_BODY if path.startswith(_LOG) else JSON_BODY
 
 
