@@ -7,7 +7,10 @@ import time
 
 import pytest
 
-from runyard.api.streams import LogEvents, log_bytes, whole_characters
+from runyard.api.streams import LogEvents, log_bytes
+from runyard.client.frames import LOG_FRAMES, FrameParser, SentLog
+from runyard.client.sse import SentEvent
+from runyard.core.characters import whole_characters
 from runyard.ports.logs import LogKey
 from runyard.wire import facts, orders
 from tests.api.serving import Api, Machine, sse
@@ -100,6 +103,22 @@ def test_events_of_a_log_that_is_over_and_going_on_in_the_middle(api: Api, print
     assert found[0][2] == f"1:{len(LINES)}"
     assert text_of(events_of(api, printed, last="1:9000")) == LINES[9000:].decode()
     assert text_of(events_of(api, printed, last=found[0][2])) == ""
+
+
+def test_frames_of_a_log_are_its_own_bytes(api: Api, machine: Machine) -> None:
+    text = b"\xff not UTF-8 \x00\n" * 40_000
+    run = machine.started()
+    machine.print(run, 0, text)
+    machine.end(run, log_bytes=len(text))
+    headers = {"Accept": "application/vnd.runyard.log, text/event-stream"}
+    parser, found = FrameParser(), list[SentEvent | SentLog]()
+    with api.open("GET", f"/training-runs/{run}/logs", headers=headers) as response:
+        assert response.headers["content-type"] == LOG_FRAMES
+        found += parser.feed(response.read())
+    assert b"".join(each.data for each in found if isinstance(each, SentLog)) == text
+    assert [each.name for each in found if isinstance(each, SentEvent)] == ["state", "end"]
+    answer = api.call("GET", f"/training-runs/{run}/logs", headers=headers | {"Last-Event-ID": f"1:{len(text) - 7}"})
+    assert answer.body.startswith(b"log 1 %d 7\n%b" % (len(text) - 7, text[-7:]))
 
 
 def test_following_through_characters_that_are_cut(api: Api, machine: Machine) -> None:

@@ -13,7 +13,7 @@ from runyard.api.context import Ctx, Who
 from runyard.api.files import Closing
 from runyard.api.limits import Offset, number_of
 from runyard.api.runs import event_item
-from runyard.api.streams import HEADERS, MAIN, LogEvents, events, log_bytes
+from runyard.api.streams import HEADERS, MAIN, Frames, LogEvents, SentEvents, events, log_bytes
 from runyard.core.errors import Refused
 from runyard.core.run import Run
 from runyard.engine import queries
@@ -95,14 +95,15 @@ async def logs(
     """A run's log. Of the latest attempt unless one is named; events begin with the first when followed whole."""
     world = context.world
     found = await asyncio.to_thread(queries.resolve, world, who.account_id, run)
-    if "text/event-stream" in accept:
+    form = Frames if Frames.media_type in accept else SentEvents if SentEvents.media_type in accept else None
+    if form is not None:
         whole = attempt is None and tail is None and since is None
         first = 1 if found.attempts else 0
         key = await asyncio.to_thread(_key, world, found, first if whole else attempt, learner, stream)
         begin = await asyncio.to_thread(_begin, world, key, offset, tail, since)
         if last_event_id is not None:
             key, begin = _resumed(found, key, last_event_id)
-        return Closing(LogEvents(world, key, begin).stream(), headers=HEADERS, media_type="text/event-stream")
+        return Closing(LogEvents(world, key, begin, form).stream(), headers=HEADERS, media_type=form.media_type)
     key = await asyncio.to_thread(_key, world, found, attempt, learner, stream)
     begin = await asyncio.to_thread(_begin, world, key, offset, tail, since)
     body = log_bytes(world, key, begin, follow=follow)

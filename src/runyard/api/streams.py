@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 
 from runyard.api.runs import event_item
+from runyard.core.characters import whole_characters
 from runyard.core.run import FINAL, Run, Waiting
 from runyard.engine import queries
 from runyard.engine.bell import EVENTS, log_topic, stage_topic
@@ -16,6 +17,8 @@ from runyard.ports.logs import LogKey
 
 _CHUNK = 64 * 1024
 """At most so much is in memory for a reader who does not read, a few times over."""
+_FRAME = 256 * 1024
+"""The same of bytes that are sent as they are."""
 QUIET_S = 15.0
 """How long a stream says nothing at most; and how long a log whose attempt is over is waited for in vain."""
 LAST_S = 5.0
@@ -32,6 +35,47 @@ def sse(event: str, data: Mapping[str, object], id: str | None = None) -> bytes:
     return f"{head}event: {event}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
 
 
+class SentEvents:
+    """A log as server-sent events."""
+
+    media_type = "text/event-stream"
+    most = _CHUNK
+    quiet = b": quiet\n\n"
+
+    @staticmethod
+    def log(attempt: int, offset: int, chunk: bytes) -> bytes:
+        """Bytes of an attempt's log."""
+        data = {"attempt": attempt, "offset": offset, "text": chunk.decode("utf-8", "replace")}
+        return sse("log", data, f"{attempt}:{offset + len(chunk)}")
+
+    @staticmethod
+    def tell(name: str, data: Mapping[str, object]) -> bytes:
+        """A change of state, or the end."""
+        return sse(name, data)
+
+
+class Frames:
+    """A log as its own bytes, in frames: ``log ATTEMPT OFFSET LENGTH`` and so many bytes, or ``state JSON``, ``end
+    JSON``, ``quiet``; each heading ends in a line feed."""
+
+    media_type = "application/vnd.runyard.log"
+    most = _FRAME
+    quiet = b"quiet\n"
+
+    @staticmethod
+    def log(attempt: int, offset: int, chunk: bytes) -> bytes:
+        """Bytes of an attempt's log."""
+        return b"log %d %d %d\n%b" % (attempt, offset, len(chunk), chunk)
+
+    @staticmethod
+    def tell(name: str, data: Mapping[str, object]) -> bytes:
+        """A change of state, or the end."""
+        return f"{name} {json.dumps(data, separators=(',', ':'))}\n".encode()
+
+
+Form = type[SentEvents] | type[Frames]
+
+
 async def events(world: World, account_id: str, after: int) -> AsyncGenerator[bytes]:
     """The account's events after a sequence number, as they happen, without end."""
     with world.bell.listen(EVENTS) as ear:
@@ -42,18 +86,6 @@ async def events(world: World, account_id: str, after: int) -> AsyncGenerator[by
                 yield sse(recorded.event.kind.value, event_item(recorded), str(recorded.seq))
             if not page and not await ear.wait(QUIET_S):
                 yield b": quiet\n\n"
-
-
-def whole_characters(chunk: bytes) -> int:
-    """How many bytes of ``chunk`` are complete UTF-8 characters (a cut one at the end is left for later)."""
-    for back in range(1, min(4, len(chunk)) + 1):
-        byte = chunk[-back]
-        if byte < 0x80:
-            break
-        if byte >= 0xC0:
-            needed = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
-            return len(chunk) - back if back < needed else len(chunk)
-    return len(chunk)
 
 
 def over(run: Run, attempt: int) -> bool:
@@ -103,8 +135,11 @@ def _patience(run: Run, key: LogKey, quiet_s: float) -> float:
 class LogEvents:
     """The log of a run as events: chunks with their offsets, state changes in between, on into later attempts."""
 
-    def __init__(self, world: World, key: LogKey, offset: int, *, quiet_s: float = QUIET_S) -> None:
+    def __init__(
+        self, world: World, key: LogKey, offset: int, form: Form = SentEvents, *, quiet_s: float = QUIET_S
+    ) -> None:
         self._world = world
+        self._form = form
         self._key = key
         self._offset = offset
         self._shown: tuple[str, int, str] | None = None
@@ -120,21 +155,23 @@ class LogEvents:
             while True:
                 run = await asyncio.to_thread(self._world.store.run, self._key.run_id)
                 if run is None:
-                    yield sse("end", {"state": "deleted"})
+                    yield self._form.tell("end", {"state": "deleted"})
                     return
                 async for event in self._news(run):
                     yield event
                 if self._complete(run):
                     if self._key.attempt >= len(run.attempts):
                         view = await asyncio.to_thread(queries.show, self._world, run)
-                        yield sse("end", {"state": view.state, "reason": view.reason, "sentence": view.sentence})
+                        yield self._form.tell(
+                            "end", {"state": view.state, "reason": view.reason, "sentence": view.sentence}
+                        )
                         return
                     self._key = replace(self._key, attempt=self._key.attempt + 1)
                     self._offset, self._rung = 0, True
                     continue
                 self._rung = await ear.wait(_patience(run, self._key, self._quiet_s))
                 if not self._rung:
-                    yield b": quiet\n\n"
+                    yield self._form.quiet
 
     def _is_news(self, shown: tuple[str, int, str]) -> bool:
         """Whether a state is to be told: one whose phase alone is new not so soon after the last."""
@@ -155,17 +192,16 @@ class LogEvents:
 
     async def _news(self, run: Run) -> AsyncGenerator[bytes]:
         shown = (run.state_name.value, len(run.attempts), self._phase(run))
-        while chunk := await asyncio.to_thread(self._world.logs.read, self._key, self._offset, _CHUNK):
+        form = self._form
+        while chunk := await asyncio.to_thread(self._world.logs.read, self._key, self._offset, form.most):
             given_up = not self._rung and over(run, self._key.attempt)
             complete = given_up or log_complete(run, self._key, self._offset + len(chunk))
             whole = len(chunk) if complete else whole_characters(chunk)
             if whole == 0:
                 break
             begin, self._offset = self._offset, self._offset + whole
-            text = chunk[:whole].decode("utf-8", "replace")
-            data = {"attempt": self._key.attempt, "offset": begin, "text": text}
-            yield sse("log", data, f"{self._key.attempt}:{self._offset}")
+            yield form.log(self._key.attempt, begin, chunk[:whole])
         if self._is_news(shown):
             self._shown, self._told_ms = shown, self._world.clock.now_ms()
             view = await asyncio.to_thread(queries.show, self._world, run)
-            yield sse("state", {"state": view.state, "reason": view.reason, "sentence": view.sentence})
+            yield self._form.tell("state", {"state": view.state, "reason": view.reason, "sentence": view.sentence})

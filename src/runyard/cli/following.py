@@ -23,7 +23,7 @@ def follow_one(session: Session, run_id: str) -> int:
     try:
         for item in session.client.follow(run_id):
             if isinstance(item, LogChunk):
-                write_log(item.text, sys.stderr if session.json else sys.stdout)
+                write_log(item.data, sys.stderr if session.json else sys.stdout)
             elif item.state not in FINAL:
                 session.say(f"{run_id}: {session.state(item.state)}{_told(item)}")
         run = session.client.wait(run_id)[0]
@@ -40,10 +40,10 @@ def _told(change: StateChange) -> str:
     return f" ({change.reason})" if change.reason not in (None, change.state, "finished") else ""
 
 
-def write_log(text: str, sink: TextIO | None = None) -> None:
-    """A piece of a log, as it is, to stdout unless told otherwise; surrogates are the bytes that they stand for."""
+def write_log(data: bytes, sink: TextIO | None = None) -> None:
+    """A piece of a log, as it is, to stdout unless told otherwise."""
     buffer = (sink or sys.stdout).buffer
-    buffer.write(text.encode("utf-8", "surrogateescape"))
+    buffer.write(data)
     buffer.flush()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -43,25 +42,21 @@ def logs(session: Session, words: tuple[str, ...], follow: bool, grep: str | Non
     since = None if options["since"] is None else read_since(options["since"])
     which = replace(WhichLog(**{key: value for key, value in options.items() if key != "since"}), since=since)
     try:
-        for text in _followed(session, run_id, which) if follow else _as_it_is(session, run_id, which):
-            wanted.write(text)
+        for data in _followed(session, run_id, which) if follow else _as_it_is(session, run_id, which):
+            wanted.write(data)
         wanted.close()
     except KeyboardInterrupt:
         return detached(session, [run_id], f"logs --follow {run_id}") if follow else INTERRUPTED
     return 0
 
 
-def _followed(session: Session, run_id: str, which: WhichLog) -> Iterator[str]:
-    return (item.text for item in session.client.follow(run_id, which) if isinstance(item, LogChunk))
+def _followed(session: Session, run_id: str, which: WhichLog) -> Iterator[bytes]:
+    return (item.data for item in session.client.follow(run_id, which) if isinstance(item, LogChunk))
 
 
-def _as_it_is(session: Session, run_id: str, which: WhichLog) -> Iterator[str]:
-    # Bytes that are no UTF-8 go through unchanged: surrogates stand for them.
-    decoder = getincrementaldecoder("utf-8")("surrogateescape")
+def _as_it_is(session: Session, run_id: str, which: WhichLog) -> Iterator[bytes]:
     with session.client.read_log(run_id, which) as stream:
-        for chunk in stream.chunks():
-            yield decoder.decode(chunk)
-        yield decoder.decode(b"", True)
+        yield from stream.chunks(1 << 18)
 
 
 class _Wanted:
@@ -71,24 +66,29 @@ class _Wanted:
         self._session = session
         self._run_id = run_id
         self._pattern = pattern
-        self._rest = ""
-        self._kept: list[str] = []
+        self._rest = b""
+        self._kept: list[bytes] = []
 
-    def write(self, text: str) -> None:
+    def write(self, data: bytes) -> None:
         if self._pattern is not None:
-            *lines, self._rest = (self._rest + text).split("\n")
-            text = "".join(f"{line}\n" for line in lines if self._pattern.search(line))
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            data = b"".join(line + b"\n" for line in lines if self._pattern.search(_text(line)))
         if self._session.json:
-            self._kept.append(text)
-        elif text:
-            write_log(text)
+            self._kept.append(data)
+        elif data:
+            write_log(data)
 
     def close(self) -> None:
         if self._rest:
-            self.write("\n")
+            self.write(b"\n")
         if self._session.json:
-            text = "".join(self._kept).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            text = b"".join(self._kept).decode("utf-8", "replace")
             self._session.emit({"id": self._run_id, "text": text})
+
+
+def _text(line: bytes) -> str:
+    """A line for an expression; surrogates stand for bytes that are no UTF-8."""
+    return line.decode("utf-8", "surrogateescape")
 
 
 def _pattern(text: str | None) -> re.Pattern[str] | None:

@@ -201,12 +201,18 @@ _STATE_AFTER: Final = {
 
 @dataclass(frozen=True, slots=True)
 class LogChunk:
-    """A piece of a run's log; ``offset`` counts the bytes of this attempt's log in front of it."""
+    """A piece of a run's log, cut between two characters; ``offset`` counts the bytes of this attempt's log in front of
+    it."""
 
     run: str
     attempt: int
     offset: int
-    text: str
+    data: bytes
+
+    @property
+    def text(self) -> str:
+        """As text; what is no UTF-8 is U+FFFD."""
+        return self.data.decode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True)

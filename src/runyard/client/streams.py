@@ -10,12 +10,17 @@ from http.client import HTTPException
 
 from runyard.client.decode import Json, as_object, children, integer, text, text_or_none
 from runyard.client.errors import Broken, TimedOut, Unreachable
+from runyard.client.frames import LOG_FRAMES, FrameParser, SentLog
 from runyard.client.metric_records import NewPoints, Series
 from runyard.client.records import Event, LogChunk, StateChange
 from runyard.client.sse import EventParser, SentEvent
 from runyard.client.transport import Query, Request, Transport
 
 EVENT_STREAM = "text/event-stream"
+_LOG_STREAM = f"{LOG_FRAMES}, {EVENT_STREAM}"
+"""What is asked for of a log; a service of before knows only the second."""
+_PIECE = 1 << 18
+"""Bytes that are taken at once where there is much."""
 STARTS = frozenset({"tail", "since", "offset", "after"})
 """Where a stream begins; a resumed one begins where it was."""
 
@@ -39,37 +44,58 @@ class Reconnected:
 
 
 def sent_events(
-    transport: Transport, path: str, query: Query, patience: Patience, deadline: float | None = None
+    transport: Transport,
+    path: str,
+    query: Query,
+    patience: Patience,
+    deadline: float | None = None,
 ) -> Iterator[SentEvent | Reconnected]:
     """The events of a stream that never ends by itself, resumed by ``Last-Event-ID``. ``deadline`` is a time of
     ``time.monotonic``; :class:`TimedOut` is raised when it has passed, :class:`Unreachable` when patience has."""
+    for sent in _sent(transport, path, query, patience, deadline):
+        if not isinstance(sent, SentLog):  # none was asked for
+            yield sent
+
+
+def _sent(
+    transport: Transport,
+    path: str,
+    query: Query,
+    patience: Patience,
+    deadline: float | None = None,
+    accept: str = EVENT_STREAM,
+) -> Iterator[SentEvent | SentLog | Reconnected]:
+    """The same for whatever is accepted."""
     last_id: str | None = None
     pause = patience.first
     opened = False
     heard = time.monotonic()
     while True:
-        parser = EventParser(last_id)
+        retry_ms: int | None = None
         try:
-            with transport.stream(_opening(path, query, last_id, _silence(patience, deadline))) as stream:
+            with transport.stream(_opening(path, query, last_id, _silence(patience, deadline), accept)) as stream:
                 heard = time.monotonic()
+                framed = stream.headers.get("content-type", "").startswith(LOG_FRAMES)
+                parser = FrameParser(last_id) if framed else EventParser(last_id)
                 if opened:
                     yield Reconnected()
                 opened = True
-                for chunk in stream.chunks(patience=lambda: _silence(patience, deadline)):
+                for chunk in stream.chunks(_PIECE, lambda: _silence(patience, deadline)):
                     heard, pause = time.monotonic(), patience.first
                     for event in parser.feed(chunk):
                         last_id = event.id
                         yield event
+                    retry_ms = parser.retry_ms
         except (Unreachable, Broken, OSError, HTTPException) as error:
             absent = time.monotonic() - heard
             if absent > (patience.absence if opened else patience.first_absence):
                 raise Unreachable(f"The service has not been heard of for {absent:.0f} s ({error}).") from error
-        _sleep(max(pause, (parser.retry_ms or 0) / 1000), deadline)
+        _sleep(max(pause, (retry_ms or 0) / 1000), deadline)
         pause = min(pause * 2, patience.longest)
 
 
-def _opening(path: str, query: Query, last_id: str | None, silence: float) -> Request:
-    headers = {"Accept": EVENT_STREAM}
+def _opening(path: str, query: Query, last_id: str | None, silence: float, accept: str) -> Request:
+    headers = {"Accept": accept}
     if last_id is not None:
         headers["Last-Event-ID"] = last_id
         query = {key: value for key, value in query.items() if key not in STARTS}
@@ -140,8 +166,13 @@ def log_events(
     """A run's log and its changes of state until the log is complete, over all attempts that follow."""
     seen = (0, -1)
     last: StateChange | None = None
-    for sent in sent_events(transport, path, query, patience):
+    for sent in _sent(transport, path, query, patience, accept=_LOG_STREAM):
         if isinstance(sent, Reconnected):
+            continue
+        if isinstance(sent, SentLog):
+            if (sent.attempt, sent.offset) > seen:
+                seen = (sent.attempt, sent.offset)
+                yield LogChunk(run, sent.attempt, sent.offset, sent.data)
             continue
         raw = _document(sent)
         if sent.name == "end":
@@ -152,7 +183,8 @@ def log_events(
                 last = change
                 yield change
         elif sent.name == "log":
-            chunk = LogChunk(run, integer(raw, "attempt"), integer(raw, "offset"), text(raw, "text"))
+            data = text(raw, "text").encode("utf-8", "replace")
+            chunk = LogChunk(run, integer(raw, "attempt"), integer(raw, "offset"), data)
             if (chunk.attempt, chunk.offset) > seen:
                 seen = (chunk.attempt, chunk.offset)
                 yield chunk
