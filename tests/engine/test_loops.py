@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 
 from runyard.core.run import Running, StateName
-from runyard.engine import loops, nodes, stage, supervise
+from runyard.engine import control, loops, nodes, stage, supervise
 from runyard.engine.world import Rules
 from runyard.ports.executor import LaunchRequest, StageRequest
 from runyard.ports.objects import Checked, Verdict
@@ -83,6 +83,28 @@ def test_a_store_that_hangs_or_breaks_keeps_nobody_else_waiting() -> None:
 
     turning(yard, story)
     assert [order.spec_id for order in yard.fakes.executor.of(StageRequest)] == [yard.run(good).spec_id]
+
+
+def test_what_is_moved_to_the_front_is_fetched_before_what_was_there_first() -> None:
+    yard = Yard(rules=Rules(stage_window=1))
+    yard.join()
+    first, second, third = (yard.submit()[0] for _ in range(3))
+
+    def ordered() -> list[int]:
+        return [order.spec_id for order in yard.fakes.executor.of(StageRequest)]
+
+    async def story() -> None:
+        await asyncio.to_thread(yard.join)
+        await until(lambda: len(ordered()) == 1, "the first stage order")
+        account = yard.run(third).account_id
+        await asyncio.to_thread(control.move, yard.world, account, third, 1)
+        await until(lambda: len(ordered()) == 2, "a second one, with no other event")
+        await asyncio.to_thread(stage.staged, yard.world, "n1", yard.run(third).spec_id)
+        await asyncio.to_thread(stage.staged, yard.world, "n1", yard.run(first).spec_id)
+        await until(lambda: len(ordered()) == 3, "the last one")
+
+    turning(yard, story)
+    assert ordered() == [yard.run(run).spec_id for run in (first, third, second)]
 
 
 def test_an_unreachable_store_is_asked_again_when_its_pause_is_over() -> None:

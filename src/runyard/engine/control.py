@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from runyard.core import lifecycle
 from runyard.core.errors import Conflict, NotFound, Refused
 from runyard.core.run import FINAL, Run, StateName, StopCause
-from runyard.engine.bell import DISPATCH, EVENTS, log_topic
+from runyard.engine.bell import DISPATCH, EVENTS, STAGE, log_topic
 from runyard.engine.commit import apply, change
 from runyard.engine.orders import credentials_for, open_credentials
 from runyard.engine.world import World
@@ -91,7 +91,7 @@ def move(world: World, account_id: str, run_id: str, position: int) -> Run:
         raise Refused("Positions in the queue count from 1.")
     if run.state_name is not StateName.waiting or not world.store.set_rank(run_id, position, world.clock.now_ms()):
         raise Conflict(f"{run_id} is {run.state_name.value}: only waiting runs can be moved.")
-    world.bell.ring(DISPATCH, EVENTS)
+    world.bell.ring(DISPATCH, EVENTS, STAGE)
     return find(world, account_id, run_id)
 
 
