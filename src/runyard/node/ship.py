@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from runyard.node.lanes import do_safely
 from runyard.node.limits import limits_of
 from runyard.node.link import Backoff, Link, Refused, Unreachable
 from runyard.node.log_limit import is_settled, read_shippable, settle, shippable
+from runyard.node.ranges import MOST, SMALL, Range, Ranges
 
 CHUNK = 1 << 20
 COALESCE_S = 0.05
@@ -96,6 +97,7 @@ class Shipping:
         self._lock = threading.Lock()
         self._streams: dict[tuple[Key, str], Stream] = {}
         self._waiters: list[tuple[str, Then]] = []
+        self._ranges = Ranges(link)
         self.companion: Companion | None = None
         threading.Thread(target=self._work, name="ship", daemon=True).start()
 
@@ -136,7 +138,8 @@ class Shipping:
         with self._lock:
             stream = Stream(folder, METRICS, 0 if fresh else None, dirty=not fresh, committed=0)
             self._streams.setdefault((folder.key, METRICS), stream)
-        self._ring()
+        if not fresh:
+            self._ring()
 
     def spool_grew(self, folder: AttemptFolder, size: int, *, complete: bool = False) -> None:
         """So much of a learner's metrics is on the disk; ``complete``: that is all of them."""
@@ -156,6 +159,7 @@ class Shipping:
                 stream.acked = None
                 stream.dirty = True
                 stream.renewals += 1
+        self._ranges.are_taken = True  # it may be another server
         self._ring()
 
     def when_done(self, run: str, then: Then) -> None:
@@ -205,7 +209,11 @@ class Shipping:
                 self._wait(self._poll_growth(), growth=True)
             return
         more, well = False, True
-        for stream in dirty:
+        try:
+            alone = self._send_together(dirty)
+        except (Unreachable, Refused):
+            alone, well = [], False
+        for stream in alone:
             try:
                 more |= self._send(stream)
             except Unreachable:
@@ -286,11 +294,43 @@ class Shipping:
             raise
         return False
 
+    def _send_together(self, dirty: Sequence[Stream]) -> list[Stream]:
+        """Send what is small of several streams in one request; returns the streams that have to be sent one by one.
+        Raises as :meth:`_send` does; what was to be sent is dirty then."""
+        if len(dirty) < 2 or not self._ranges.are_taken:
+            return list(dirty)
+        alone: list[Stream] = []
+        parts: list[tuple[Stream, int, Range]] = []
+        room = MOST
+        for stream in dirty:
+            part = _small_range(stream) if room > 0 else None
+            if part is None:
+                alone.append(stream)
+            else:
+                parts.append((stream, stream.renewals, part))
+                room -= len(part.content)
+        sizes: list[int] | None = None
+        try:
+            sizes = self._ranges.send([part for _, _, part in parts]) if parts else []
+        finally:
+            if sizes is None:
+                for stream, _, _ in parts:
+                    stream.dirty = True
+        for (stream, renewals, part), size in zip(parts, sizes or [], strict=False):
+            if size < 0 or size == part.offset:
+                alone.append(stream)  # there is no place for it, or nothing of it was kept: what is wrong shows there
+            else:
+                self._took(stream, renewals, part.offset, size)
+        return alone if sizes is not None else list(dirty)
+
     def _send_range(self, stream: Stream) -> bool:
         renewals, before = stream.renewals, stream.acked
         if before is None:
             before = _told(self._link.ask("GET", stream.url + "/size"))
-        after = self.put(stream, before, stream.final)
+        return self._took(stream, renewals, before, self.put(stream, before, stream.final))
+
+    def _took(self, stream: Stream, renewals: int, before: int, after: int) -> bool:
+        """The server has a stream up to ``after``; says whether the next range should follow at once."""
         size = _size(stream)
         with self._lock:
             left = (size if stream.final is None else min(size, stream.final)) - after
@@ -320,6 +360,22 @@ class Shipping:
             self._waiters = [waiter for waiter in self._waiters if waiter not in ready]
         for _, then in ready:
             do_safely(then)
+
+
+def _small_range(stream: Stream) -> Range | None:
+    """All that there is to be sent of a stream, where that is little; None: it is to be sent for itself."""
+    before, final = stream.acked, stream.final
+    if before is None:
+        return None
+    stream.dirty = False
+    most = SMALL + 1 if final is None else min(SMALL + 1, max(0, final - before))
+    try:
+        content = _read(stream, before, most)
+    except FileNotFoundError:
+        content = b""
+    if not 0 < len(content) <= SMALL:
+        return None
+    return Range(stream.folder.run, stream.folder.number, stream.folder.learner, stream.name, before, content)
 
 
 def _read(stream: Stream, offset: int, most: int) -> bytes:

@@ -8,7 +8,7 @@ from runyard.ports.metrics import MetricKey, Piece
 from runyard.testing.memory_metrics import MemoryMetrics
 from runyard.wire import facts, orders
 from tests.node.metrics.tfwriting import scalars
-from tests.node.nodes import RUN, NodeProcess, launch_of, of_run, run_to_end, stage_of
+from tests.node.nodes import RUN, NodeProcess, launch_of, of_run, run_to_end, stage_of, store_of
 from tests.support.waiting import wait_until
 
 WAITING = """
@@ -63,6 +63,14 @@ runyard.log(loss=float('inf'))
     (node.attempt() / "own" / "work" / "go").touch()
     assert node.server.wait_for(facts.Exited).exit_code == 0
     node.server.wait(lambda: b"'x' is no number" in node.server.log(RUN), "the warning")
+
+
+def test_a_run_that_measures_nothing_costs_no_file_and_no_request(node: NodeProcess) -> None:
+    assert run_to_end(node, "true", {}).exit_code == 0
+    node.server.give(store_of())
+    assert node.server.wait_for(facts.Stored).run == RUN
+    assert not (node.attempt() / "metrics.spool").exists()
+    assert (RUN, 1, "metrics") not in node.server.logs
 
 
 def test_several_processes_and_threads_of_a_program_write_beside_each_other(node: NodeProcess) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import threading
@@ -11,7 +12,7 @@ from functools import partial
 from runyard.node.home import AttemptFolder, Key, say
 from runyard.node.inotify import IN_CREATE, IN_MODIFY, IN_MOVED_TO, IN_ONLYDIR, IN_Q_OVERFLOW, Inotify
 from runyard.node.lanes import Crew, do_safely
-from runyard.node.metrics.collector import Collector
+from runyard.node.metrics.collector import Collector, has_nothing
 from runyard.node.ship import Shipping
 
 EVERY_S, SELDOM_S = 0.5, 5.0
@@ -55,6 +56,8 @@ class Collecting:
         self._lock = threading.Lock()
         self._learners: dict[Key, _Learner] = {}
         self._crew = Crew("metrics", 2)
+        self._wakes_at = 0.0
+        """When the listener looks again by itself: earlier, it has to be woken."""
         threading.Thread(target=self._work, name="collect", daemon=True).start()
 
     # -------------------------------------------------------------------------------------------------- from outside
@@ -65,8 +68,10 @@ class Collecting:
             if folder.key in self._learners or not os.path.exists(folder.prepared):
                 return
             self._learners[folder.key] = _Learner(folder, fresh=fresh)
+            due = self._learners[folder.key].due
         self._shipping.open_spool(folder, fresh=fresh)
-        self._ring()
+        if due < self._wakes_at:
+            self._ring()
 
     def finish(self, folder: AttemptFolder) -> None:
         """All of a learner's program is gone: collect the rest, then its metrics are complete."""
@@ -76,7 +81,19 @@ class Collecting:
                 return
             learner.last = learner.look = learner.read = True
             learner.due = 0.0
-        self._ring()
+            untouched = learner.collector is None and not learner.busy
+            learner.busy |= untouched
+        nothing = False
+        try:
+            nothing = untouched and has_nothing(folder)
+        finally:
+            with self._lock:
+                learner.busy &= not untouched
+                learner.done |= nothing
+        if nothing:
+            self._finished(learner)
+        else:
+            self._ring()
 
     def forget(self, run: str) -> None:
         """Collect nothing more of a run: its folders are gone."""
@@ -109,6 +126,7 @@ class Collecting:
                     self._crew.put(partial(self._turn, learner))
                 elif at is not None:
                     wake_at = at if wake_at is None else min(at, wake_at)
+            self._wakes_at = wake_at or math.inf
         self._wait(None if wake_at is None else max(0.0, wake_at - now))
 
     def _wait(self, seconds: float | None) -> None:

@@ -35,6 +35,26 @@ class Visit(Protocol):
     def __call__(self, path: str, descriptor: int, *, holds: bool) -> None: ...
 
 
+def has_nothing(folder: AttemptFolder) -> bool:
+    """Whether the program of a learner, which is gone, left nothing to be collected, and nothing was before: a look
+    through its folders that tells it for most short programs."""
+    if os.path.exists(folder.spool):
+        return False
+    kept = read_order(folder)
+    if kept is None or kept.evaluation.groups or kept.evaluation.source:
+        return False
+    try:
+        with Tree(folder.path, "own", kept.uid) as tree:
+            found = Finder().look(tree, _not_watched)
+    except OSError:
+        return False
+    return found.whole and not found.sources
+
+
+def _not_watched(_path: str, _descriptor: int) -> None:
+    """Nothing comes after the look."""
+
+
 class Collector:
     """Reads the sources of one learner. Used by one thread at a time."""
 

@@ -14,6 +14,7 @@ from runyard.core.metrics import Series
 from runyard.wire.points import Broken, Cursor, encode, open_block, size_at
 
 _WINDOW = 4 << 20
+_FLAGS = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Spool:
@@ -21,7 +22,8 @@ class Spool:
     ``names``, ``points``, ``notes``: the metrics that are in it, how many points, which sentences."""
 
     def __init__(self, path: str) -> None:
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        self._path = path
+        self._file = -1
         self.size = 0
         self.cursors: dict[str, Cursor] = {}
         self.names: set[tuple[str, str]] = set()
@@ -29,6 +31,10 @@ class Spool:
         self.notes: list[str] = []
         self._unsaid: dict[str, Cursor] = {}
         self._waiting: bytes = b""
+        try:
+            self._file = os.open(path, _FLAGS)
+        except FileNotFoundError:
+            return  # it is made when there is something to put into it
         self._recover()
 
     def _recover(self) -> None:
@@ -74,6 +80,8 @@ class Spool:
         """Write what could not be written before. Raises ``OSError``."""
         if not self._waiting:
             return False
+        if self._file < 0:
+            self._file = os.open(self._path, _FLAGS | os.O_CREAT, 0o600)
         try:
             left = memoryview(self._waiting)
             while left:
@@ -88,4 +96,5 @@ class Spool:
 
     def close(self) -> None:
         """Let go of the file."""
-        os.close(self._file)
+        if self._file >= 0:
+            os.close(self._file)
