@@ -1,0 +1,77 @@
+"""From the fork to the init of a run: what the program may see, and which rights it has."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from runyard.shim import init, isolation, view
+from runyard.shim.lean import PR_SET_PDEATHSIG, encode, libc, prctl, signals
+from runyard.shim.warm import program
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from runyard.shim.lean import Record
+    from runyard.shim.warm.ground import Ground
+
+ADVICE = {
+    "view": "The folders of other programs could not be hidden from this one.",
+    "shm": "The program could not get a /dev/shm of its own (`shm`).",
+    "network": "The program could not be cut off from the network (`network: off`).",
+    "user": "The rights of the program's user namespace could not be given up.",
+    "cwd": "The working directory cannot be entered by the program's user: is it among the visible paths?",
+    "exec": "The program could not be started.",
+}
+CAPABILITIES_3 = 0x20080522
+"""The version of struct __user_cap_header_struct with 64 capabilities (capget(2))."""
+
+
+def begin(ground: Ground, order: Record, log: int, status: int, release: int) -> NoReturn:
+    """Confine the calling process, just forked, and be the init of the run; ends the process."""
+    stage = "session"
+    try:
+        os.close(ground.control)
+        os.setsid()
+        prctl(PR_SET_PDEATHSIG, signals.SIGKILL)
+        stage = "view"
+        namespaces: list[str] = order["namespaces"]
+        covered: dict[str, list[str]] = {}
+        missing: list[str] = []
+        if "mount" in namespaces:
+            view.own_mounts(born=True)
+            covered = view.plan(order.get("view") or (), None, 0, order.get("hide") or ())
+            view.cover(covered)
+            stage = "shm"
+            missing = isolation.own_places(namespaces, order.get("shm_mib"))
+        stage = "network"
+        if not order.get("network", True):
+            isolation.start_loopback()
+        stage = "user"
+        if "user" in namespaces:
+            _give_up_rights()
+        ready = {"missing": missing, "view": list(covered)}
+
+        def become(birth: init.Birth) -> NoReturn:
+            program.become(birth, ground, order, log)
+
+        init.serve(status, release, ready, become, explain)
+    except OSError as error:
+        os.write(status, encode(explain(stage, error)).encode() + b"\n")
+    except Exception as error:  # a mistake of ours ends the launch, and never runs the program unconfined
+        os.write(status, encode(explain(stage, OSError(0, type(error).__name__))).encode() + b"\n")
+    os._exit(init.FAILED)
+
+
+def explain(stage: str, error: OSError) -> dict[str, object]:
+    """The report of a stage that failed."""
+    what = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
+    told = ": ".join(filter(None, [what, error.strerror or ""]))
+    return {"stage": stage, "errno": error.errno or None, "message": f"{ADVICE.get(stage, '')} ({told})".strip()}
+
+
+def _give_up_rights() -> None:
+    """Have no capability any more; none can come back, since the bounding set is empty and no execve(2) gives any."""
+    header = CAPABILITIES_3.to_bytes(4, sys.byteorder) + bytes(4)
+    libc("capset", header, bytes(24))
