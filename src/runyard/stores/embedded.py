@@ -95,9 +95,11 @@ class EmbeddedPlace:
                 part = _Part(self._connections, path, asked, size, etag, span)
                 return _patiently(lambda: part.write(fd, on_bytes))
 
-            seen = fetch((0, min(size, CHUNK)), etag)
-            if size > CHUNK:
-                self._ranges.each(CHUNK, size, lambda span: fetch(span, seen))
+            if size <= CHUNK or not etag:  # without one from the listing, that of the first answer holds for the others
+                etag = fetch((0, min(size, CHUNK)), etag)
+                self._ranges.each(min(size, CHUNK), size, lambda span: fetch(span, etag))
+            else:
+                self._ranges.each(0, size, lambda span: fetch(span, etag))
 
     def fetch_many(self, items: Sequence[Item], take: Callable[[Item, memoryview], None]) -> bool:
         """See :class:`runyard.stores.place.ReadsMany`."""

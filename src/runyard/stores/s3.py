@@ -115,10 +115,11 @@ class S3Place:
         if wanted.size <= CHUNK:
             reader.write(wanted, 0, wanted.size)
             return
-        # Without an etag from the listing, that of the first answer holds for the others.
-        etag = reader.write(wanted, 0, CHUNK)
-        rest = replace(wanted, etag=wanted.etag or ("" if etag.startswith("W/") else etag))
-        self._ranges.each(CHUNK, wanted.size, lambda span: reader.write(rest, *span))
+        done = 0
+        if not wanted.etag:  # that of the first answer holds for the others
+            etag = reader.write(wanted, 0, done := CHUNK)
+            wanted = replace(wanted, etag="" if etag.startswith("W/") else etag)
+        self._ranges.each(done, wanted.size, lambda span: reader.write(wanted, *span))
 
     def _fetch_by_library(self, fetch: _Fetch, fd: int, size: int) -> None:
         fetch.write(fd, 0, min(size, CHUNK))
