@@ -28,6 +28,7 @@ from tests.node.nodes import (
     stage_of,
     store_of,
 )
+from tests.shim.launching import alive
 from tests.support.waiting import wait_until
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else or mount")
@@ -179,8 +180,11 @@ def test_a_run_whose_folder_is_gone_cannot_be_stored_and_says_so(tmp_path: Path)
 def test_ended_shims_are_not_left_as_zombies(tmp_path: Path) -> None:
     with running_node(tmp_path) as node:
         run_to_end(node, "true")
-        children = Path(f"/proc/{node.pid}/task/{node.pid}/children")
-        wait_until(
-            lambda: all(not p.read_text() for p in Path(f"/proc/{node.pid}/task").glob("*/children")), "no child"
-        )
-        assert children.exists()
+        tasks = Path(f"/proc/{node.pid}/task")
+        assert (tasks / str(node.pid) / "children").exists()
+
+        def dead() -> list[str]:
+            children = [pid for path in tasks.glob("*/children") for pid in path.read_text().split()]
+            return [pid for pid in children if not alive(int(pid))]
+
+        wait_until(lambda: not dead(), "every dead child to be collected")

@@ -5,19 +5,33 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import cache
 from typing import Final
 
 import runyard.shim
 
 SHIM: Final = os.path.join(os.path.dirname(os.path.abspath(runyard.shim.__file__)), "shim.py")
 KNOWN: Final = ("shm", "network_off")
+NAMESPACES: Final = ("user", "pid", "mount", "ipc")
 _PATIENCE_S: Final = 20.0
 
 
 def find_features() -> tuple[str, ...]:
     """The features that a shim started by this process could give. None without root."""
-    if os.geteuid() != 0:
-        return ()
+    found = _found() if os.geteuid() == 0 else frozenset[str]()
+    return tuple(name for name in KNOWN if name in found)
+
+
+def find_namespaces() -> tuple[str, ...]:
+    """The kinds of namespaces that a shim started by this process could have a program born in. ``user``: also somebody
+    without privileges can make one."""
+    found = _found()
+    return tuple(name for name in NAMESPACES if name in found) if "pid" in found else ()
+
+
+@cache
+def _found() -> frozenset[str]:
+    """What works here, tried once: the shim's own words."""
     try:
         done = subprocess.run(
             [sys.executable, "-I", "-S", "-B", SHIM, "--probe"],
@@ -28,6 +42,5 @@ def find_features() -> tuple[str, ...]:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return ()
-    found = done.stdout.decode().split()
-    return tuple(name for name in KNOWN if name in found)
+        return frozenset()
+    return frozenset(done.stdout.decode().split())

@@ -44,7 +44,7 @@ class Stopped(Exception):
 @dataclass(frozen=True, slots=True)
 class Ground:
     """What every launch on this node stands on. ``uid_base`` plus the member's number is a program's user id, None
-    where the node is not root. ``own``: the node's environment."""
+    where the node is not root. ``own``: the node's environment; ``namespaces``: those that programs are born in."""
 
     home: Home
     cache: Cache
@@ -54,6 +54,7 @@ class Ground:
     uid_base: int | None
     own: dict[str, str]
     limits: Limits = DEFAULTS
+    namespaces: tuple[str, ...] = ()
 
     def uid(self, order: Launch) -> int | None:
         """The user id of an order's program; None: the node's."""
@@ -171,6 +172,8 @@ def _shim_order(
         "visible": visible,
         "shm_mib": order.shm_mib,
         "network": order.network,
+        "namespaces": ground.namespaces,
+        "hide": [ground.home.runs],
     }
 
 

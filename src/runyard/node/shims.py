@@ -113,15 +113,23 @@ def connect(folder: AttemptFolder) -> socket.socket:
 def end_what_is_left(folder: AttemptFolder, group: str, started: Record, within_s: float = 10.0) -> set[int]:
     """End every process of an attempt whose shim is gone; returns those that hang in the kernel (none, but rarely).
 
-    By its control group; where it had none, by the variable that all of its processes inherit.
+    By its control group; where it had none, by its PID namespace, which ends with its init; where it had none either,
+    by the variable that all of its processes inherit.
     """
     group_record: Record = started.get("cgroup") or {}
     recorded: list[str] = group_record.get("folders") or []
+    born_alone = "pid" in (started.get("namespaces") or ())
+    if born_alone:
+        signal_all(lambda: _the_same(started, "pid"), (signal.SIGKILL,))
     left = kill_cgroup(group, recorded, within_s)
     if recorded:
         return left
+
+    def living() -> list[int]:
+        return _the_same(started, "pid") if born_alone else marked(folder.run, folder.learner)
+
     deadline, pause = time.monotonic() + within_s, 0.002
-    while alive := signal_all(lambda: marked(folder.run, folder.learner), (signal.SIGKILL,)):
+    while alive := signal_all(living, (signal.SIGKILL,)):
         if time.monotonic() > deadline:
             return alive
         time.sleep(pause)
@@ -130,15 +138,21 @@ def end_what_is_left(folder: AttemptFolder, group: str, started: Record, within_
 
 
 def kill_shim(folder: AttemptFolder) -> None:
-    """End a shim that hangs, by the identity in its start record; its program dies with it."""
+    """End a shim that hangs, by the identity in its start record; its program dies with it.
+
+    The shim of a warm parent has other programs, too: the init of this one is ended instead, and the shim itself when
+    that has ended before and the shim has not noticed."""
     started = read_record(folder.started) or {}
-    pid = started.get("shim_pid")
-    if isinstance(pid, int):
+    if started.get("way") == "warm" and signal_all(lambda: _the_same(started, "pid"), (signal.SIGKILL,)):
+        return
+    signal_all(lambda: _the_same(started, "shim_pid"), (signal.SIGKILL,))
 
-        def the_same() -> list[int]:
-            return [pid] if start_ticks(pid) == started.get("shim_start_ticks") else []
 
-        signal_all(the_same, (signal.SIGKILL,))
+def _the_same(started: Record, name: str) -> list[int]:
+    """The process that a start record names, if that is still there (and not just not collected yet)."""
+    ticks = started.get("shim_start_ticks" if name == "shim_pid" else "pid_start_ticks")
+    pid = started.get(name)
+    return [pid] if isinstance(pid, int) and ticks is not None and start_ticks(pid, living=True) == ticks else []
 
 
 def marked(run: str, learner: int | None = None) -> list[int]:

@@ -47,13 +47,17 @@ class Order:
         "env",
         "gid",
         "grace_s",
+        "hide",
         "log",
         "max_runtime_s",
+        "namespaces",
         "network",
         "nice",
+        "program",
         "shm_mib",
         "uid",
         "visible",
+        "way_note",
     )
 
     def __init__(self, fields: "Mapping[str, Any]") -> None:
@@ -72,6 +76,10 @@ class Order:
         self.shm_mib: int | None = fields.get("shm_mib")
         self.network = bool(fields.get("network", True))
         self.nice = int(fields.get("nice") or 0)
+        self.namespaces: list[str] = list(fields.get("namespaces") or [])
+        self.hide: list[str] = list(fields.get("hide") or [])
+        self.program: dict[str, Any] | None = fields.get("program")
+        self.way_note = str(fields.get("way_note") or "")
 
 
 def read_order(descriptor: int) -> Order:
@@ -90,33 +98,41 @@ def read_order(descriptor: int) -> Order:
 
 
 class Child:
-    """The forked child: its order, and the descriptors that tie it to the shim until it is the program."""
+    """The forked child: its order, and the descriptors that tie it to the shim until it is the program. Born in a PID
+    namespace it becomes the init of the program instead, and the program a child of it."""
 
-    __slots__ = ("folders", "log", "order", "release", "shim", "status")
+    __slots__ = ("folders", "log", "namespaces", "order", "release", "shim", "status", "user")
 
-    def __init__(self, order: Order, folders: list[str], log: int, status: int, release: int, shim: int) -> None:
+    def __init__(self, order: Order, namespaces: list[str], folders: list[str], log: int) -> None:
         self.order = order
+        self.namespaces = namespaces
+        """Those that it is born in."""
         self.folders = folders
         """Of its control group, still to be joined."""
         self.log = log
-        self.status = status
+        self.status = -1
         """Where it reports: a line when ready, a line when a stage failed, the end once it is the program."""
-        self.release = release
+        self.release = -1
         """Where it waits for the shim's leave."""
-        self.shim = shim
+        self.shim = 0
+        self.user = (os.geteuid(), os.getegid())
+        """The shim's own, which the child does not see before it has it in its new user namespace."""
 
-    def become(self) -> "NoReturn":
+    def become(self, status: int, release: int, shim: int) -> "NoReturn":
         """Confine the calling process stage by stage, wait for leave, and execute the program."""
+        self.status, self.release, self.shim = status, release, shim
         stage = "session"
         try:
             _session(self)
+            if "user" in self.namespaces:
+                stage = "user"
+                _isolation().map_user(self.user)
             stage = "cgroup"
             problems = cgroups.join(self.folders)
             stage = "view"
-            closed = _confine_view(self.order)
+            closed = _confine_view(self)
             stage = "shm"
-            if self.order.shm_mib is not None:
-                _isolation().own_shm(self.order.shm_mib)
+            missing = _own_places(self)
             stage = "network"
             if not self.order.network:
                 _isolation().cut_network()
@@ -124,11 +140,13 @@ class Child:
             _take_user(self)
             stage = "cwd"
             os.chdir(_bytes(self.order.cwd))
-            self._report({"ready": True, "missing": problems, "view": list(closed)})
-            if os.read(self.release, 1):
+            ready = {"missing": missing, "view": list(closed), "outside": problems}
+            if "pid" in self.namespaces:
+                _init().serve(status, release, ready, self._execute_as_child, failure)
+            self._report({"ready": True, **ready})
+            if os.read(release, 1):
                 stage = "exec"
-                argv = [_bytes(word) for word in self.order.argv]
-                os.execve(argv[0], argv, {_bytes(key): _bytes(value) for key, value in self.order.env.items()})
+                self._execute()
         except OSError as error:
             self._report(failure(stage, error))
         except (
@@ -136,6 +154,14 @@ class Child:
         ) as error:  # a mistake of ours ends the launch with its stage, never runs the program unconfined
             self._report(failure(stage, OSError(0, type(error).__name__)))
         os._exit(127)
+
+    def _execute(self) -> "NoReturn":
+        argv = [_bytes(word) for word in self.order.argv]
+        os.execve(argv[0], argv, {_bytes(key): _bytes(value) for key, value in self.order.env.items()})
+
+    def _execute_as_child(self, _birth: object) -> "NoReturn":
+        os.setsid()
+        self._execute()
 
     def _report(self, record: "Mapping[str, object]") -> None:
         os.write(self.status, encode(dict(record)).encode() + b"\n")
@@ -171,15 +197,16 @@ def _session(child: Child) -> None:
                 pass  # the listing's own, closed with it
     os.setsid()
     os.umask(0o022)
-    _die_with(child.shim)
+    _die_with(child)
     if child.order.nice:
         os.nice(child.order.nice)
 
 
-def _die_with(shim: int) -> None:
-    """Be killed when the shim ends, or now if it has."""
+def _die_with(child: Child) -> None:
+    """Be killed when the shim ends, or now if it has. One in a PID namespace cannot see whether it has; it finds that
+    nobody is left to give it leave."""
     prctl(PR_SET_PDEATHSIG, signals.SIGKILL)
-    if os.getppid() != shim:
+    if os.getppid() != child.shim and "pid" not in child.namespaces:
         os._exit(127)
 
 
@@ -189,12 +216,36 @@ def _isolation() -> "ModuleType":
     return isolation
 
 
-def _confine_view(order: Order) -> dict[str, list[str]]:
-    if order.uid is None or os.geteuid() != 0:
+def _init() -> "ModuleType":
+    from runyard.shim import init  # noqa: PLC0415 - as above
+
+    return init
+
+
+def _confine_view(child: Child) -> dict[str, list[str]]:
+    """Cover what is closed to the program's user, and what is hidden from it; says which folders were covered."""
+    order = child.order
+    own = "mount" in child.namespaces
+    if os.geteuid() != 0 and not own:
         return {}
-    closed = view.plan(order.visible, order.uid, order.gid if order.gid is not None else order.uid)
-    view.make(closed)
+    gid = order.gid if order.gid is not None else order.uid or 0
+    closed = view.plan(order.visible, order.uid, gid, order.hide if own else ())
+    if own:
+        view.own_mounts(born=True)
+        view.cover(closed)
+    else:
+        view.make(closed)
     return closed
+
+
+def _own_places(child: Child) -> list[str]:
+    """A ``/proc`` and a ``/dev/shm`` that go with its namespaces; returns sentences on what could not be had."""
+    shm_mib = child.order.shm_mib
+    if "mount" in child.namespaces:
+        return _isolation().own_places(child.namespaces, shm_mib)
+    if shm_mib is not None:
+        _isolation().own_shm(shm_mib)
+    return []
 
 
 def _take_user(child: Child) -> None:
@@ -208,4 +259,4 @@ def _take_user(child: Child) -> None:
         if os.getresuid() != (order.uid,) * 3 or os.getresgid() != (gid,) * 3:
             raise OSError(EPERM, "the user did not change")
     prctl(PR_SET_NO_NEW_PRIVS, 1)
-    _die_with(child.shim)
+    _die_with(child)

@@ -70,6 +70,8 @@ class Clients:
 
     def lines(self, descriptor: int) -> list[Record]:
         """The whole lines that a client has sent since; one that is no JSON object is an empty record."""
+        if descriptor not in self._begun:
+            return []  # let go a moment ago
         try:
             chunk = os.read(descriptor, LINE_LIMIT)
         except BlockingIOError:

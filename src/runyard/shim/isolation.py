@@ -1,6 +1,7 @@
-"""What a program can have for itself alone: a ``/dev/shm`` of a given size, and no network but the loopback.
+"""What a program can have for itself alone: processes, IPC and mounts, a ``/dev/shm``, no network but the loopback.
 
-Both are namespaces of the calling process, which has to be root: mount_namespaces(7), network_namespaces(7).
+All are namespaces: of the calling process, which has to be root, or of a child born in them; pid_namespaces(7),
+ipc_namespaces(7), mount_namespaces(7), network_namespaces(7), user_namespaces(7).
 """
 
 from __future__ import annotations  # for interpreters of environments, from 3.8 on
@@ -8,14 +9,66 @@ from __future__ import annotations  # for interpreters of environments, from 3.8
 import os
 import sys
 
-from runyard.shim.lean import libc
-from runyard.shim.view import MS_NODEV, MS_NOSUID, own_mounts
+from runyard.shim.lean import PR_SET_DUMPABLE, fork_into, libc, prctl
+from runyard.shim.view import CLONE_NEWNS, MS_NODEV, MS_NOSUID, own_mounts
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+MS_NOEXEC = 8
+NOBODY = 65534
 CLONE_NEWNET = 0x40000000
+NAMESPACES = {"user": 0x10000000, "pid": 0x20000000, "mount": CLONE_NEWNS, "ipc": 0x08000000}
+"""The namespaces that an order may ask for, and their flags of clone(2)."""
+NO_PROC = "The program sees the numbers of all of the machine's processes: it could not get a /proc of its own"
+NO_SHM = "The program shares /dev/shm with others of its user: it could not get one of its own"
 SHM = b"/dev/shm"
 AF_INET, SOCK_DGRAM, SOCK_CLOEXEC = 2, 2, 0o2000000
 SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 IFREQ_SIZE = 40  # of netdevice(7), on machines of 64 bits
+
+
+def flags_of(namespaces: Iterable[str]) -> int:
+    """The flags of clone(2) for some of :data:`NAMESPACES`."""
+    return sum(NAMESPACES[name] for name in set(namespaces) & NAMESPACES.keys())
+
+
+def map_user(ids: tuple[int, int]) -> None:
+    """Give the calling process, which was born in a new user namespace, its user and group id there, and no other:
+    user_namespaces(7). Raises ``OSError``."""
+    prctl(PR_SET_DUMPABLE, 1)  # or its own files below /proc are closed to it
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{ids[0]} {ids[0]} 1"), ("gid_map", f"{ids[1]} {ids[1]} 1")):
+        descriptor = os.open(f"/proc/self/{name}", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
+    prctl(PR_SET_DUMPABLE, 0)
+
+
+def own_proc() -> None:
+    """Mount the ``/proc`` of the calling process's own PID namespace over the old one. Raises ``OSError``."""
+    libc("mount", b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, None)
+
+
+def own_places(namespaces: Iterable[str], shm_mib: int | None) -> list[str]:
+    """Give the calling process, whose mounts are its own already, the ``/proc`` and ``/dev/shm`` that go with its
+    namespaces; returns sentences on what could not be had. Raises ``OSError`` for a ``/dev/shm`` of a given size."""
+    missing: list[str] = []
+    if shm_mib is not None:
+        cover_shm(shm_mib)
+    elif "ipc" in namespaces:
+        try:
+            cover_shm(None)
+        except OSError as error:
+            missing.append(f"{NO_SHM} ({error.strerror}).")
+    if "pid" in namespaces:
+        try:
+            own_proc()
+        except OSError as error:
+            missing.append(f"{NO_PROC} ({error.strerror}).")
+    return missing
 
 
 def own_shm(mib: int) -> None:
@@ -25,9 +78,10 @@ def own_shm(mib: int) -> None:
     cover_shm(mib)
 
 
-def cover_shm(mib: int) -> None:
-    """The same for a process whose mounts are its own already."""
-    libc("mount", b"runyard", SHM, b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=1777,size=%dm" % mib)
+def cover_shm(mib: int | None) -> None:
+    """The same for a process whose mounts are its own already; None: of the kernel's usual size, half of memory."""
+    options = b"mode=1777" if mib is None else b"mode=1777,size=%dm" % mib
+    libc("mount", b"runyard", SHM, b"tmpfs", MS_NOSUID | MS_NODEV, options)
 
 
 def cut_network() -> None:
@@ -47,15 +101,45 @@ def start_loopback() -> None:
 
 
 def probe() -> int:
-    """Try both, each in a process of its own, and print the names of those that work, one a line."""
-    for name in ("shm", "network_off"):
-        pid = os.fork()
-        if pid == 0:
-            try:
-                own_shm(1) if name == "shm" else cut_network()
-            except OSError:
-                os._exit(1)
-            os._exit(0)
-        if os.waitpid(pid, 0)[1] == 0:
-            os.write(1, name.encode() + b"\n")
+    """Try all of it, each in a process of its own, and print the names of what works, one a line."""
+    root = os.geteuid() == 0
+    tries: dict[str, tuple[int, Callable[[], None]]] = {
+        "shm": (0, lambda: own_shm(1)),
+        "network_off": (0, cut_network),
+        "user": (0, _try_user),
+        "pid mount ipc": (flags_of(("pid", "mount", "ipc") if root else NAMESPACES), _try_places),
+    }
+    for names, (flags, attempt) in tries.items():
+        if _works(flags, attempt):
+            os.write(1, names.replace(" ", "\n").encode() + b"\n")
     return 0
+
+
+def _works(flags: int, attempt: Callable[[], None]) -> bool:
+    ids = (os.geteuid(), os.getegid())
+    try:
+        pid, _ = fork_into(None, flags)
+    except OSError:
+        return False
+    if pid == 0:
+        try:
+            if flags & NAMESPACES["user"]:
+                map_user(ids)
+            attempt()
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def _try_user() -> None:
+    """A user namespace for somebody without privileges."""
+    if os.geteuid() == 0:
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+    libc("unshare", NAMESPACES["user"])
+
+
+def _try_places() -> None:
+    own_mounts(born=True)
+    cover_shm(None)

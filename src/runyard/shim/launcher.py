@@ -51,7 +51,7 @@ def _fork(control: Control, message: "dict[str, object]", descriptors: list[int]
         os.setsid()
         os.dup2(launch.errors, 2)
         os.close(launch.errors)
-        supervise.attend(launch.folder, launch.lock, launch.listening, launch.order)
+        supervise.attend(launch.folder, launch.listening, launch.order)
     except BaseException:
         sys.excepthook(*sys.exc_info())  # pyright: ignore[reportArgumentType] - there is one
     os._exit(1)

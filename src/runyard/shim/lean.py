@@ -103,30 +103,40 @@ def libc(name: str, *arguments: int | bytes | None, holding: bool = False) -> in
     return result
 
 
-def fork_into(group: str | None) -> tuple[int, bool]:
-    """fork(2), the child being born in a control group of version 2; says too whether it was (else: join it).
+def fork_into(group: str | None, namespaces: int = 0) -> tuple[int, bool]:
+    """fork(2), the child being born in a control group of version 2, and in new namespaces (flags of clone(2)); says
+    too whether it was born in the group (else: join it). Raises ``OSError`` where the namespaces cannot be had.
 
     clone3(2) with CLONE_INTO_CGROUP spares the lock over all of the machine's processes that a move takes.
     """
-    if group is None:
-        return os.fork(), False
+    folder = -1
     try:
-        folder = os.open(group, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if group is not None:
+            folder = os.open(group, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            return _clone3(CLONE_INTO_CGROUP | namespaces, folder), True
     except OSError:
-        return os.fork(), False
+        pass  # without the group, then
+    finally:
+        if folder >= 0:
+            os.close(folder)
+    return (_clone3(namespaces, 0) if namespaces else os.fork()), False
+
+
+def _clone3(flags: int, group: int) -> int:
+    """fork(2) with flags of clone3(2). Raises ``OSError``."""
     # struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack and size, tls, set_tid and size, cgroup
-    words = (CLONE_INTO_CGROUP, 0, 0, 0, signals.SIGCHLD, 0, 0, 0, 0, 0, folder)
-    _interpreter("PyOS_BeforeFork")
+    words = (flags, 0, 0, 0, signals.SIGCHLD, 0, 0, 0, 0, 0, group)
+    arguments = b"".join(word.to_bytes(8, sys.byteorder) for word in words)
+    pid = -1
+    interpreter("PyOS_BeforeFork")
     try:
-        pid = libc("syscall", SYS_CLONE3, b"".join(word.to_bytes(8, sys.byteorder) for word in words), 88, holding=True)
-    except OSError:
-        pid = -1
-    _interpreter("PyOS_AfterFork_Parent" if pid else "PyOS_AfterFork_Child")
-    os.close(folder)
-    return (os.fork(), False) if pid == -1 else (pid, True)
+        pid = libc("syscall", SYS_CLONE3, arguments, 88, holding=True)
+    finally:
+        interpreter("PyOS_AfterFork_Parent" if pid else "PyOS_AfterFork_Child")
+    return pid
 
 
-def _interpreter(function: str) -> None:
+def interpreter(function: str) -> None:
     """One of the three calls that Python asks for around a fork it did not make (C API, Operating System Utilities)."""
     _HoldingFunction(_ctypes.dlsym(_program, function))()
 

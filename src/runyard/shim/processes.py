@@ -27,12 +27,14 @@ def _stat(pid: int) -> list[bytes]:
     return read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
 
 
-def start_ticks(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot: with pid and boot id its identity. None: no such process."""
+def start_ticks(pid: int, living: bool = False) -> int | None:
+    """When a process started, in clock ticks since boot: with pid and boot id its identity. None: no such process, or
+    (``living``) one that has ended and is not collected yet."""
     try:
-        return int(_stat(pid)[19])
+        fields = _stat(pid)
     except OSError:
         return None
+    return None if living and fields[0] in b"ZX" else int(fields[19])
 
 
 def descendants(ancestor: int) -> list[int]:
@@ -79,16 +81,18 @@ def signal_all(members: "Members", numbers: tuple[int, ...]) -> set[int]:
 
 
 def _signal(pid: int, descriptor: int | None, numbers: tuple[int, ...]) -> bool:
-    """Whether the signals could be sent to a process, by its descriptor where there is one."""
+    """Whether a process got a signal, by its descriptor where there is one; the first may have been its end."""
+    sent = False
     try:
         for number in numbers:
             if descriptor is None:
                 os.kill(pid, number)
             else:
                 signals.pidfd_send_signal(descriptor, number)
+            sent = True
     except OSError:
-        return False
-    return True
+        pass  # it is gone, or not ours
+    return sent
 
 
 TYPE_CHECKING = False

@@ -1,20 +1,21 @@
 """One learner's program from launch order to exit record: started, watched, stopped on command, and all of it reaped.
 
-Everything waits in one poll: the child's report, children that ended, clients, and one alarm for the next deadline.
-The facts are on disk before anybody is told of them. docs/rooms/shim.md has the contract and the two records.
+A :class:`Run` waits for nothing itself: a :class:`runyard.shim.loop.Loop` tells it what has happened. The facts are on
+disk before anybody is told of them. docs/rooms/shim.md has the contract and the two records.
 """
 
 import os
-import select
-import time
 
-from runyard.shim import cgroups, lean, processes
+from runyard.shim import cgroups, lean, processes, records
 from runyard.shim.confine import Child, Order, failure, read_order
 from runyard.shim.control import Clients
 from runyard.shim.lean import NANO, boottime_ns, epoch_ms, signals
+from runyard.shim.loop import Due, Loop, prepare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from resource import struct_rusage
     from typing import NoReturn
 
     from runyard.shim.lean import Record
@@ -23,6 +24,8 @@ COURTESY_S = 1.0
 """What background processes that outlive a program which ended by itself get between SIGTERM and SIGKILL, at most."""
 FIRST_RETRY_NS, LAST_RETRY_NS = 2_000_000, NANO
 """Between one SIGKILL to everything and the next, while something is not gone: doubled each time."""
+LOOK_NS = 1_000_000
+"""An init that has told of the program's end is gone within this time, unless the program has left something."""
 FOREVER_S = 1e9
 
 
@@ -33,32 +36,36 @@ class Launch:
 
     def __init__(self) -> None:
         self.status: int | None = None
-        """Where the child reports, until it is the program."""
+        """Where the child reports: until it is the program, or for as long as it is the program's init."""
         self.release = -1
         self.begun = b""
         self.executed = False
         self.failed: Record | None = None
 
 
-class Shim:
+class Run:
     """One program, its deadlines (:func:`lean.boottime_ns`), and what is known of its end."""
 
     __slots__ = (
-        "alarm",
         "cause",
         "clients",
-        "cpu_s",
+        "done",
+        "due",
         "ended",
+        "ending",
         "folder",
+        "gone",
         "group",
+        "has_init",
         "held",
-        "kill_at",
+        "holding",
         "kills",
         "launch",
         "leftovers",
-        "limit_at",
         "log",
-        "max_rss_kib",
+        "loop",
+        "missing",
+        "namespaces",
         "order",
         "over",
         "pid",
@@ -66,21 +73,29 @@ class Shim:
         "started",
         "status",
         "stopped_at",
-        "wake",
+        "usage",
     )
 
-    def __init__(self, order: Order, folder: int, clients: Clients, wake: int) -> None:
+    def __init__(self, order: Order, folder: int, clients: Clients, loop: Loop, holding: "Sequence[int]" = ()) -> None:
         self.order = order
         self.folder = folder
         self.clients = clients
-        self.wake = wake
-        self.alarm = lean.Alarm()
+        self.loop = loop
+        self.holding = holding
+        """Descriptors to be closed once its record is on disk, its lock last."""
         self.launch = Launch()
         self.group: cgroups.Group | None = None
         self.held = False
         """Whether the program is in its control group, so that the group's members are all of its processes."""
+        self.namespaces: list[str] = []
+        """Those that the program was born in."""
+        self.has_init = False
+        """Whether the child is the program's init: its own end means that nothing of the program is left."""
+        self.missing: list[str] = []
         self.log = -1
         self.pid = 0
+        self.gone = False
+        """Whether the child was reaped."""
         self.started: Record | None = None
         self.status: int | None = None
         """The program's wait status, once it ended."""
@@ -88,129 +103,163 @@ class Shim:
         """When it did: milliseconds since 1970 and since boot."""
         self.over = False
         """Whether no process of it is left."""
+        self.done = False
+        """Whether its record is on disk, and everybody told."""
         self.cause: str | None = None
         self.stopped_at: int | None = None
         """When the stop came that is the cause."""
-        self.limit_at: int | None = None
-        self.kill_at: int | None = None
+        self.due = Due()
         self.kills = 0
         self.leftovers: set[int] = set()
-        self.cpu_s = [0.0, 0.0]
-        self.max_rss_kib = 0
+        self.usage = records.Usage()
+        self.ending: Record | None = None
+        """The exit record, on its way to the disk."""
         self.record: Record | None = None
+        """The same, once it is there."""
 
     # ------------------------------------------------------------------------------------------------------- start
 
     def begin(self) -> None:
         """Make the control group and the log, and fork the child."""
+        if self.make_ready():
+            heard, status = os.pipe()
+            waiting, release = os.pipe()
+            self.pid = self._fork(status, waiting)
+            os.close(status)
+            os.close(waiting)
+            self.launch.status, self.launch.release = heard, release
+            os.set_blocking(heard, False)
+
+    def make_ready(self) -> bool:
+        """Make the control group and the log; False: that failed, and the run is over."""
         order = self.order
+        lean.reserve(self.folder, "exit.json")
         if order.cgroup is not None:
-            self.group = cgroups.create(order.cgroup_name, order.cgroup)
+            limits = order.cgroup
+            if order.namespaces and limits.get("pids") is not None:
+                limits = {**limits, "pids": limits["pids"] + 1}  # the init
+            self.group = cgroups.create(order.cgroup_name, limits)
         try:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             self.log = os.open(order.log, flags, 0o600)
         except OSError as error:
             self.launch.failed = failure("log", error)
             self.over = True
-            return
+        return not self.over
+
+    def _fork(self, status: int, waiting: int) -> int:
+        """Fork the child, in namespaces of its own where they can be had; its process id."""
+        wanted = self.order.namespaces
+        if os.geteuid() == 0:
+            wanted = [name for name in wanted if name != "user"]
+        elif wanted and "user" not in wanted:
+            wanted = []
+            self.missing.append("The program has no namespaces of its own: the node must run as root to give them.")
+        if wanted:
+            try:
+                self.namespaces = wanted
+                return self._fork_into(wanted, status, waiting)
+            except OSError as error:
+                self.namespaces = []
+                self.missing.append(f"The program has no namespaces of its own: {error.strerror}.")
+        return self._fork_into([], status, waiting)
+
+    def _fork_into(self, namespaces: list[str], status: int, waiting: int) -> int:
         shim = os.getpid()
-        heard, status = os.pipe()
-        waiting, release = os.pipe()
-        signals.pthread_sigmask(signals.SIG_BLOCK, signals.valid_signals())
+        self.has_init = "pid" in namespaces
         folders = [] if self.group is None else list(self.group.folders)
         unified = None if self.group is None else self.group.unified
-        self.pid, born_in = lean.fork_into(unified)
-        if self.pid == 0:
-            if born_in and unified:
-                folders.remove(unified)
-            Child(order, folders, self.log, status, waiting, shim).become()
-        signals.pthread_sigmask(signals.SIG_SETMASK, ())
-        os.close(status)
-        os.close(waiting)
-        self.launch.status, self.launch.release = heard, release
+        flags = 0
+        if namespaces:
+            from runyard.shim import init, isolation  # noqa: F401, PLC0415 # pyright: ignore[reportUnusedImport] - start-up time of those that need neither; the child cannot reach their files
 
-    def hear(self, descriptor: int) -> None:
-        """Take in what the child reports: it is ready, it failed, or (at the end of the pipe) it is the program."""
+            flags = isolation.flags_of(namespaces)
+        child = Child(self.order, namespaces, folders, self.log)
+        signals.pthread_sigmask(signals.SIG_BLOCK, signals.valid_signals())
+        try:
+            pid, born_in = lean.fork_into(unified, flags)
+            if pid == 0:
+                if born_in and unified:
+                    folders.remove(unified)
+                child.become(status, waiting, shim)
+        finally:
+            signals.pthread_sigmask(signals.SIG_SETMASK, ())
+        return pid
+
+    def hear(self) -> None:
+        """Take in what the child reports, as far as it has: it is ready, it failed, the program runs, or has ended. At
+        the end of the pipe a child that is no init is the program."""
         launch = self.launch
-        chunk = os.read(descriptor, 1 << 16)
-        *lines, launch.begun = (launch.begun + chunk).split(b"\n")
-        for line in lines:
-            report = lean.decode(line)
-            if "stage" in report:
-                launch.failed = report
-            elif self.cause is None:
-                self.release(report)
-        if not chunk:
-            os.close(descriptor)
-            launch.status = None
-            launch.executed = launch.failed is None and self.started is not None
-            if launch.executed:
-                self.clients.tell_all(self.state())
+        while launch.status is not None:
+            try:
+                chunk = os.read(launch.status, 1 << 16)
+            except BlockingIOError:
+                return
+            *lines, launch.begun = (launch.begun + chunk).split(b"\n")
+            for line in lines:
+                self._heed(lean.decode(line))
+            if not chunk:
+                os.close(launch.status)
+                launch.status = None
+                if not self.has_init and launch.failed is None and self.started is not None:
+                    self._executed()
+
+    def _heed(self, report: "Record") -> None:
+        """Take in one line of the child's."""
+        if "stage" in report:
+            self.launch.failed = {"stage": report["stage"], "errno": report["errno"], "message": report["message"]}
+        elif "ended" in report:
+            self._program_ended(report["ended"], report["at_boottime_ns"])
+        elif "begun" in report:
+            self._executed()
+        elif self.cause is None and self.launch.failed is None:
+            self.release(report)
+
+    def _executed(self) -> None:
+        self.launch.executed = True
+        self.clients.tell_all(self.state())
 
     def release(self, report: "Record") -> None:
         """Put on disk that the program starts, then let it."""
         group = self.group
+        outside: list[str] = report.get("outside") or []
         if group is not None:
-            group.missing += report["missing"]
-            self.held = len(report["missing"]) < len(group.folders)
-        shim, now = os.getpid(), boottime_ns()
-        started: Record = {
-            "attempt": self.order.attempt,
-            "shim_pid": shim,
-            "shim_start_ticks": processes.start_ticks(shim),
-            "pid": self.pid,
-            "pid_start_ticks": processes.start_ticks(self.pid),
-            "boot_id": processes.boot_id(),
-            "started_at_ms": epoch_ms(),
-            "boottime_ms": now // 1_000_000,
-            "cgroup": None if group is None else group.record(),
-            "view": report["view"],
-            "tamper_proof": self.order.uid is not None and self.order.uid != os.geteuid(),
-        }
+            group.missing += outside
+            self.held = len(outside) < len(group.folders)
+        self.missing += report["missing"]
+        now = boottime_ns()
         try:
-            lean.write_record(self.folder, "started.json", started)
+            self.started = records.write_started(self, report["view"], now)
         except OSError as error:
             self.launch.failed = failure("record", error)
-            self.kill_at = now
+            self.due.kill_at = now
             return
-        self.started = started
         if self.order.max_runtime_s is not None:
-            self.limit_at = now + int(min(self.order.max_runtime_s, FOREVER_S) * NANO)
+            self.due.limit_at = now + int(min(self.order.max_runtime_s, FOREVER_S) * NANO)
         try:
             os.write(self.launch.release, b"1")
         except OSError:
             pass  # it died meanwhile: its wait status says so
         os.close(self.launch.release)
+        self.launch.release = -1
 
     # -------------------------------------------------------------------------------------------------------- life
 
-    def run(self) -> None:
-        """Until no process is left."""
-        self.begin()
-        while not self.over:
-            self.alarm.set(min((at for at in (self.limit_at, self.kill_at) if at is not None), default=None))
-            for descriptor in self.wait():
-                self.answer(descriptor)
-            self.on_time(boottime_ns())
+    def descriptors(self) -> list[int]:
+        """Where it is to be told of what can be read."""
+        own = [self.clients.listening.fileno(), *self.clients.connected()]
+        return own if self.launch.status is None else [*own, self.launch.status]
 
-    def wait(self) -> list[int]:
-        """The descriptors at which there is something to do."""
-        poll = select.poll()
-        for descriptor in (self.wake, self.alarm.fd, self.clients.listening.fileno(), *self.clients.connected()):
-            poll.register(descriptor, select.POLLIN)
-        if self.launch.status is not None:
-            poll.register(self.launch.status, select.POLLIN)
-        return [descriptor for descriptor, _ in poll.poll()]
+    def deadline(self) -> int | None:
+        """When it is to be called next, whatever happens."""
+        return 0 if self.over and self.due.record_at is None else self.due.next()
 
     def answer(self, descriptor: int) -> None:
         """Do what one descriptor calls for."""
-        if descriptor == self.wake:
-            os.read(descriptor, 4096)
-            self.reap()
-        elif descriptor == self.alarm.fd:
-            self.alarm.clear()
-        elif descriptor == self.launch.status:
-            self.hear(descriptor)
+        if self.done:
+            return
+        if descriptor == self.launch.status:
+            self.hear()
         elif descriptor == self.clients.listening.fileno():
             for client in self.clients.accept():
                 self.clients.tell(client, self.state())
@@ -240,7 +289,8 @@ class Shim:
     def stop(self, cause: str, grace_s: float) -> None:
         """SIGTERM now and SIGKILL after the grace, to everything. The first cause stands; a later call may only
         shorten the grace. A program that has ended by itself keeps its own end."""
-        self.reap()  # an end that came first is final, whichever the shim hears of first
+        self.hear()
+        self.loop.reap()  # an end that came first is final, whichever the shim hears of first
         now = boottime_ns()
         at = now + int(max(0.0, min(grace_s, FOREVER_S)) * NANO)
         if self.cause is None and self.status is None:
@@ -249,157 +299,133 @@ class Shim:
                 at = now  # nothing of the user's runs yet that could make use of a grace
             elif at > now:
                 processes.signal_all(self.members, (signals.SIGTERM, signals.SIGCONT))
-        self.kill_at = at if self.kill_at is None else min(self.kill_at, at)
+        self.due.kill_at = at if self.due.kill_at is None else min(self.due.kill_at, at)
         self.clients.tell_all(
-            {"event": "stopping", "cause": self.cause, "kill_at_boottime_ms": self.kill_at // 1_000_000}
+            {"event": "stopping", "cause": self.cause, "kill_at_boottime_ms": self.due.kill_at // 1_000_000}
         )
 
     def on_time(self, now: int) -> None:
         """Do what is due."""
-        if self.limit_at is not None and now >= self.limit_at:
-            self.limit_at = None
+        if self.due.limit_at is not None and now >= self.due.limit_at:
+            self.due.limit_at = None
             if self.status is None:
                 self.stop("time_limit", self.order.grace_s)
-        if self.kill_at is not None and now >= self.kill_at and not self.over:
+        if self.due.leftovers_at is not None and now >= self.due.leftovers_at and not self.over:
+            self.due.leftovers_at = None
+            self._end_leftovers()
+        if self.due.kill_at is not None and now >= self.due.kill_at and not self.over:
             self.kill()
-            self.kill_at = now + min(LAST_RETRY_NS, FIRST_RETRY_NS << min(self.kills, 16))
+            self.due.kill_at = now + min(LAST_RETRY_NS, FIRST_RETRY_NS << min(self.kills, 16))
+            self._see_whether_over()
+        if self.over and not self.done and (self.due.record_at is None or now >= self.due.record_at):
+            self.due.none_but_record()
+            self.finish(now)
 
     def members(self) -> list[int]:
-        """Every living process of the program."""
+        """Every living process of the program; its init is none."""
         if self.held and self.group is not None:
-            return cgroups.members(self.group.folders)
-        return processes.descendants(os.getpid())
+            found = cgroups.members(self.group.folders)
+        else:
+            found = processes.descendants(self.pid if self.has_init else os.getpid())
+        return [pid for pid in found if pid != self.pid] if self.has_init else found
 
     def kill(self) -> None:
-        """SIGKILL to everything there is; the first time by the control group, then also by descent, parents first, so
-        that no shell lives to take the end of its child for an exit code."""
+        """SIGKILL to everything there is: by the end of its PID namespace, which is that of its init. Without one by
+        the control group the first time, then also by descent, parents first, so that no shell lives to take the end
+        of its child for an exit code."""
+        if self.pid <= 0:
+            return
         if self.status is not None:
             self.leftovers.update(self.members())
-        if self.held and self.group is not None:
+        alone = "pid" in self.namespaces
+        if alone and not self.gone:
+            os.kill(self.pid, signals.SIGKILL)
+        if self.held and self.group is not None and (self.kills or not alone):
             cgroups.kill(self.group.folders)
-        if self.kills or not self.held:
-            own = os.getpid()
-            processes.signal_all(lambda: processes.descendants(own), (signals.SIGKILL,))
+        if not alone and (self.kills or not self.held):
+            above = self.pid if self.has_init else os.getpid()
+            processes.signal_all(lambda: processes.descendants(above), (signals.SIGKILL,))
         self.kills += 1
 
-    def reap(self) -> None:
-        """Collect every child that ended. As a subreaper the shim inherits each orphan of the tree, so having no
-        child at all means that nothing of the tree is left."""
-        while True:
-            try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                self.over = True
-                return
-            if pid == 0:
-                break
-            self.cpu_s[0] += usage.ru_utime
-            self.cpu_s[1] += usage.ru_stime
-            self.max_rss_kib = max(self.max_rss_kib, usage.ru_maxrss)
-            if pid == self.pid:
-                self.status = status
-                self.ended = (epoch_ms(), boottime_ns() // 1_000_000)
-                self.limit_at = None
+    def abandon(self) -> None:
+        """End the program after a mistake of ours, without a record: the run is lost."""
+        try:
+            self.kill()
+        finally:
+            self.close()
+
+    def owns(self, pid: int) -> bool:
+        """Whether a child that ended is the run's: its own, or an orphan that nobody else can have left."""
+        return pid == self.pid or not self.has_init
+
+    def reaped(self, pid: int, status: int, usage: "struct_rusage") -> None:
+        """Take in the end of a child."""
+        self.usage.add(usage)
+        if pid != self.pid:
+            return
+        self.gone = True
+        if self.has_init:
+            self.hear()
+        if self.status is None:
+            self._program_ended(status, boottime_ns())
+        if self.has_init:
+            self._see_whether_over()
+
+    def childless(self) -> None:
+        """As a subreaper a shim inherits each orphan of the tree, so having no child at all means that nothing of the
+        tree is left."""
+        self.over = True
+
+    def _see_whether_over(self) -> None:
+        """The end of an init is that of its PID namespace; without one, what it has left is still to be ended."""
+        if self.gone and self.has_init:
+            self.over = "pid" in self.namespaces or not self.held or not self.members()
+            if not self.over and self.due.kill_at is None:
+                self.due.kill_at = boottime_ns()
+
+    def _program_ended(self, status: int, at_ns: int) -> None:
+        """The program itself has ended; what it left has yet to. A stop that came later is not its cause."""
+        now = boottime_ns()
+        self.status = status
+        self.ended = (epoch_ms() - (now - at_ns) // 1_000_000, at_ns // 1_000_000)
+        self.due.limit_at = None
+        if self.stopped_at is not None and at_ns < self.stopped_at:
+            self.cause = None
         # A stop has told everything already, and its grace is for all of the tree: a shell dies of SIGTERM at once,
         # while the training that it started may be writing its checkpoint.
-        if self.status is not None and self.cause is None and not self.kills and not self.leftovers:
-            self.end_leftovers()
+        if self.cause is None and not self.kills:
+            self.due.leftovers_at = now + LOOK_NS if self.has_init else now
 
-    def end_leftovers(self) -> None:
+    def _end_leftovers(self) -> None:
         """The program ended by itself and left processes in the background: a SIGTERM, and soon the end."""
         self.leftovers = processes.signal_all(self.members, (signals.SIGTERM, signals.SIGCONT))
         at = boottime_ns() + int(min(self.order.grace_s, COURTESY_S) * NANO)
-        self.kill_at = at if self.kill_at is None else min(self.kill_at, at)
+        self.due.kill_at = at if self.due.kill_at is None else min(self.due.kill_at, at)
 
-    def finish(self) -> None:
-        """Read the evidence, remove the group, put the record on disk, and tell who listens."""
-        oom_kills, peak = 0, None
-        if self.group is not None:
-            oom_kills, peak = cgroups.evidence(self.group.folders)
-            left = cgroups.remove(self.group.folders)
-            self.group.missing += [f"The control group {folder} could not be removed." for folder in left]
-        record = {**self.ending(), "oom_kills": oom_kills, "memory_peak_bytes": peak}
-        _settle(self.folder, record)
+    def finish(self, now: int) -> None:
+        """Read the evidence, remove the group, put the record on disk, and tell who listens. An end that is not on disk
+        is not known: it is tried again for as long as the folder exists."""
+        self.ending = record = self.ending or records.of_end(self)
+        try:
+            lean.write_record(self.folder, "exit.json", record)
+        except OSError as error:
+            os.write(2, f"The exit record cannot be written yet: {error.strerror}.\n".encode())
+            if os.fstat(self.folder).st_nlink:
+                self.due.record_again(now)
+                return
         self.record = record
         self.clients.accept()
         self.clients.tell_all(self.state())
+        self.close()
+
+    def close(self) -> None:
+        """Let go of everything, the lock last."""
+        self.done = True
         self.clients.close()
-
-    def ending(self) -> "Record":
-        """The exit record, the kernel's evidence on memory left out."""
-        code = None if self.status is None else os.waitstatus_to_exitcode(self.status)
-        started, failed = self.started, self.launch.failed
-        if failed is None and started is None and self.cause is None:
-            message = f"The program was killed by signal {-(code or 0)} before it began: is its memory limit too small?"
-            failed = {"stage": "launch", "errno": None, "message": message}
-        ended_ms, ended_boottime_ms = (
-            self.ended if self.status is not None else (epoch_ms(), boottime_ns() // 1_000_000)
-        )
-        return {
-            "attempt": self.order.attempt,
-            "exit_code": code if code is not None and code >= 0 and failed is None else None,
-            "signal": -code if code is not None and code < 0 and failed is None else None,
-            "cause": self.cause,
-            "launch_failed": failed,
-            "started_at_ms": started and started["started_at_ms"],
-            "ended_at_ms": ended_ms,
-            "boottime_started_ms": started and started["boottime_ms"],
-            "boottime_ended_ms": ended_boottime_ms,
-            "boottime_stopped_ms": self.stopped_at and self.stopped_at // 1_000_000,
-            "boot_id": processes.boot_id(),
-            "log_bytes": 0 if self.log < 0 else os.fstat(self.log).st_size,
-            "user_cpu_s": round(self.cpu_s[0], 6),
-            "system_cpu_s": round(self.cpu_s[1], 6),
-            "max_rss_kib": self.max_rss_kib,
-            "killed_leftovers": len(self.leftovers),
-            "tamper_proof": self.order.uid is not None and self.order.uid != os.geteuid(),
-            "cgroup": None if self.group is None else self.group.record(),
-        }
-
-
-def _settle(folder: int, record: "Record") -> None:
-    """Write the exit record, trying for as long as the folder exists: an end that is not on disk is not known."""
-    pause = 0.1
-    while True:
-        try:
-            lean.write_record(folder, "exit.json", record)
-            return
-        except OSError as error:
-            os.write(2, f"The exit record cannot be written yet: {error.strerror}.\n".encode())
-            if os.fstat(folder).st_nlink == 0:
-                return
-        time.sleep(pause)
-        pause = min(5.0, pause * 2)
-
-
-def _unordered(folder: int, clients: Clients, error: ValueError) -> None:
-    """The end of an attempt whose launch order could not be read."""
-    failed = {"stage": "order", "errno": None, "message": str(error)}
-    record: Record = {"attempt": None, "exit_code": None, "signal": None, "cause": None, "launch_failed": failed}
-    _settle(folder, record)
-    clients.accept()
-    clients.tell_all({"event": "exited", "record": record})
-    clients.close()
-
-
-def _woken(_signal: int, _frame: object) -> None:
-    """Nothing: that a signal came is in the wake-up descriptor, which a signal with no handler leaves alone."""
-
-
-def _prepare() -> int:
-    """Make the calling process a shim: it outlives everyone, inherits orphans, and cannot be traced or dumped (its
-    memory holds the order's secrets). Returns the descriptor that is readable when a child ended."""
-    lean.prctl(lean.PR_SET_DUMPABLE, 0)
-    lean.prctl(lean.PR_SET_CHILD_SUBREAPER, 1)
-    for number in (signals.SIGHUP, signals.SIGINT, signals.SIGQUIT, signals.SIGTERM, signals.SIGUSR1, signals.SIGUSR2):
-        signals.signal(number, signals.SIG_IGN)
-    wake, woken = os.pipe()
-    os.set_blocking(woken, False)
-    signals.set_wakeup_fd(woken, warn_on_full_buffer=False)
-    signals.signal(signals.SIGCHLD, _woken)
-    os.chdir("/")
-    os.umask(0o077)
-    return wake
+        ends = (self.launch.status, self.launch.release, self.log, *self.holding)
+        for descriptor in ends:
+            if descriptor is not None and descriptor >= 0:
+                os.close(descriptor)
 
 
 def main(arguments: list[str]) -> "NoReturn":
@@ -408,24 +434,25 @@ def main(arguments: list[str]) -> "NoReturn":
     lock, listen, ordered = (int(named[name]) for name in ("--lock-fd", "--listen-fd", "--order-fd"))
     for descriptor in (lock, listen, ordered):
         os.set_inheritable(descriptor, False)
-    attend(os.open(named["--dir"], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), lock, listen, ordered)
+    attend(os.open(named["--dir"], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), listen, ordered)
 
 
-def attend(folder: int, _lock: int, listening: int, ordered: int) -> "NoReturn":
+def attend(folder: int, listening: int, ordered: int) -> "NoReturn":
     """Be the shim of an attempt, of which these are the descriptors; ends the process."""
-    wake = _prepare()
+    loop = Loop(prepare())
     clients = Clients(listening)
-    lean.reserve(folder, "exit.json")
     try:
         order = read_order(ordered)
     except ValueError as error:
-        _unordered(folder, clients, error)
+        records.unordered(folder, clients, error)
         os._exit(0)
-    shim = Shim(order, folder, clients, wake)
+    run = Run(order, folder, clients, loop)
+    loop.runs.append(run)
     try:
-        shim.run()
-        shim.finish()
+        run.begin()
+        while loop.runs:
+            loop.turn()
     except BaseException:
-        shim.kill()  # a mistake of ours must not leave a program that nobody watches
+        run.kill()  # a mistake of ours must not leave a program that nobody watches
         raise
-    os._exit(0)
+    os._exit(0 if run.record is not None else 1)

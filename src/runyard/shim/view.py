@@ -1,8 +1,9 @@
-"""What of the file system a program of another user id gets to see where parents of its paths are closed to it.
+"""What of the file system a program gets to see, where parents of its paths are closed to it, or folders are hidden.
 
 A path that the program needs may lie below a folder that its user cannot pass, such as the interpreter of a pyenv or
-a run's folder below /root (mode 0700). In a mount namespace of its own, a small empty file system covers each such
-folder, and the needed paths alone are bound into it (mount_namespaces(7), mount(2)).
+a run's folder below /root (mode 0700); or in a folder that is to be hidden from it, since other programs of its user
+have theirs there. In a mount namespace of its own, a small empty file system covers each such folder, and the needed
+paths alone are bound into it (mount_namespaces(7), mount(2)).
 """
 
 from __future__ import annotations  # for interpreters of environments, from 3.8 on
@@ -13,24 +14,40 @@ from errno import EINVAL, ENOENT
 
 from runyard.shim.lean import libc
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 CLONE_NEWNS = 0x00020000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
 COVER = b"mode=0755,size=1m"
 
 
-def plan(visible: list[str], uid: int, gid: int) -> dict[str, list[str]]:
-    """The paths to bind, by the topmost folder above them that this user cannot pass. Empty: nothing is closed.
+def plan(visible: Sequence[str], uid: int | None, gid: int, hide: Sequence[str] = ()) -> dict[str, list[str]]:
+    """The paths to bind, by the folder that is covered: the topmost one above them that this user cannot pass (None:
+    there is none), or the innermost hidden one. Empty: nothing is covered.
 
     A path that is reached through symbolic links counts as itself and as what it leads to. One that lies within
-    another is left out: it comes along.
+    another is left out, unless what lies between hides it: it comes along.
     """
-    closed: dict[str, set[str]] = {}
+    hidden = list(dict.fromkeys(os.path.realpath(folder) for folder in hide if os.path.isdir(folder)))
+    closed: dict[str, set[str]] = {folder: set() for folder in hidden}
     for path in visible:
         for name in {os.path.normpath(path), os.path.realpath(path)}:
-            barrier = _barrier(name, uid, gid)
-            if barrier is not None:
-                closed.setdefault(barrier, set()).add(name)
+            cover = max((folder for folder in hidden if _is_below(name, folder)), key=len, default=None)
+            if cover is None and uid is not None:
+                cover = _barrier(name, uid, gid)
+            if cover is not None:
+                closed.setdefault(cover, set()).add(name)
+    for folder in hidden:
+        barrier = None if uid is None else _barrier(folder, uid, gid)
+        if barrier is not None:
+            closed.setdefault(barrier, set())
     return {barrier: _outermost(paths) for barrier, paths in sorted(closed.items())}
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path.startswith(folder + "/")
 
 
 def _barrier(path: str, uid: int, gid: int) -> str | None:
@@ -66,23 +83,28 @@ def make(closed: dict[str, list[str]]) -> None:
 
 def cover(closed: dict[str, list[str]]) -> None:
     """The same for a process whose mounts are its own already: each folder is empty but for the paths below it."""
-    for barrier, paths in closed.items():
-        if barrier == "/":
-            raise OSError(ENOENT, "the root folder itself is closed to this user", barrier)
-        # Opened before they are covered, and inside the new namespace: a bind wants its source there.
-        opened = [(path, os.open(path, os.O_PATH | os.O_CLOEXEC)) for path in paths]
-        target = os.fsencode(barrier)
-        libc("mount", b"runyard", target, b"tmpfs", MS_NOSUID | MS_NODEV, COVER)
-        for path, source in opened:
-            _mount_point(path, stat.S_ISDIR(os.stat(source).st_mode))
-            libc("mount", b"/proc/self/fd/%d" % source, os.fsencode(path), None, MS_BIND | MS_REC, None)
-            os.close(source)
-        libc("mount", b"runyard", target, None, MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, COVER)
+    if "/" in closed:
+        raise OSError(ENOENT, "the root folder itself is closed to this user", "/")
+    # Opened before anything is covered, and inside the new namespace: a bind wants its source there.
+    opened = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for paths in closed.values() for path in paths}
+    for folder, paths in closed.items():  # outer ones before inner ones
+        if not os.path.isdir(folder):
+            _mount_point(folder, True)  # it lies in one that has just been covered
+        libc("mount", b"runyard", os.fsencode(folder), b"tmpfs", MS_NOSUID | MS_NODEV, COVER)
+        for path in paths:
+            _mount_point(path, stat.S_ISDIR(os.stat(opened[path]).st_mode))
+            libc("mount", b"/proc/self/fd/%d" % opened[path], os.fsencode(path), None, MS_BIND | MS_REC, None)
+    for folder in closed:
+        libc("mount", b"runyard", os.fsencode(folder), None, MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, COVER)
+    for descriptor in opened.values():
+        os.close(descriptor)
 
 
-def own_mounts() -> None:
-    """Give the calling process mounts of its own, of which no other namespace hears. Raises ``OSError``."""
-    libc("unshare", CLONE_NEWNS)
+def own_mounts(born: bool = False) -> None:
+    """Give the calling process mounts of its own, of which no other namespace hears; ``born``: it was born with a copy
+    already. Raises ``OSError``."""
+    if not born:
+        libc("unshare", CLONE_NEWNS)
     try:
         _make_private()
     except OSError as error:

@@ -1,0 +1,120 @@
+"""The two records of a run: that its program starts, and how it ended."""
+
+import os
+
+from runyard.shim import cgroups, lean, processes
+from runyard.shim.lean import boottime_ns, epoch_ms
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from resource import struct_rusage
+
+    from runyard.shim.control import Clients
+    from runyard.shim.lean import Record
+    from runyard.shim.supervise import Run
+
+
+class Usage:
+    """What the processes of a run have used, as far as they were collected."""
+
+    __slots__ = ("max_rss_kib", "system_cpu_s", "user_cpu_s")
+
+    def __init__(self) -> None:
+        self.user_cpu_s = 0.0
+        self.system_cpu_s = 0.0
+        self.max_rss_kib = 0
+
+    def add(self, usage: "struct_rusage") -> None:
+        """Add what a child that was waited for, and those that it had waited for, have used."""
+        self.user_cpu_s += usage.ru_utime
+        self.system_cpu_s += usage.ru_stime
+        self.max_rss_kib = max(self.max_rss_kib, usage.ru_maxrss)
+
+
+def write_started(run: "Run", view: list[str], now: int) -> "Record":
+    """Put on disk that a program starts, at that time of :func:`lean.boottime_ns`. Raises ``OSError``."""
+    shim, order = os.getpid(), run.order
+    started: Record = {
+        "attempt": order.attempt,
+        "shim_pid": shim,
+        "shim_start_ticks": processes.start_ticks(shim),
+        "pid": run.pid,
+        "pid_start_ticks": processes.start_ticks(run.pid),
+        "boot_id": processes.boot_id(),
+        "started_at_ms": epoch_ms(),
+        "boottime_ms": now // 1_000_000,
+        "cgroup": None if run.group is None else run.group.record(),
+        "view": view,
+        "namespaces": run.namespaces,
+        "missing": run.missing,
+        "way": "exec" if order.program is None else "warm",
+        "way_note": order.way_note,
+        "tamper_proof": is_tamper_proof(run),
+    }
+    lean.write_record(run.folder, "started.json", started)
+    return started
+
+
+def is_tamper_proof(run: "Run") -> bool:
+    """Whether the program has another user than the shim, so that it cannot change what is recorded of it."""
+    return run.order.uid is not None and run.order.uid != os.geteuid()
+
+
+def of_end(run: "Run") -> "Record":
+    """The exit record of a run of which nothing is left; removes its control group after reading the evidence there."""
+    oom_kills, peak = 0, None
+    if run.group is not None:
+        oom_kills, peak = cgroups.evidence(run.group.folders)
+        left = cgroups.remove(run.group.folders)
+        run.group.missing += [f"The control group {folder} could not be removed." for folder in left]
+    code = None if run.status is None else os.waitstatus_to_exitcode(run.status)
+    started, failed = run.started, run.launch.failed
+    if failed is None and not run.launch.executed and run.cause is None:
+        failed = _ended_early(run, code)
+    ended_ms, ended_boottime_ms = run.ended if run.status is not None else (epoch_ms(), boottime_ns() // 1_000_000)
+    return {
+        "attempt": run.order.attempt,
+        "exit_code": code if code is not None and code >= 0 and failed is None else None,
+        "signal": -code if code is not None and code < 0 and failed is None else None,
+        "cause": run.cause,
+        "launch_failed": failed,
+        "started_at_ms": started and started["started_at_ms"],
+        "ended_at_ms": ended_ms,
+        "boottime_started_ms": started and started["boottime_ms"],
+        "boottime_ended_ms": ended_boottime_ms,
+        "boottime_stopped_ms": run.stopped_at and run.stopped_at // 1_000_000,
+        "boot_id": processes.boot_id(),
+        "log_bytes": 0 if run.log < 0 else os.fstat(run.log).st_size,
+        "user_cpu_s": round(run.usage.user_cpu_s, 6),
+        "system_cpu_s": round(run.usage.system_cpu_s, 6),
+        "max_rss_kib": run.usage.max_rss_kib,
+        "killed_leftovers": len(run.leftovers),
+        "tamper_proof": is_tamper_proof(run),
+        "cgroup": None if run.group is None else run.group.record(),
+        "oom_kills": oom_kills,
+        "memory_peak_bytes": peak,
+    }
+
+
+def _ended_early(run: "Run", code: int | None) -> "Record | None":
+    """Why a program that nobody stopped never began; None: it may have, for all that is known."""
+    if run.started is not None and not run.has_init:
+        return None
+    message = f"The program was killed by signal {-(code or 0)} before it began: is its memory limit too small?"
+    if code is not None and code >= 0:
+        message = "What was to begin the program ended before it did."
+    return {"stage": "launch", "errno": None, "message": message}
+
+
+def unordered(folder: int, clients: "Clients", error: ValueError) -> None:
+    """The end of an attempt whose launch order could not be read."""
+    failed = {"stage": "order", "errno": None, "message": str(error)}
+    record: Record = {"attempt": None, "exit_code": None, "signal": None, "cause": None, "launch_failed": failed}
+    try:
+        lean.write_record(folder, "exit.json", record)
+    except OSError as trouble:
+        os.write(2, f"The exit record cannot be written: {trouble.strerror}.\n".encode())
+        return
+    clients.accept()
+    clients.tell_all({"event": "exited", "record": record})
+    clients.close()
