@@ -18,6 +18,7 @@ from runyard.node.endings import Endings
 from runyard.node.environments.choosing import Environments
 from runyard.node.environments.interpreter import find_interpreter
 from runyard.node.environments.pip import PLAIN, PipSettings
+from runyard.node.features import find_namespaces
 from runyard.node.finishing import Finishing
 from runyard.node.grants import Grants
 from runyard.node.home import Home
@@ -83,7 +84,8 @@ class Agent:
         self.staging = Staging(Tools(self.link, cache, specs, data, self.report, self._environments))
         self._cache_orders = CacheOrders(cache, self.staging, self.report)
         uid_base = settings.uid_base if os.geteuid() == 0 else None
-        ground = Ground(home, cache, specs, inventory, interpreter, uid_base, dict(os.environ), settings.limits)
+        own = dict(os.environ)
+        ground = Ground(home, cache, specs, inventory, interpreter, uid_base, own, settings.limits, find_namespaces())
         storing = Storing(home, specs, access)
         self.watch, lanes, later = Watch(), Lanes(), Later()
         self.grants = Grants(home, self.report.follow)
