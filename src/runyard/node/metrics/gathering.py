@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from runyard.core.metrics import NO_STEP, Series, empty_series
 
@@ -54,6 +54,27 @@ class Gathering:
         series.steps.append(NO_STEP if step is None or not -_LARGEST_STEP <= step <= _LARGEST_STEP else step)
         series.times.append(min(max(time_ms, 0), _LATEST_MS))
         series.values.append(value)
+
+    def extend(
+        self, group: str, name: str, steps: Sequence[int | None], times_ms: Sequence[int], values: Sequence[float]
+    ) -> None:
+        """Points of one metric were found: columns of one length."""
+        series = self._series.get((group, name)) or self._series_of(group, name)
+        if series is None:
+            return
+        room = max(0, MOST_POINTS - self._points)
+        if len(values) > room:
+            self.note(MANY_POINTS)
+            steps, times_ms, values = steps[:room], times_ms[:room], values[:room]
+        self._points += len(values)
+        self.fresh += len(values)
+        series.steps.extend(
+            NO_STEP if step is None or not -_LARGEST_STEP <= step <= _LARGEST_STEP else step for step in steps
+        )
+        if times_ms and (min(times_ms) < 0 or max(times_ms) > _LATEST_MS):
+            times_ms = [min(max(time_ms, 0), _LATEST_MS) for time_ms in times_ms]
+        series.times.extend(times_ms)
+        series.values.extend(values)
 
     def _series_of(self, group: str, name: str) -> Series | None:
         key = clean(group), clean(name)

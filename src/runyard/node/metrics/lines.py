@@ -28,6 +28,9 @@ class _Recorded(msgspec.Struct, frozen=True):
 
 
 _decoder = msgspec.json.Decoder(_Recorded)
+_several = msgspec.json.Decoder(list[_Recorded])
+_AT_ONCE = 500
+"""Lines that are read at once; one that is not plain JSON has these read one by one."""
 
 
 class Lines:
@@ -43,11 +46,14 @@ class Lines:
         if end == 0 and len(data) >= LONGEST:
             self.gathering.note(f"A line of {self._what} is longer than {LONGEST} bytes: it is left out.")
             return len(data)
-        for line in data[:end].split(b"\n"):
+        self._read_all(data[:end].split(b"\n"))
+        return end
+
+    def _read_all(self, lines: list[bytes]) -> None:
+        for line in lines:
             if line.strip() and not self._read(line):
                 shown = line[:60].decode("utf-8", "replace").strip()
                 self.gathering.note(f"A line of {self._what} is not as it should be, and left out: {shown}")
-        return end
 
     def _read(self, line: bytes) -> bool:
         raise NotImplementedError
@@ -55,6 +61,26 @@ class Lines:
 
 class Recorded(Lines):
     """What ``runyard.log`` wrote (:mod:`runyard.recorder`)."""
+
+    def _read_all(self, lines: list[bytes]) -> None:
+        for begin in range(0, len(lines), _AT_ONCE):
+            some = lines[begin : begin + _AT_ONCE]
+            try:
+                found = _several.decode(b"[" + b",".join(filter(bytes.strip, some)) + b"]")
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                super()._read_all(some)
+            else:
+                self._add(found)
+
+    def _add(self, found: list[_Recorded]) -> None:
+        """Add lines by column: those of a group and of the same names together."""
+        alike: dict[tuple[str, ...], list[_Recorded]] = {}
+        for each in found:
+            alike.setdefault((each.g, *each.v), []).append(each)
+        for (group, *names), lines in alike.items():
+            steps, times = [each.s for each in lines], [each.t for each in lines]
+            for name in names:
+                self.gathering.extend(group, name, steps, times, [each.v[name] for each in lines])
 
     def _read(self, line: bytes) -> bool:
         try:
