@@ -27,13 +27,15 @@ TOO_LONG_S = 900.0
 @dataclass(slots=True)
 class Batch:
     """Runs of one submission. Times of CLOCK_BOOTTIME in ns: ``called`` before the POST, ``accepted`` after its answer,
-    ``finished`` when this process heard of each end. ``ways``: how each was started, as far as the service tells."""
+    ``finished`` when this process heard of each end. ``ways``: how each was started, as far as the service tells;
+    ``why``: what it says of those that were not started warm."""
 
     ids: tuple[str, ...]
     called: int
     accepted: int
     finished: dict[str, int] = field(default_factory=dict[str, int])
     ways: dict[str, str] = field(default_factory=dict[str, str])
+    why: set[str] = field(default_factory=set[str])
 
     @property
     def seconds(self) -> float:
@@ -44,7 +46,10 @@ class Batch:
     def not_warm(self) -> str:
         """A sentence when not all runs were started warm, else empty."""
         warm = sum(way == "warm" for way in self.ways.values())
-        return "" if warm == len(self.ids) else f"{len(self.ids) - warm} of {len(self.ids)} runs were not started warm"
+        if warm == len(self.ids):
+            return ""
+        because = f" ({'; '.join(sorted(self.why)[:3])})" if self.why else ""
+        return f"{len(self.ids) - warm} of {len(self.ids)} runs were not started warm{because}"
 
 
 class Yard:
@@ -102,6 +107,8 @@ class Yard:
                 continue
             if event.kind == "running":
                 batch.ways[event.run] = str(event.raw.get("way") or "")
+                if batch.ways[event.run] != "warm" and event.raw.get("way_note"):
+                    batch.why.add(str(event.raw["way_note"]))
             elif event.kind == "finished":
                 batch.finished[event.run] = boottime_ns()
                 left -= 1

@@ -16,6 +16,7 @@ import tempfile
 import time
 import traceback
 from pathlib import Path
+from site import addsitedir
 from typing import Any
 
 SLOTS = 2
@@ -48,6 +49,8 @@ class Peer:
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="runyard-peer-"))
+        self.ended: float | None = None
+        """When the last run had ended, where ``many`` knows it better than by its own return."""
 
     def start(self) -> None:
         """Bring up whatever it needs."""
@@ -90,7 +93,7 @@ def answer(peer: Peer, order: dict[str, Any]) -> dict[str, Any]:
         return {"mb": memory(os.getpid())}
     began = time.perf_counter()
     texts = peer.many(order["python"], order["script"], order["words"], order["count"])
-    seconds = time.perf_counter() - began
+    seconds = (peer.ended or time.perf_counter()) - began
     if len(texts) != order["count"] or not all(texts):
         raise RuntimeError(f"{order['count']} runs were asked for and {sum(map(bool, texts))} wrote something")
     return {"seconds": seconds, "told": reports(texts)}
@@ -100,9 +103,13 @@ def serve(peer: Peer) -> None:
     """Answer orders until there are no more."""
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what peers print must not come between our lines
+    began = time.perf_counter()
     try:
-        began = time.perf_counter()
         peer.start()
+    except BaseException as error:
+        print(json.dumps({"error": f"{type(error).__name__}: {error}"[:300]}), file=out)
+        raise
+    try:
         print(json.dumps({"up_s": time.perf_counter() - began}), file=out)
         for line in sys.stdin:
             try:
@@ -127,7 +134,7 @@ def started(python: str, script: str, words: list[str], number: int) -> str:
 def inside(site: str, script: str, words: list[str], number: int) -> str:
     """Run the script in this very process, for peers that reuse theirs, or make one for each call of a function."""
     if site not in sys.path:
-        sys.path.append(site)
+        addsitedir(site)
     before, sys.argv = sys.argv, [script, *words, "--n", str(number)] if "stamp" not in script else [script]
     written = io.StringIO()
     try:

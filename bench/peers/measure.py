@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -244,9 +243,9 @@ def import_cpu(module: str) -> float:
     """CPU seconds of a fresh interpreter that imports a peer, the least of three."""
     times: list[float] = []
     for _ in range(3):
-        pid = os.posix_spawn(
-            str(install.interpreter()), [sys.executable, "-c", f"import {module}"], plain_environment()
-        )
-        _, _, used = os.wait4(pid, 0)
+        python = str(install.interpreter())
+        pid = os.posix_spawn(python, [python, "-c", f"import {module}"], plain_environment())
+        _, status, used = os.wait4(pid, 0)
+        check(status == 0, f"`import {module}` failed in the peers' environment")
         times.append(used.ru_utime + used.ru_stime)
     return min(times)
