@@ -32,7 +32,7 @@ def begin(ground: Ground, order: Record, log: int, status: int, release: int) ->
     """Confine the calling process, just forked, and be the init of the run; ends the process."""
     stage = "session"
     try:
-        os.close(ground.control)
+        ground.control.close()
         os.setsid()
         prctl(PR_SET_PDEATHSIG, signals.SIGKILL)
         stage = "view"

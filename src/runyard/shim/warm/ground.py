@@ -6,12 +6,14 @@ import atexit
 import os
 import sys
 
-from runyard.shim.warm.traps import Pools
+from runyard.shim.warm.traps import Pools, tempfile_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from runyard.shim.control import Control
 
 
 class Ground:
@@ -30,9 +32,9 @@ class Ground:
         "tops",
     )
 
-    def __init__(self, control: int, started: frozenset[str]) -> None:
+    def __init__(self, control: Control, started: frozenset[str]) -> None:
         self.control = control
-        """The descriptor of the connection to the shim, which no child may keep."""
+        """The connection to the shim, which no child may keep."""
         self.env = dict(os.environ)
         """The variables that the interpreter was started with."""
         self.search = [os.path.abspath(entry) for entry in self.env.get("PYTHONPATH", "").split(":") if entry]
@@ -41,7 +43,7 @@ class Ground:
         self.tops = frozenset(name for name in started if "." not in name)
         """Until :meth:`settle` names of modules at the start, from then on those that a user's file could shadow."""
         self.added: dict[str, str] = {}
-        """Variables that imports have set."""
+        """Variables that imports have set, unless to a place of this process's own."""
         self.read: set[str] = set()
         """Variables that imports have read."""
         self.exits: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] = []
@@ -61,7 +63,12 @@ class Ground:
         pools = Pools()
         if pools.openmp or pools.openblas:
             self.pools = pools
-        self.added = {name: value for name, value in os.environ.items() if self.env.get(name) != value}
+        places = {self.env.get("HOME"), self.env.get("TMPDIR"), tempfile_folder()} - {None, "", "/"}
+        self.added = {
+            name: value
+            for name, value in os.environ.items()
+            if self.env.get(name) != value and not any(place in value for place in places if place)
+        }
 
 
 class Watch:

@@ -18,8 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-ALONE = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-"""Libraries that start threads when they are imported are told not to."""
+ALONE = {"OPENBLAS_NUM_THREADS": "1"}
+"""What starts threads when it is imported is told not to."""
 UNTOUCHED = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 """PyTorch is told to ask for GPUs without taking hold of them, which a fork would not survive."""
 TEST_LIMIT_S = 10.0

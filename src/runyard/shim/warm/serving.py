@@ -35,7 +35,7 @@ def serve(descriptor: int, started: frozenset[str]) -> NoReturn:
     :class:`Forked` in a fork that is to be a program."""
     control = Control(descriptor)
     _put_in_order()
-    ground = Ground(descriptor, started)
+    ground = Ground(control, started)
     received = control.receive()
     if received is None:
         os._exit(0)

@@ -26,7 +26,6 @@ class _Call(_ctypes.CFuncPtr):
 
 
 OPENMP = ("libgomp", "libomp", "libiomp")
-SET_OPENMP = "omp_set_num_threads"
 SET_OPENBLAS = (
     "scipy_openblas_set_num_threads64_",
     "scipy_openblas_set_num_threads",
@@ -38,40 +37,52 @@ SET_OPENBLAS = (
 class Pools:
     """The functions of loaded libraries that say how many threads they use."""
 
-    __slots__ = ("openblas", "openmp")
+    __slots__ = ("default", "mkl_dynamic", "openblas", "openmp")
 
     def __init__(self) -> None:
         self.openmp: list[Any] = []
         self.openblas: list[Any] = []
+        self.mkl_dynamic: list[Any] = []
+        self.default = 0
+        """How many threads OpenMP takes where nothing is said: as many as there were cores at the imports."""
         with open("/proc/self/maps") as file:
             paths = {line.split(None, 5)[5].rstrip("\n") for line in file if ".so" in line}
         for path in sorted(paths):
             name = os.path.basename(path)
             if name.startswith(OPENMP):
-                self._find(path, (SET_OPENMP,), self.openmp)
+                self.openmp += _functions(path, "omp_set_num_threads")
+                self.default = next((function() for function in _functions(path, "omp_get_max_threads")), 0)
             elif "openblas" in name:
-                self._find(path, SET_OPENBLAS, self.openblas)
+                self.openblas += _functions(path, *SET_OPENBLAS)[:1]
+            elif name.startswith("libtorch_cpu"):
+                self.mkl_dynamic = _functions(path, "MKL_Set_Dynamic")
 
-    @staticmethod
-    def _find(path: str, names: tuple[str, ...], found: list[Any]) -> None:
-        try:
-            library = _ctypes.dlopen(path, os.RTLD_NOW | os.RTLD_NOLOAD)
-        except OSError:
-            return
-        for name in names:
-            try:
-                found.append(_Call(_ctypes.dlsym(library, name)))
-                return
-            except OSError:
-                continue  # another build of it
-
-    def set(self, count: int) -> None:
+    def set(self, count: int, torch: Any) -> None:
         """As a fresh start with ``OMP_NUM_THREADS=count`` on these cores would have it."""
         for function in self.openmp:
             function(count)
-        if count > 1:  # one is what the imports were told
+        if torch is not None and count != self.default:
+            torch.set_num_threads(count)  # for threads to come, which would start with the default
+            for function in self.mkl_dynamic:
+                function(1)  # which that call has switched off, as a fresh start does not
+        if count > 1:  # one is what OpenBLAS was told
             for function in self.openblas:
                 function(min(count, len(os.sched_getaffinity(0))))
+
+
+def _functions(path: str, *names: str) -> list[Any]:
+    """Those of a loaded library that it has."""
+    found: list[Any] = []
+    try:
+        library = _ctypes.dlopen(path, os.RTLD_NOW | os.RTLD_NOLOAD)
+    except OSError:
+        return found
+    for name in names:
+        try:
+            found.append(_Call(_ctypes.dlsym(library, name)))
+        except OSError:
+            continue  # another build of it
+    return found
 
 
 def take_environment(ground: Ground, env: dict[str, str]) -> None:
@@ -95,6 +106,12 @@ def take_environment(ground: Ground, env: dict[str, str]) -> None:
         _user_site(site)
 
 
+def tempfile_folder() -> str | None:
+    """The folder for temporary files that imports have found."""
+    tempfile: Any = sys.modules.get("tempfile")
+    return None if tempfile is None else tempfile.tempdir
+
+
 def _user_site(site: Any) -> None:
     """Packages that the program's own user has installed."""
     before: str | None = site.USER_SITE
@@ -116,7 +133,7 @@ def put_right(ground: Ground, env: dict[str, str]) -> None:
     if torch is not None:
         torch.default_generator.seed()
     if ground.pools is not None:
-        ground.pools.set(int(env["OMP_NUM_THREADS"]))
+        ground.pools.set(int(env["OMP_NUM_THREADS"]), torch)
     threading: Any = modules.get("threading")
     if threading is not None and hasattr(threading.main_thread(), "_set_native_id"):
         threading.main_thread()._set_native_id()
