@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from runyard.core import lifecycle
 from runyard.core.errors import Conflict, NotFound, Refused
-from runyard.core.run import FINAL, Run, StateName, StopCause
-from runyard.engine.bell import DISPATCH, EVENTS, STAGE, log_topic
+from runyard.core.reasons import Reason
+from runyard.core.run import FINAL, Ending, Run, StateName, StopCause
+from runyard.engine import queries
+from runyard.engine.bell import AFTER, DISPATCH, EVENTS, STAGE, log_topic
 from runyard.engine.commit import apply, change
 from runyard.engine.orders import credentials_for, open_credentials
 from runyard.engine.world import World
 from runyard.ports.store import RunQuery
 
 _BATCH = 300
-_PAGE = 1000
+_THOUSANDS = 2000
+_PAGE = 5000
+_NEVER_BEGAN = lifecycle.sentence_of(Ending(StateName.canceled, Reason.canceled))
 
 
 def find(world: World, account_id: str, run_id: str) -> Run:
@@ -33,13 +38,30 @@ def cancel(world: World, account_id: str, run_id: str) -> Run:
     return changed or find(world, account_id, run_id)
 
 
-def cancel_many(world: World, account_id: str, run_ids: Sequence[str]) -> list[Run]:
-    """Ask some runs of an account to stop, some hundreds in one transaction; returns them as they are now, in this
-    order. Those that are not there are left out, final ones stay as they are."""
-    found: list[Run] = []
-    for begin in range(0, len(run_ids), _BATCH):
-        found += _cancel(world, account_id, run_ids[begin : begin + _BATCH])
-    return found
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A run that was asked to stop (or was final before), as it then was."""
+
+    id: str
+    state_name: StateName
+    sentence: str
+
+
+def cancel_many(world: World, account_id: str, run_ids: Sequence[str]) -> list[Asked]:
+    """Ask some runs of an account to stop; returns how they are now, in this order. Those that are not there are left
+    out, final ones stay as they are. What nothing has begun of is canceled by the thousand, the others by the hundred:
+    what else wants to be written comes in between."""
+    found: dict[str, Asked] = {}
+    for begin in range(0, len(run_ids), _THOUSANDS):
+        batch = run_ids[begin : begin + _THOUSANDS]
+        ended = world.store.cancel_waiting(account_id, batch, world.clock.now_ms())
+        found |= {run_id: Asked(run_id, StateName.canceled, _NEVER_BEGAN) for run_id in ended}
+        world.bell.ring(*([EVENTS, AFTER] if ended else []), *map(log_topic, ended))
+    left = [run_id for run_id in run_ids if run_id not in found]
+    for begin in range(0, len(left), _BATCH):
+        for run in _cancel(world, account_id, left[begin : begin + _BATCH]):
+            found[run.id] = Asked(run.id, run.state_name, queries.told(world, run))
+    return [found[run_id] for run_id in run_ids if run_id in found]
 
 
 def _cancel(world: World, account_id: str, run_ids: Sequence[str]) -> list[Run]:
@@ -61,9 +83,9 @@ def live_ids(world: World, account_id: str, states: frozenset[StateName], tag: s
     those whose end makes room for them."""
     found: list[str] = []
     before: int | None = None
-    while page := world.store.runs(RunQuery(account_id, states, tag, before_seq=before, limit=_PAGE)):
-        found += [run.id for run in page]
-        before = page[-1].seq
+    while page := world.store.listed(RunQuery(account_id, states, tag, before_seq=before, limit=_PAGE)):
+        found += [run_id for _seq, run_id in page]
+        before = page[-1][0]
     return found
 
 

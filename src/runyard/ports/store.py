@@ -14,6 +14,7 @@ from runyard.core.resources import Resources
 from runyard.core.run import Run, StateName
 from runyard.core.scheduling.snapshot import QueueClass
 from runyard.core.spec import OWN_ENVIRONMENT, Connection, EnvironmentRequest, RunSpec, StoreKind
+from runyard.ports.canceling import Canceling
 from runyard.ports.dependencies import Dependencies
 from runyard.ports.environments import Environments
 from runyard.ports.secrets import Secrets
@@ -175,7 +176,7 @@ class UsageRow:
     waste_gpu_ms: int
 
 
-class Store(Environments, Secrets, Dependencies, Summaries, Protocol):
+class Store(Environments, Secrets, Dependencies, Summaries, Canceling, Protocol):
     """The store of record. Methods that change something commit before they return, or change nothing."""
 
     # accounts, members, tokens
@@ -285,6 +286,10 @@ class Store(Environments, Secrets, Dependencies, Summaries, Protocol):
 
     def runs(self, query: RunQuery) -> Sequence[Run]:
         """Newest first (descending ``seq``)."""
+        ...
+
+    def listed(self, query: RunQuery) -> Sequence[tuple[int, str]]:
+        """What :meth:`runs` finds: of each run only its ``seq`` and its id."""
         ...
 
     def run_ids(self, account_id: str | None, prefix: str, limit: int) -> Sequence[str]:

@@ -14,7 +14,7 @@ from runyard.core.events import Event, EventKind, Recorded
 from runyard.core.lifecycle import Transition, is_blocked, is_granted
 from runyard.core.metering import LedgerEntry
 from runyard.core.resources import Resources
-from runyard.core.run import BLOCKED, FINAL, GRANT, HOLDS_SLOT, Run, StateName, Waiting
+from runyard.core.run import BLOCKED, FINAL, GRANT, HOLDS_SLOT, Run, StateName, StopCause, Waiting
 from runyard.core.scheduling.snapshot import Head, QueueClass
 from runyard.ports.store import (
     Holding,
@@ -137,6 +137,20 @@ class _Runs(MemoryAccounts, MemoryEnvironments, MemorySecrets, MemoryDependencie
             )
 
         return sorted(filter(fits, self._all()), key=lambda run: -run.seq)[: query.limit]
+
+    def listed(self, query: RunQuery) -> Sequence[tuple[int, str]]:
+        return [(run.seq, run.id) for run in self.runs(query)]
+
+    def cancel_waiting(self, account_id: str, run_ids: Sequence[str], now_ms: int) -> Sequence[str]:
+        with self._lock:
+            asked = sorted((self._runs[each] for each in set(run_ids) & self._runs.keys()), key=lambda run: run.seq)
+            mine = [run for run in asked if run.account_id == account_id and not run.attempts]
+            stops = [
+                lifecycle.stop(run, StopCause.cancel, now_ms)
+                for run in mine
+                if run.state_name is StateName.waiting and not is_granted(run)
+            ]
+            return [stop.after.id for stop in stops if stop is not None and self._apply(stop, ())]
 
     def _all(self) -> list[Run]:
         with self._lock:

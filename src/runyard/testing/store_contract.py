@@ -10,6 +10,7 @@ import pytest
 from runyard.ports.store import Store
 from runyard.testing.store_contract_accounts import AccountContract
 from runyard.testing.store_contract_after import AfterContract, SecretContract
+from runyard.testing.store_contract_canceling import CancelContract
 from runyard.testing.store_contract_changes import ChangeContract
 from runyard.testing.store_contract_environments import EnvironmentContract
 from runyard.testing.store_contract_history import HistoryContract
@@ -23,6 +24,7 @@ class StoreContract(
     SecretContract,
     RunContract,
     ChangeContract,
+    CancelContract,
     QueueContract,
     AfterContract,
     HistoryContract,

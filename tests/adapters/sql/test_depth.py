@@ -116,6 +116,11 @@ def cancel_an_unready_run(store: SqlStore) -> None:
     step(store, lifecycle.stop(run, StopCause.cancel, NOW))
 
 
+def cancel_some(store: SqlStore) -> None:
+    found = store.listed(RunQuery("acme", frozenset({StateName.waiting}), limit=5))
+    assert len(store.cancel_waiting("acme", [run_id for _seq, run_id in found], NOW)) == 5
+
+
 def run_the_first(store: SqlStore) -> None:
     finish(store, known(store, store.classes(NOW, 1)[0].heads[0].run_id), duration_ms=5)
 
@@ -170,6 +175,7 @@ ACTIONS: dict[str, Callable[[SqlStore], object]] = {
     "usage": lambda store: store.usage("acme", "account", None, None),
     "a run's life": run_the_first,
     "a cancel": cancel_an_unready_run,
+    "a cancel of many": cancel_some,
     "a move": move_to_the_front,
     "a submission": submit_one,
 }

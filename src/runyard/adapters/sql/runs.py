@@ -41,11 +41,12 @@ class RunTables:
             return fetch_runs(tx, [run_id for run_id in run_ids if _is_key(run_id)])
 
     def runs(self, query: RunQuery) -> Sequence[Run]:
-        if not _is_text(query.name or "") or not _is_text(query.tag or ""):
-            return []
         with self._db.read() as tx:
-            newest = sorted(_look(tx, query), reverse=True)[: query.limit]
-            return fetch_runs(tx, [run_id for _seq, run_id in newest])
+            return fetch_runs(tx, [run_id for _seq, run_id in _newest(tx, query)])
+
+    def listed(self, query: RunQuery) -> Sequence[tuple[int, str]]:
+        with self._db.read() as tx:
+            return _newest(tx, query)
 
     def run_ids(self, account_id: str | None, prefix: str, limit: int) -> Sequence[str]:
         if not _is_key(prefix):
@@ -102,6 +103,12 @@ def fetch_runs(tx: Transaction, run_ids: Sequence[str]) -> list[Run]:
 
 _FEW: Final = 2000
 """So many runs in some states are looked through for a tag; where there are more, the runs with the tag are."""
+
+
+def _newest(tx: Transaction, query: RunQuery) -> list[tuple[int, str]]:
+    if not _is_text(query.name or "") or not _is_text(query.tag or ""):
+        return []
+    return sorted(_look(tx, query), reverse=True)[: query.limit]
 
 
 def _look(tx: Transaction, query: RunQuery) -> list[tuple[int, str]]:

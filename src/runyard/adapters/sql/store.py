@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runyard.adapters.sql.accounts import AccountTables
+from runyard.adapters.sql.canceling import CancelTables
 from runyard.adapters.sql.changes import ChangeTables
 from runyard.adapters.sql.database import Database
 from runyard.adapters.sql.dependencies import DependencyTables
@@ -24,6 +25,7 @@ class SqlStore(
     SubmissionTables,
     RunTables,
     ChangeTables,
+    CancelTables,
     DependencyTables,
     StagingTables,
     QueueTables,
