@@ -1,10 +1,12 @@
-"""Metrics: what a call of ``runyard.log`` costs, how many points a second the server takes, how fast they are read.
+"""Metrics: what a call of ``runyard.log`` costs, how many points a second the server takes, how fast charts are drawn.
 
 Each figure stands beside a yardstick of the same machine and moment: the bare write of such a line, a bare append of
-such bytes to a file, a bare read of the file. The server runs in a thread of this process, over SQLite and files.
+such bytes to a file, a read of every point. The server runs in a thread of this process, over SQLite and files, so that
+what it costs to bring the points counts, too. ``bench.peers`` measures MLflow's.
 """
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -12,26 +14,36 @@ import sys
 import tempfile
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bench.values import Row, number, row
 from runyard.adapters.telemetry.metrics import MetricFiles
-from runyard.core.metrics import Series
-from runyard.ports.metrics import MetricKey
+from runyard.core.metrics import WHOLE, Series
+from runyard.ports.metrics import MetricKey, Wanted
 from runyard.wire.points import encode
 from tests.api.serving import Api, Machine, serving
+from tools.screen import table
 
-POINTS = 100_000
 CALLS = """
-import os, timeit
+import json, os, sys, time, timeit
 import runyard
 runyard.log(step=0, loss=0.5)
 number = 20000
-each = timeit.repeat(lambda: runyard.log(step=1, loss=0.123456, accuracy=0.654321), number=number, repeat=7)
+ten = {"metric_%d" % each: each / 7 for each in range(10)}
 line = b'{"s":1,"t":1795380077150,"v":{"loss":0.123456,"accuracy":0.654321}}\\n'
 file = os.open(os.environ["RUNYARD_METRICS"], os.O_WRONLY | os.O_APPEND)
-bare = timeit.repeat(lambda: os.write(file, line), number=number, repeat=7)
-print(min(each) / number * 1e6, sorted(each)[3] / number * 1e6, min(bare) / number * 1e6)
+calls = {
+    "1": lambda: runyard.log(step=1, loss=0.123456),
+    "2": lambda: runyard.log(step=1, group="train", loss=0.123456, accuracy=0.654321),
+    "10": lambda: runyard.log(ten, step=1),
+}
+calls["bare"] = lambda: os.write(file, line)
+told = {}
+for name, call in calls.items():
+    tries = timeit.repeat(call, timer=time.process_time, number=number, repeat=9)
+    told[name] = [each / number * 1e6 for each in tries]
+json.dump(told, sys.stdout)
 """
 
 
@@ -56,80 +68,144 @@ def blocks(points: int, each: int) -> list[bytes]:
     return made
 
 
-def calls(folder: Path) -> None:
+def calls(folder: Path) -> list[Row]:
     """What ``runyard.log`` takes in a program."""
     environment = {**os.environ, "RUNYARD_METRICS": str(folder / "metrics.jsonl")}
     told = subprocess.run([sys.executable, "-c", CALLS], env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    best, median, bare = map(float, told.stdout.split())
-    print(f"runyard.log(step, two values): {best:.2f} us a call (median {median:.2f}); a bare write {bare:.2f} us")
+    found: dict[str, list[float]] = json.loads(told.stdout)
+    bare = statistics.median(found.pop("bare"))
+    return [
+        row(f"runyard.log call, {count} value{'s' * (count != '1')}", "us", each, "<= 10", yardstick=bare, note=BARE)
+        for count, each in found.items()
+    ]
 
 
-def bring(api: Api, machine: Machine, made: list[bytes]) -> float:
-    """Seconds in which the server takes these blocks, one request each, and sums them up."""
-    run, offset = machine.started(), 0
-    begun = time.perf_counter()
-    for block in made:
-        answer = api.call("PUT", f"/node/metrics/{run}/1/1?offset={offset}", block, token="node")
-        offset = answer.json()["size"]
-    took = time.perf_counter() - begun
-    if offset != sum(map(len, made)):
-        raise SystemExit("the server did not take all points")
-    machine.end(run)
-    return took
+BARE = "processor time of the caller; the yardstick is the bare write(2) of such a line, of which every call is one"
+Round = list[tuple[str, bytes]]
+"""Blocks that come in one request, with their runs."""
 
 
-def ingest(api: Api, machine: Machine, folder: Path) -> None:
+def bring(api: Api, rounds: Sequence[Round]) -> tuple[float, float]:
+    """Seconds in which the server takes these blocks as a node brings them, and sums them up; and how many of them this
+    process, which brings and takes them, had a processor."""
+    sizes: dict[str, int] = {}
+    requests: list[tuple[bytes, list[int]]] = []
+    for each in rounds:
+        head: list[object] = []
+        for run, block in each:
+            head.append([run, 1, 1, "metrics", sizes.get(run, 0), len(block)])
+            sizes[run] = sizes.get(run, 0) + len(block)
+        body = json.dumps(head).encode() + b"\n" + b"".join(block for _, block in each)
+        requests.append((body, [sizes[run] for run, _ in each]))
+    begun, used = time.perf_counter(), time.process_time()
+    for body, expected in requests:
+        answer = api.call("POST", "/node/ranges", body, token="node").json()
+        if answer[-1] != expected[-1]:
+            raise SystemExit("the server did not take all points")
+    return time.perf_counter() - begun, time.process_time() - used
+
+
+def ingest(api: Api, machine: Machine, *, quick: bool) -> list[Row]:
     """Points a second through the API."""
-    for each in (5, 1000, 20_000):
-        made = blocks(min(POINTS * 5, each * 200), each)
-        took = bring(api, machine, made)
-        size = sum(map(len, made))
+    runs = [machine.started() for _ in range(50)]
+    many = [encode([_some(name, 50) for name in ("loss", "accuracy")], {"state/metrics.jsonl": (1, 9)}) for _ in runs]
+    one = runs[:1]
+    shapes: list[tuple[str, str, Callable[[], list[Round]], int]] = [
+        (
+            "metrics into the store through the API: 50 runs, two metrics, 50 points of each in a request",
+            ">= 200,000",
+            lambda: [[*zip(runs, many, strict=True)] for _ in range(20)],
+            50 * 100 * 20,
+        ),
+        (
+            "one run, 20,000 points in a request",
+            ">= 200,000",
+            lambda: [[(one[0], each)] for each in blocks(500_000, 20_000)],
+            500_000,
+        ),
+        (
+            "one run, 200 blocks of 5 points in a request",
+            ">= 200,000",
+            lambda: [
+                [(one[0], b"".join(found[at : at + 200]))]
+                for found in [blocks(50_000, 5)]
+                for at in range(0, 10_000, 200)
+            ],
+            50_000,
+        ),
+        ("one run, 5 points in a request", "", lambda: [[(one[0], each)] for each in blocks(1_000, 5)], 1_000),
+    ]
+    rows: list[Row] = []
+    for name, target, make, count in shapes:
+        found: list[float] = []
+        busy: list[float] = []
+        for _ in range(1 if quick else 5):
+            fresh = [machine.started() for _ in runs[: 50 if count == 100_000 else 1]]
+            renamed = dict(zip(runs, fresh, strict=False))
+            rounds = [[(renamed[run], block) for run, block in each] for each in make()]
+            took, used = bring(api, rounds)
+            found.append(count / took)
+            busy.append(count / used)
+            for run in fresh:
+                machine.end(run)
+        note = f"{number(statistics.median(busy))} for each second of one processor, of client and server together"
+        rows.append(row(name, "points/s", found, target, note=note))
+    for run in runs:
+        machine.end(run)
+    return rows
 
-        def append(content: bytes = b"".join(made)) -> None:
-            (folder / "bare").write_bytes(content)
 
-        count = each * len(made)
-        print(
-            f"taken in blocks of {each} points: {count / took:,.0f} points/s, {len(made) / took:,.0f} blocks/s"
-            f" ({size / took / 1e6:.1f} MB/s; a bare write of it {size / seconds(append) / 1e6:,.0f} MB/s)"
-        )
+def _some(name: str, count: int) -> Series:
+    steps = array("q", range(count))
+    times = array("q", (1_700_000_000_000 + step for step in steps))
+    return Series("train", name, steps, times, array("d", (1 / (step + 1) for step in steps)))
 
 
-def read(api: Api, machine: Machine, folder: Path) -> None:
-    """Reading points back: from the store, and through the API as JSON."""
-    for each in (20_000, 1000, 5):
-        made = blocks(POINTS, each)
-        metrics, key = MetricFiles(folder / f"store-{each}"), MetricKey("training-a1B2c3D4e", 1)
-        offset = 0
-        for block in made:
-            offset = metrics.append(key, offset, block)
-        path = folder / f"store-{each}" / key.run_id / "1" / "1" / "metrics"
-        took, bare = seconds(lambda: metrics.read(key, 0, 1 << 40)), seconds(path.read_bytes)  # noqa: B023 - at once
-        told = f"{took * 1000:.1f} ms (the bare file {bare * 1000:.1f} ms)"
-        print(f"{POINTS:,} points read from {len(made):,} blocks: {told}")
-    run = machine.started()
-    offset = 0
-    for block in blocks(POINTS, 20_000):
-        offset = api.call("PUT", f"/node/metrics/{run}/1/1?offset={offset}", block, token="node").json()["size"]
-    machine.end(run)
-    whole = seconds(lambda: api.call("GET", f"/training-runs/{run}/metrics?points=true"))
-    thin = seconds(lambda: api.call("GET", f"/training-runs/{run}/metrics?points=true&limit=500"))
-    print(f"{POINTS:,} points as JSON: {whole * 1000:.0f} ms; thinned out to 500: {thin * 1000:.0f} ms")
+def charts(folder: Path, *, quick: bool) -> list[Row]:
+    """Drawing a curve of many points, and reading all of them, from the store."""
+    count = 1_000_000 if quick else 10_000_000
+    metrics, key, offset = MetricFiles(folder / "store"), MetricKey("training-a1B2c3D4e", 1), 0
+    made = blocks(200_000, 20_000)
+    begun = time.perf_counter()
+    for turn in range(count // 20_000):
+        offset = metrics.append(key, offset, made[turn % len(made)])
+    took = time.perf_counter() - begun
+    drawn: list[float] = []
+    for _ in range(7):
+        begun = time.perf_counter()
+        (outline,) = metrics.outlines(key, Wanted("loss"), WHOLE, 500)
+        outline.thinned(1000)
+        drawn.append((time.perf_counter() - begun) * 1000)
+    whole = seconds(lambda: metrics.read(key, 0, 1 << 40), 3) * 1000
+    note = f"{len(outline.places):,} of {count:,} points are looked at; the yardstick is a read of every point"
+    return [
+        row(f"a chart of {count:,} points as 1,000", "ms", drawn, yardstick=whole, note=note),
+        row("points that such a chart looks at", "points", [float(len(outline.places))], "<= 10,000"),
+        row("points written and indexed, without the API", "points/s", [count / took]),
+    ]
 
 
 def main() -> None:
     """Print all figures."""
-    argparse.ArgumentParser(description=__doc__).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one try of each, a tenth of the points")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        calls(folder)
+        rows = calls(folder)
         with serving(folder / "server") as api:
-            machine = Machine(api, gpus=64)
+            machine = Machine(api, gpus=128)
             machine.hello()
             machine.listen()
-            ingest(api, machine, folder)
-            read(api, machine, folder)
+            rows += ingest(api, machine, quick=given.quick)
             machine.hang_up()
+        rows += charts(folder, quick=given.quick)
+    told = [[each.measure, *map(number, (each.median, each.min, each.max)), each.unit, each.target] for each in rows]
+    print(table(["", "median", "least", "most", "", "target"], told))
+    print(*(f"{each.measure}: {each.note}" for each in rows if each.note), sep="\n")
+    if given.json is not None:
+        given.json.write_text(json.dumps([each.document() for each in rows], indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
