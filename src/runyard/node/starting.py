@@ -17,7 +17,7 @@ NO_PARENTS = "Started by bash: this machine has no warm parents."
 
 
 class Starting:
-    """Chooses for each learner between a fork of a warm parent and bash, and starts it; ``parents`` None: always bash."""
+    """Chooses for each learner between a fork of a warm parent and bash, and starts it. Without ``parents``: bash."""
 
     def __init__(self, parents: WarmParents | None = None, uid_base: int | None = None) -> None:
         self._launcher = Launcher()
