@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runyard.api import node, node_metrics
+from runyard.api import node, node_metrics, node_reading
 from runyard.client import Client, ClientError, Limits, Submission, WhichLog
 from tests.api.serving import Api
 
@@ -58,7 +58,7 @@ def test_every_route_is_on_the_page_and_none_that_is_not_there(api: Api) -> None
 
 def test_the_routes_of_machines_are_on_the_page_too() -> None:
     text = plain(DOCS.read_text())
-    for route in (*node.router.routes, *node_metrics.router.routes):
+    for route in (*node.router.routes, *node_metrics.router.routes, *node_reading.router.routes):
         path = plain(getattr(route, "path", "")).removeprefix("/node/")
         assert path.split("/")[0] in text
         assert path in text or path.replace("{}/{}/{}", "{}/{}/{}") in text, path
@@ -130,6 +130,8 @@ CALLS: dict[tuple[str, str], Callable[[Client], object]] = {
     ("GET", "/data/{}/{}"): lambda c: _read(c.read_object("bucket", "a/b")),
     ("HEAD", "/data/{}/{}"): lambda c: c.has_object("bucket", "a/b"),
     ("DELETE", "/data/{}/{}"): lambda c: c.delete_object("bucket", "a/b"),
+    ("GET", "/cache"): lambda c: c.caches(),
+    ("POST", "/cache"): lambda c: c.change_caches("clear"),
     ("GET", "/connections"): lambda c: c.connections(),
     ("POST", "/connections"): lambda c: c.add_connection("archive", type="s3"),
     ("DELETE", "/connections/{}"): lambda c: c.remove_connection("archive"),

@@ -7,7 +7,8 @@ from uuid import uuid4
 import pytest
 
 from runyard.stores import EmbeddedAccess, PlaceStore, StoreError, open_place
-from runyard.wire.orders import Place
+from runyard.stores.place import ReadsMany
+from runyard.wire.orders import Item, Place
 from tests.stores.embedded_server import embedded_server
 from tests.stores.place_contract import PlaceContract
 from tests.stores.serving import Answering, Handler, answering
@@ -151,3 +152,31 @@ def test_a_server_that_is_not_there_is_unreachable() -> None:
     with pytest.raises(StoreError, match="refused") as caught:
         place.put_bytes("k", b"x")
     assert caught.value.kind == "unreachable"
+
+
+def test_many_small_objects_come_in_one_answer(access: EmbeddedAccess) -> None:
+    place = open_place(Place("local", "many", "pre", account="default"), embedded=access)
+    contents = {f"k{number:03d}": b"x" * number for number in range(40)}
+    for key, content in contents.items():
+        place.put_bytes(key, content)
+    assert isinstance(place, ReadsMany)
+    items, came = place.list(), dict[str, bytes]()
+
+    def take(item: Item, content: memoryview) -> None:
+        came[item.key] = bytes(content)
+
+    assert place.fetch_many(items, take)
+    assert came == contents
+    place.put_bytes("k007", b"another")
+    for wrong, kind in ((items[7], "changed"), (Item("gone", 1), "not_found"), (Item("k003", 4), "changed")):
+        with pytest.raises(StoreError, match=wrong.key) as caught:
+            place.fetch_many([items[0], wrong], take)
+        assert caught.value.kind == kind
+
+
+def test_a_server_that_knows_of_no_such_request_is_asked_for_each(tmp_path: Path) -> None:
+    with answering(lambda handler: handler.answer(404)) as server:
+        place = open_place(Place("local", "b", account="default"), embedded=EmbeddedAccess(server.url, "t"))
+        assert isinstance(place, ReadsMany)
+        assert not place.fetch_many([Item("a", 1), Item("b", 1)], lambda *_: None)
+    assert server.seen == ["POST /api/v1/node/objects/read"]

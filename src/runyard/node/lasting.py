@@ -21,10 +21,12 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Lasting:
-    """The marks in a folder. ``condemn`` is given the path of what may not be whole."""
+    """The marks in a folder. ``condemn`` is given the path of what may not be whole, to remove it with all that lies
+    beside it, the mark too."""
 
-    def __init__(self, folder: str, condemn: Callable[[str], None]) -> None:
+    def __init__(self, folder: str, condemn: Callable[[str], None], delay_s: float = DELAY_S) -> None:
         self._folder = folder
+        self._delay_s = delay_s
         self._lock = threading.Lock()
         self._whole: list[str] = []
         self._boot = boot_id()
@@ -39,7 +41,6 @@ class Lasting:
             self.whole(key)
             return
         condemn(f"{self._folder}/{key}")
-        os.unlink(f"{self._folder}/{key}{MARK}")
 
     def begin(self, key: str) -> None:
         """A view is about to get its name."""
@@ -55,7 +56,7 @@ class Lasting:
         threading.Thread(target=self._flush, name="lasting", daemon=True).start()
 
     def _flush(self) -> None:
-        time.sleep(DELAY_S)
+        time.sleep(self._delay_s)
         with self._lock:
             keys, self._whole = self._whole, []
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -128,8 +128,12 @@ class Reply:
             try:
                 more = self._wire.read_into(view[count:wanted])
             except OSError as error:  # told here, so that nobody takes it for an error of the file
+                if count:
+                    break  # what has come is good; the next call meets the error again
                 raise of_os_error(error, self._asked) from None
             if not more:
+                if count:
+                    break
                 raise unreachable("connection closed", self._asked)
             count += more
             self._left -= more

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from runyard.stores.endpoints import CA_VARIABLE, DEFAULT_REGION, ca_pem, tls_context
 from runyard.stores.errors import StoreError
-from runyard.stores.faults import Asked, of_status
+from runyard.stores.faults import Asked, of_status, unreachable
 from runyard.stores.http_reading import NotSpoken, Reply, Wires, goes_direct
 from runyard.stores.s3_requests import code_of
 from runyard.stores.sigv4 import encode_path, sign
@@ -79,14 +79,14 @@ class S3Reader:
         tries = iter(_PAUSES_S)
         while True:
             try:
-                return self._once(wanted, at, end, heard)
+                return self._once(wanted, at, end, heard, resumed=at > start)
             except StoreError as error:
                 pause = next(tries, None)
                 if error.definite or pause is None:
                     raise
             time.sleep(pause)
 
-    def _once(self, wanted: Wanted, at: int, end: int, heard: Callable[[int], None]) -> str:
+    def _once(self, wanted: Wanted, at: int, end: int, heard: Callable[[int], None], *, resumed: bool) -> str:
         asked = Asked(self._address, self._bucket, wanted.full)
         headers = {"If-Match": wanted.etag} if wanted.etag else {}
         whole = (at, end) == (0, wanted.size)
@@ -95,8 +95,10 @@ class S3Reader:
         with self._wires.exchange(lambda: self._request(wanted.full, headers), asked) as reply:
             if reply.status not in (200, 206):
                 raise of_status(reply.status, code_of(reply.read(_MAX_REFUSAL)), asked)
-            if _total(reply) != str(wanted.size) or reply.length != end - at:
+            if _total(reply) != str(wanted.size):
                 raise of_status(412, "", asked)
+            if reply.length != end - at:  # a server that knows of no ranges
+                raise unreachable("connection closed", asked) if resumed else NotSpoken("the whole for a range")
             reply.write_to(wanted.fd, at, heard)
             return reply.header("etag")
 
