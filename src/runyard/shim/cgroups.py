@@ -210,17 +210,17 @@ def _set(group: Group, folder: str, files: list[tuple[str, str]]) -> None:
 # ------------------------------------------------------------------------------------------------------- membership
 
 
-def join(folders: "Iterable[str]") -> list[str]:
-    """Put the calling process, which must have one thread, into a group; returns sentences on what failed.
+def join(folders: "Iterable[str]", pid: int = 0) -> list[str]:
+    """Put a process (0: the calling one), which must have one thread, into a group; returns sentences on what failed.
 
-    In version 1 through ``tasks``: moving one's own thread spares the lock over all of the machine's processes that
+    In version 1 through ``tasks``: moving a thread spares the lock over all of the machine's processes that
     ``cgroup.procs`` takes (5 to 30 ms where it has not been taken for a while).
     """
     problems: list[str] = []
     for folder in folders:
-        error = _write(folder + "/tasks", "0")
+        error = _write(folder + "/tasks", str(pid))
         if error is not None and error.errno == ENOENT:
-            error = _write(folder + "/cgroup.procs", "0")
+            error = _write(folder + "/cgroup.procs", str(pid))
         if error is not None:
             problems.append(f"The program is not in {folder}: {error.strerror}.")
     return problems

@@ -101,7 +101,7 @@ class Child:
     """The forked child: its order, and the descriptors that tie it to the shim until it is the program. Born in a PID
     namespace it becomes the init of the program instead, and the program a child of it."""
 
-    __slots__ = ("folders", "log", "namespaces", "order", "release", "shim", "status", "user")
+    __slots__ = ("folders", "kept", "log", "namespaces", "order", "release", "shim", "status", "user")
 
     def __init__(self, order: Order, namespaces: list[str], folders: list[str], log: int) -> None:
         self.order = order
@@ -110,6 +110,8 @@ class Child:
         self.folders = folders
         """Of its control group, still to be joined."""
         self.log = log
+        self.kept: tuple[int, ...] = ()
+        """Other descriptors that it is to have."""
         self.status = -1
         """Where it reports: a line when ready, a line when a stage failed, the end once it is the program."""
         self.release = -1
@@ -188,7 +190,7 @@ def _session(child: Child) -> None:
     null = os.open("/dev/null", os.O_RDONLY)
     for source, target in ((null, 0), (child.log, 1), (child.log, 2)):
         os.dup2(source, target)
-    kept = {0, 1, 2, child.status, child.release}
+    kept = {0, 1, 2, *child.kept, child.status, child.release}
     for name in os.listdir("/proc/self/fd"):
         if int(name) not in kept:
             try:

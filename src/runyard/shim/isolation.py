@@ -38,13 +38,22 @@ def map_user(ids: tuple[int, int]) -> None:
     """Give the calling process, which was born in a new user namespace, its user and group id there, and no other:
     user_namespaces(7). Raises ``OSError``."""
     prctl(PR_SET_DUMPABLE, 1)  # or its own files below /proc are closed to it
+    _map("self", ids)
+    prctl(PR_SET_DUMPABLE, 0)
+
+
+def map_other(pid: int, ids: tuple[int, int]) -> None:
+    """The same for another process, which is in its new user namespace. Raises ``OSError``."""
+    _map(str(pid), ids)
+
+
+def _map(process: str, ids: tuple[int, int]) -> None:
     for name, text in (("setgroups", "deny"), ("uid_map", f"{ids[0]} {ids[0]} 1"), ("gid_map", f"{ids[1]} {ids[1]} 1")):
-        descriptor = os.open(f"/proc/self/{name}", os.O_WRONLY | os.O_CLOEXEC)
+        descriptor = os.open(f"/proc/{process}/{name}", os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.write(descriptor, text.encode())
         finally:
             os.close(descriptor)
-    prctl(PR_SET_DUMPABLE, 0)
 
 
 def own_proc() -> None:

@@ -62,8 +62,8 @@ class Loop:
         self.runs: list[Run] = []
         self.others: dict[int, Callable[[], None]] = {}
         """What is to be done when another descriptor becomes readable."""
-        self.another_ended: Callable[[int, int], None] | None = None
-        """Told the process id and wait status of a child that is no run's."""
+        self.another_ended: Callable[[int, int, struct_rusage], None] | None = None
+        """Told the process id, the wait status and the usage of a child that is no run's."""
 
     def turn(self) -> None:
         """Wait for something, do what it calls for, and let go of runs that are over and on disk."""
@@ -76,20 +76,26 @@ class Loop:
         ready = [descriptor for descriptor, _ in poll.poll()]
         if self.alarm.fd in ready:
             self.alarm.clear()
+        for descriptor in ready:
+            if descriptor in self.others:
+                self.others[descriptor]()
         for descriptor in ready:  # what a run's program says of its end comes before its being reaped
             if (run := whose.get(descriptor)) is not None:
                 self._safely(run, lambda run=run, descriptor=descriptor: run.answer(descriptor))
         if self.wake in ready:
             os.read(self.wake, 4096)
             self.reap()
-        for descriptor in ready:
-            if descriptor in self.others:
-                self.others[descriptor]()
         now = boottime_ns()
         for run in list(self.runs):
             self._safely(run, lambda run=run: run.on_time(now))
             if run.done:
                 self.runs.remove(run)
+
+    def is_readable(self, descriptor: int) -> bool:
+        """Whether something can be read there now, the end included."""
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(0))
 
     def reap(self) -> None:
         """Collect every child that ended, for the run that it is of."""
@@ -110,7 +116,7 @@ class Loop:
                 self._safely(run, lambda run=run: run.reaped(pid, status, usage))
                 return
         if self.another_ended is not None:
-            self.another_ended(pid, status)
+            self.another_ended(pid, status, usage)
 
     def _safely(self, run: "Run", action: "Callable[[], None]") -> None:
         """A mistake of ours must leave no program that nobody watches, and harm no other run."""

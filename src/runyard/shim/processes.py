@@ -37,6 +37,14 @@ def start_ticks(pid: int, living: bool = False) -> int | None:
     return None if living and fields[0] in b"ZX" else int(fields[19])
 
 
+def parent_of(pid: int) -> int | None:
+    """The parent of a process. None: no such process."""
+    try:
+        return int(_stat(pid)[1])
+    except OSError:
+        return None
+
+
 def descendants(ancestor: int) -> list[int]:
     """Every living process below one, parents before children, found by reading all of /proc once."""
     children: dict[int, list[int]] = {}

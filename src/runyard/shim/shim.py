@@ -30,11 +30,13 @@ def start(arguments: list[str]) -> int:
     way = arguments[0] if arguments else ""
     if way == "--launcher":
         from runyard.shim import launcher as chosen  # noqa: PLC0415 - as above
+    elif way == "--warm":
+        from runyard.shim import warm_shim as chosen  # noqa: PLC0415 - as above
     else:
         from runyard.shim import supervise as chosen  # noqa: PLC0415 - as above
 
     sys.dont_write_bytecode = True
-    return chosen.main(arguments[1:] if way == "--launcher" else arguments)
+    return chosen.main(arguments[1:] if way in ("--launcher", "--warm") else arguments)
 
 
 if __name__ == "__main__":

@@ -28,8 +28,9 @@ CAPABILITIES_3 = 0x20080522
 """The version of struct __user_cap_header_struct with 64 capabilities (capget(2))."""
 
 
-def begin(ground: Ground, order: Record, log: int, status: int, release: int) -> NoReturn:
-    """Confine the calling process, just forked, and be the init of the run; ends the process."""
+def begin(ground: Ground, order: Record, log: int, status: int, release: int, *mounts: int) -> NoReturn:
+    """Confine the calling process, just forked, and be the init of the run; ends the process. ``mounts``: a mount
+    namespace that the shim has made for it, and the root folder there."""
     stage = "session"
     try:
         ground.control.close()
@@ -39,7 +40,9 @@ def begin(ground: Ground, order: Record, log: int, status: int, release: int) ->
         namespaces: list[str] = order["namespaces"]
         covered: dict[str, list[str]] = {}
         missing: list[str] = []
-        if "mount" in namespaces:
+        if mounts:
+            missing = _enter(mounts, namespaces)
+        elif "mount" in namespaces:
             view.own_mounts(born=True)
             covered = view.plan(order.get("view") or (), None, 0, order.get("hide") or ())
             view.cover(covered)
@@ -62,6 +65,18 @@ def begin(ground: Ground, order: Record, log: int, status: int, release: int) ->
     except Exception as error:  # a mistake of ours ends the launch, and never runs the program unconfined
         os.write(status, encode(explain(stage, OSError(0, type(error).__name__))).encode() + b"\n")
     os._exit(init.FAILED)
+
+
+def _enter(mounts: tuple[int, ...], namespaces: list[str]) -> list[str]:
+    """Enter the mounts that were made for this process, and mount the ``/proc`` that they lack; returns sentences on
+    what could not be had. Raises ``OSError``."""
+    namespace, root = mounts
+    libc("setns", namespace, view.CLONE_NEWNS)
+    os.fchdir(root)
+    os.chroot(".")
+    os.close(namespace)
+    os.close(root)
+    return isolation.own_places([name for name in namespaces if name == "pid"], None)
 
 
 def explain(stage: str, error: OSError) -> dict[str, object]:
