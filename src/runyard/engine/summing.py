@@ -67,7 +67,8 @@ class Summing:
                     if fit:
                         self._keep(run_id, each)
                         new.add(run_id)
-                        again.add(run_id)
+                        if any(after - before >= PIECE for before, after in each.streams.values()):
+                            again.add(run_id)  # there is more than was read at once
                     else:
                         self._forget(run_id)
                         again |= {run_id} - refused  # once more, from what the store has

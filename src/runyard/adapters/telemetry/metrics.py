@@ -27,6 +27,7 @@ from runyard.ports.metrics import MetricKey, Piece, Wanted
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 _FILE = "metrics"
 INDEX = ".index"
+_APPENDED = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOTES = "metric-notes.txt"
 _LOCKS = 64
 
@@ -47,18 +48,16 @@ class MetricFiles:
     def append(self, key: MetricKey, offset: int, chunk: bytes) -> int:
         """See :class:`runyard.ports.metrics.MetricStore`."""
         path = self._path(key)
-        with self._locks[hash(key) % _LOCKS]:
-            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-            with _opened(path, os.O_RDWR | os.O_CREAT) as descriptor:
-                size = os.fstat(descriptor).st_size
-                fresh = memoryview(chunk)[size - offset :] if offset <= size else memoryview(b"")
-                while fresh:
-                    written = os.pwrite(descriptor, fresh, size)
-                    size += written
-                    fresh = fresh[written:]
-                if size >= self._segment:
-                    self._index(path, descriptor, key, size)
-                return size
+        with self._locks[hash(key) % _LOCKS], _made(path) as descriptor:
+            size = os.fstat(descriptor).st_size
+            fresh = memoryview(chunk)[size - offset :] if offset <= size else memoryview(b"")
+            while fresh:
+                written = os.pwrite(descriptor, fresh, size)
+                size += written
+                fresh = fresh[written:]
+            if size >= self._segment:
+                self._index(path, descriptor, key, size)
+            return size
 
     def size(self, key: MetricKey) -> int:
         """See :class:`runyard.ports.metrics.MetricStore`."""
@@ -139,6 +138,19 @@ class MetricFiles:
 @contextmanager
 def _opened(path: str, flags: int) -> Generator[int]:
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _made(path: str) -> Generator[int]:
+    try:
+        descriptor = os.open(path, _APPENDED, 0o600)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        descriptor = os.open(path, _APPENDED, 0o600)
     try:
         yield descriptor
     finally:
