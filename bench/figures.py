@@ -24,8 +24,10 @@ BESIDE = (
     ("bulk submission", "bulk"),
     ("PSS of the server, idle", "memory"),
     ("`up --detach` to a node", "up_s"),
+    ("metrics taken", "metrics"),
+    ("points taken", "metrics"),
     ("metrics into the store", "metrics"),
-    ("`runyard.log` call", "log_call"),
+    ("runyard.log call", "log_call"),
     ("`runyard --help`", "import_cpu"),
 )
 """Which figure of the peers stands beside which rows, told by how the rows begin."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 Peers: TypeAlias = Mapping[str, float | str]
 """A peer's figure in the row's unit, or a sentence why there is none."""
 
-TARGET = re.compile(r"(<=|>=)\s*([\d,.]+)")
+TARGET = re.compile(r"(<=?|>=?)\s*([\d,.]+)")
 
 
 class Untrue(Exception):
@@ -67,7 +68,8 @@ def meets(value: float | None, target: str) -> bool | None:
     if found is None or value is None:
         return None
     limit = float(found[2].replace(",", ""))
-    return value <= limit if found[1] == "<=" else value >= limit
+    compare = {"<=": operator.le, "<": operator.lt, ">=": operator.ge, ">": operator.gt}[found[1]]
+    return bool(compare(value, limit))
 
 
 def row(

@@ -23,6 +23,7 @@ from bench.values import Row, Untrue, check, from_document, meets, number, perce
         (25.1, "<= 25", False),
         (20_000.0, ">= 20,000", True),
         (19_999.0, ">= 20,000", False),
+        (1.0, "< 1", False),
         (1.0, "", None),
         (None, "<= 1", None),
     ],
