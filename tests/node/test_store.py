@@ -13,6 +13,7 @@ from runyard.wire import facts, orders
 from runyard.wire.orders import Place, Secret
 from tests.node.nodes import RUN, NodeProcess, launch_of, run_to_end, running_node, stage_of, store_of
 from tests.support.seaweedfs import S3Server, create_bucket
+from tests.support.waiting import wait_until
 
 HOSTILE = """
 import os, socket
@@ -117,8 +118,8 @@ def test_evidence_that_the_server_found_out_itself(node: NodeProcess) -> None:
 
 
 def test_a_store_that_comes_back(node: NodeProcess) -> None:
-    run_to_end(node, "echo x > $RESULT_DIR/x")
     node.server.data_status = 503
+    run_to_end(node, "echo x > $RESULT_DIR/x")
     node.server.give(store_of())
     assert not node.server.wait_for(facts.StoreFailed).denied
     node.server.data_status = 0
@@ -127,8 +128,8 @@ def test_a_store_that_comes_back(node: NodeProcess) -> None:
 
 
 def test_a_refusal_is_told_as_one_and_tried_again(node: NodeProcess) -> None:
-    run_to_end(node, "echo x > $RESULT_DIR/x")
     node.server.data_status = 403
+    run_to_end(node, "echo x > $RESULT_DIR/x")
     node.server.give(store_of())
     assert node.server.wait_for(facts.StoreFailed).denied
     node.server.wait(lambda: sum(isinstance(f, facts.StoreFailed) for f in node.server.facts) > 1, "another try")
@@ -137,8 +138,8 @@ def test_a_refusal_is_told_as_one_and_tried_again(node: NodeProcess) -> None:
 
 
 def test_storing_can_be_given_up(node: NodeProcess) -> None:
-    run_to_end(node, "echo x > $RESULT_DIR/x")
     node.server.data_status = 503
+    run_to_end(node, "echo x > $RESULT_DIR/x")
     node.server.give(store_of())
     node.server.wait_for(facts.StoreFailed)
     node.server.give(orders.StopStoring(RUN))
@@ -164,8 +165,8 @@ def test_a_node_killed_while_it_stores_stores_the_rest(node: NodeProcess) -> Non
 def test_results_in_a_folder_of_the_machine(tmp_path: Path) -> None:
     (tmp_path / "open").mkdir()
     with running_node(tmp_path, "--host-path", str(tmp_path / "open")) as node:
-        run_to_end(node, "echo x > $RESULT_DIR/model/x")
-        node.server.give(store_of(results=Place("volume", "team", path=str(tmp_path / "open"))))
+        place = Place("volume", "team", path=str(tmp_path / "open"))
+        run_to_end(node, "echo x > $RESULT_DIR/model/x", results=place)
         node.server.wait_for(facts.Stored)
         assert (tmp_path / "open" / "team" / RUN / "model" / "x").read_text() == "x\n"
         assert (tmp_path / "open" / "team" / RUN / "learner-1" / "training-log.txt").exists()
@@ -286,3 +287,50 @@ def test_how_the_log_tells_what_is_kept() -> None:
 )
 def test_outputs(path: str, patterns: tuple[str, ...], named: bool) -> None:
     assert is_named(path, patterns) is named
+
+
+# -------------------------------------------------------------------------------------------------- without an order
+
+
+def test_what_ended_well_is_stored_at_once_in_one_request(node: NodeProcess) -> None:
+    run_to_end(node, "echo x > $RESULT_DIR/x; echo y > y; ln -s /etc/passwd $RESULT_DIR/secret")
+    stored = node.server.wait_for(facts.Stored)
+    found = {key.removeprefix(f"{RUN}/"): content for key, content in node.server.bucket("results").items()}
+    assert (found["x"], found["workdir/y"]) == (b"x\n", b"y\n")
+    assert "secret" not in found
+    assert b"secret" in found["learner-1/left-out.txt"]
+    assert (stored.objects, stored.size) == (len(found), sum(map(len, found.values())))
+    requests = [line for line in node.server.requests if "/objects" in line or "/data/" in line]
+    assert requests == ["POST /objects"]
+    node.server.give(store_of())
+    node.server.give(orders.Release(RUN))
+    wait_until(lambda: not node.attempt().exists(), "the end of the folder")
+    assert len([line for line in node.server.requests if line == "POST /objects"]) == 1
+
+
+def test_a_server_that_knows_no_small_objects_or_ranges_gets_them_one_by_one(node: NodeProcess) -> None:
+    node.server.plain = True
+    run_to_end(node, "echo x > $RESULT_DIR/x")
+    node.server.wait_for(facts.Stored)
+    assert node.server.bucket("results")[f"{RUN}/x"] == b"x\n"
+    assert any(line.startswith("PUT /logs/") for line in node.server.requests)
+
+
+def test_what_failed_waits_for_its_order(node: NodeProcess) -> None:
+    run_to_end(node, "exit 3")
+    assert not node.server.bucket("results")
+    node.server.give(store_of())
+    node.server.wait_for(facts.Stored)
+
+
+def test_large_results_go_by_themselves(node: NodeProcess) -> None:
+    run_to_end(node, "head -c 3000000 /dev/zero > $RESULT_DIR/large")
+    node.server.wait_for(facts.Stored)
+    assert len(node.server.bucket("results")[f"{RUN}/large"]) == 3_000_000
+
+
+def test_what_was_stored_at_once_is_stored_elsewhere_when_the_order_says_so(node: NodeProcess) -> None:
+    run_to_end(node, "echo x > $RESULT_DIR/x")
+    node.server.wait_for(facts.Stored)
+    node.server.give(store_of(results=Place("local", "other", account="acme")))
+    node.server.wait(lambda: f"{RUN}/x" in node.server.bucket("other"), "the object in the other bucket")

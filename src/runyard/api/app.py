@@ -19,6 +19,7 @@ from runyard.api import (
     metrics,
     node,
     node_metrics,
+    node_objects,
     node_ranges,
     node_reading,
     problems,
@@ -51,6 +52,7 @@ _ROUTERS: tuple[APIRouter, ...] = (
     frameworks.router,
     node.router,
     node_metrics.router,
+    node_objects.router,
     node_ranges.router,
     node_reading.router,
 )

@@ -36,6 +36,7 @@ from runyard.node.ship import Shipping
 from runyard.node.stage import Staging, Tools
 from runyard.node.starting import Starting
 from runyard.node.store import Storing
+from runyard.node.together import Together
 from runyard.node.watch import Listener, Watch
 from runyard.stores.place import EmbeddedAccess
 from runyard.wire import facts, orders
@@ -106,7 +107,7 @@ class Agent:
         )
         self.launching = Launching(hands)
         self.limiting = Limiting(home, self.watch, settings.measure_every_s)
-        self.finishing = Finishing(hands, self.launching, self.report, settings.sync_every_s)
+        self.finishing = Finishing(hands, self.launching, self.report, Together(self.link), settings.sync_every_s)
 
     def start(self) -> None:
         """Find again what lives from before, and begin to listen."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -61,8 +61,12 @@ class Endings:
         self._later = later
         self._crew = Crew("settle", 4)
         self._boot_id = boot_id()
+        self.ended_well: Callable[[AttemptFolder], None] = lambda _: None
+        """Told of an attempt that ended by itself with exit code 0, once the server is told."""
         self._lock = threading.Lock()
         self._starting: set[tuple[str, int]] = set()
+        self._told: set[tuple[str, int]] = set()
+        """Attempts whose logs are closed and whose end was told since this node started."""
 
     def gang(self, folder: AttemptFolder) -> Gang:
         """All learners of an attempt, as their folders tell now."""
@@ -138,7 +142,11 @@ class Endings:
         cause = (first or gang.learners[0]).cause
         then = self._grants.decide(folder, cause) if len(gang.learners) == 1 else None
         fact = self.close(gang)
+        with self._lock:
+            self._told.add((folder.run, folder.number))
         self._report.tell(fact if then is None else msgspec.structs.replace(fact, then=then))
+        if isinstance(fact, Exited) and fact.exit_code == 0 and fact.cause is None and fact.launch_error is None:
+            self.ended_well(folder)
 
     def close(self, gang: Gang) -> Exited | Lost:
         """Bring the logs of an ended attempt to their end, and return the fact in its records."""
@@ -226,6 +234,8 @@ class Endings:
 
     def bring_to_end(self, folder: AttemptFolder) -> None:
         """An attempt that is to be removed: nothing of it lives on, and its logs are shipped to their end."""
+        if self.is_told(folder):
+            return
         gang = self.gang(folder)
         for learner in gang.those(Became.lost):
             self._clear_up(learner.folder)
@@ -233,6 +243,16 @@ class Endings:
             self._tell_end(gang)  # what is told of its successor follows this
         else:
             self.close(gang)
+
+    def is_told(self, folder: AttemptFolder) -> bool:
+        """Whether this node has told of an attempt's end, so that nothing is left to do."""
+        with self._lock:
+            return (folder.run, folder.number) in self._told
+
+    def forget(self, run: str) -> None:
+        """A run's folders are gone."""
+        with self._lock:
+            self._told = {key for key in self._told if key[0] != run}
 
     def facts(self) -> list[Fact]:
         """What the folders tell of beginnings, to be sent again at every connect; the ends follow by themselves."""

@@ -13,10 +13,12 @@ from runyard.node.home import AttemptFolder, say
 from runyard.node.lanes import Crew
 from runyard.node.launching import Hands, Launching
 from runyard.node.link import Backoff
-from runyard.node.prepare import Stopped, read_order
+from runyard.node.prepare import Stopped, forget_orders, read_order
 from runyard.node.report import Report
 from runyard.node.shims import kill_shim
 from runyard.node.sweep import Tree
+from runyard.node.together import Objects, Together
+from runyard.node.views import without_secret
 from runyard.stores.errors import StoreError
 from runyard.wire.facts import Stored, StoreFailed
 from runyard.wire.orders import Store
@@ -31,18 +33,36 @@ HANGING_S = 20.0
 
 
 class _Storing:
-    """A store order that stands: its latest form, and its pauses."""
+    """A store order that stands: its latest form, and its pauses. ``first``: nothing of the run is stored yet, and the
+    first try goes on, by the node's own word."""
 
-    def __init__(self, order: Store) -> None:
+    def __init__(self, order: Store, *, first: bool = False) -> None:
         self.order = order
+        self.first = first
         self.backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
+
+
+def is_same(one: Store, other: Store) -> bool:
+    """Whether two orders ask for the same, whatever their credentials."""
+    places = [without_secret(order.results) for order in (one, other)]
+    told = [(order.attempt, order.earlier, order.outputs) for order in (one, other)]
+    return places[0] == places[1] and told[0] == told[1]
 
 
 class Finishing:
     """Runs whose program has ended, and runs that are to go."""
 
-    def __init__(self, hands: Hands, launching: Launching, report: Report, sync_every_s: float = SYNC_EVERY_S) -> None:
+    def __init__(
+        self,
+        hands: Hands,
+        launching: Launching,
+        report: Report,
+        together: Together,
+        sync_every_s: float = SYNC_EVERY_S,
+    ) -> None:
         self._hands = hands
+        self._together = together
+        hands.endings.ended_well = self.store_by_itself
         self._launching = launching
         self._report = report
         self._sync_every_s = sync_every_s
@@ -50,7 +70,7 @@ class Finishing:
         self._removing = Crew("release", 2)
         self._lock = threading.Lock()
         self._storing: dict[str, _Storing] = {}
-        self._stored: dict[str, Stored] = {}
+        self._stored: dict[str, tuple[Stored, Store]] = {}
         self._releasing: set[str] = set()
 
     # ------------------------------------------------------------------------------------------------------- storing
@@ -58,7 +78,11 @@ class Finishing:
     def store(self, order: Store) -> None:
         """Store a run, or go on with other credentials where it is being stored."""
         with self._lock:
-            stored = self._stored.get(order.run)
+            done, going_on = self._stored.get(order.run), self._storing.get(order.run)
+            stored = done[0] if done is not None and is_same(done[1], order) else None
+            if stored is None and going_on is not None and going_on.first and is_same(going_on.order, order):
+                going_on.order = order  # with newer credentials
+                return
             storing = _Storing(order)
             if stored is None:
                 self._storing[order.run] = storing
@@ -66,6 +90,36 @@ class Finishing:
             self._report.tell(stored)
         else:
             self._hands.lanes.put(order.run, self._crew, lambda: self._try(storing))
+
+    def store_by_itself(self, folder: AttemptFolder) -> None:
+        """A run's first attempt ended well: store it at once, without an order, while the server is there. Only where
+        this node itself has started it is it known that nothing of it is stored yet."""
+        place, kept = self._launching.results(folder.run), read_order(folder)
+        if place is None or kept is None or kept.learners > 1 or folder.number > 1 or not self._report.is_connected:
+            return
+        storing = _Storing(Store(folder.run, kept.spec, folder.number, place, (), kept.outputs), first=True)
+        with self._lock:
+            known = folder.run in self._storing or folder.run in self._stored or folder.run in self._releasing
+            if known or not self._launching.has_started(folder.run):
+                return
+            self._storing[folder.run] = storing
+        small: tuple[Objects, Stored] | None = None
+        try:
+            small = self._hands.storing.small(storing.order)
+        except (StoreError, OSError):
+            pass  # the usual way says what is wrong
+        if small is None:
+            self._hands.lanes.put(folder.run, self._crew, lambda: self._try(storing))
+            return
+        objects, stored = small
+        self._together.put(objects, lambda fault: self._put_together(storing, stored, fault))
+
+    def _put_together(self, storing: _Storing, stored: Stored, fault: StoreError | None) -> None:
+        if fault is None:
+            self._done(storing, stored)
+        else:
+            storing.first = False  # some may be there
+            self._hands.lanes.put(stored.run, self._crew, lambda: self._try(storing))
 
     def stop_storing(self, run: str) -> None:
         """Give up; what is in the bucket stays."""
@@ -79,9 +133,9 @@ class Finishing:
     def _try(self, storing: _Storing) -> None:
         if not self._stands(storing):
             return
-        run = storing.order.run
+        first, storing.first = storing.first, False
         try:
-            stored = self._hands.storing.store(storing.order, lambda: not self._stands(storing))
+            stored = self._hands.storing.store(storing.order, lambda: not self._stands(storing), first=first)
         except Stopped:
             return
         except (StoreError, OSError) as error:
@@ -90,9 +144,15 @@ class Finishing:
         except Exception:
             self._failed(storing, StoreError("unreachable", "A mistake in the node itself: see its own log."))
             raise
+        self._done(storing, stored)
+
+    def _done(self, storing: _Storing, stored: Stored) -> None:
         with self._lock:
-            if self._storing.pop(run, None) is not None:
-                self._stored[run] = stored
+            standing = self._storing.get(stored.run)
+            if standing is not None and not is_same(standing.order, storing.order):
+                return  # it is to be stored elsewhere after all
+            if self._storing.pop(stored.run, None) is not None:
+                self._stored[stored.run] = (stored, storing.order)
         self._tell(stored)
 
     def _tell(self, stored: Stored) -> None:
@@ -169,7 +229,7 @@ class Finishing:
     def _release(self, run: str, waited_s: float = 0.0) -> None:
         hands = self._hands
         home = hands.ground.home
-        attempts = home.attempts(run)
+        attempts = [folder for folder in home.attempts(run) if not hands.endings.is_told(folder)]
         folders = [learner for folder in attempts for learner in home.learners(run, folder.number)]
         alive = [folder for folder in folders if what_became(look(folder)) is Became.running]
         for folder in alive:
@@ -195,6 +255,8 @@ class Finishing:
                 LAST_RETRY_S, lambda: self._hands.lanes.put(run, self._removing, lambda: self._remove(run))
             )
             return
+        forget_orders(self._hands.ground.home, run)
+        self._hands.endings.forget(run)
         self._hands.shipping.forget(run)
         with self._lock:
             self._releasing.discard(run)

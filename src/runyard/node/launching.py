@@ -68,6 +68,8 @@ class Launching:
         self._stops: dict[Attempt, Stop] = {}
         self._orders: dict[Attempt, Launch] = {}
         """Every launch order since this node started, in its latest form, until its run is released."""
+        self._started: set[str] = set()
+        """Runs of which a program was started since then."""
         self._leaving: dict[str, Launch | None] = {}
         """Runs that are being released, and the launch that waits until they are."""
 
@@ -138,10 +140,16 @@ class Launching:
         self._hands.report.forget(run)
         with self._lock:
             order = self._leaving.pop(run, None)
+            self._started.discard(run)
             waiting = (run, order.attempt) if order is not None else None
             self._stops = {key: stop for key, stop in self._stops.items() if key[0] != run or key == waiting}
         if order is not None:
             self.launch(order)
+
+    def has_started(self, run: str) -> bool:
+        """Whether this very node has started the program of a run."""
+        with self._lock:
+            return run in self._started
 
     def has_order(self, run: str, attempt: int) -> bool:
         """Whether a launch order of an attempt stands, one that is held included."""
@@ -251,6 +259,8 @@ class Launching:
     def _follow(self, folder: AttemptFolder, child: subprocess.Popen[bytes] | None) -> None:
         """Listen to a shim that has just been started. From here on it alone says what becomes of the attempt."""
         hands = self._hands
+        with self._lock:
+            self._started.add(folder.run)
         try:
             hands.watch.connect(folder, child)
             hands.shipping.open(folder, fresh=True)

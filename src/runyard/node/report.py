@@ -75,6 +75,11 @@ class Report:
             self._connected = self._urgent = True
             self._changed.notify()
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the server is there, as far as is known."""
+        return self._connected
+
     def pause(self) -> None:
         """The server is away: facts wait until the next :meth:`renew`."""
         with self._changed:

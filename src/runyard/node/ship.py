@@ -211,7 +211,9 @@ class Shipping:
         more, well = False, True
         try:
             alone = self._send_together(dirty)
-        except (Unreachable, Refused):
+        except Refused:
+            alone = dirty  # one by one it shows which of them are refused
+        except Unreachable:
             alone, well = [], False
         for stream in alone:
             try:

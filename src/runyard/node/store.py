@@ -14,9 +14,13 @@ from runyard.node.prepare import Stopped, read_order
 from runyard.node.ready import Specs
 from runyard.node.results import Upload, gathered
 from runyard.node.sweep import LeftOut, Tree
+from runyard.node.together import SMALL, TOGETHER, Objects
 from runyard.stores.errors import StoreError
+from runyard.stores.keys import join
+from runyard.stores.local_files import read_full
 from runyard.stores.place import PlaceStore
 from runyard.wire.facts import Stored
+from runyard.wire.objects import Named
 from runyard.wire.orders import Store
 
 WIDTH = 4
@@ -37,8 +41,8 @@ class Storing:
         self.crew = Crew("upload", WIDTH + WIDTH // 2)
         self.sync_crew = Crew("sync", 1)
 
-    def store(self, order: Store, stopped: Callable[[], bool]) -> Stored:
-        """Upload whatever is not in the bucket yet, and read its size back.
+    def store(self, order: Store, stopped: Callable[[], bool], *, first: bool = False) -> Stored:
+        """Upload whatever is not in the bucket yet, and read its size back. ``first``: nothing of the run is there yet.
 
         Raises :class:`StoreError` (try again), ``OSError``, or :class:`runyard.node.prepare.Stopped`.
         """
@@ -46,9 +50,38 @@ class Storing:
         try:
             if order.attempt == 0:
                 return self._evidence(store, order)
-            return self._everything(store, order, stopped)
+            return self._everything(store, order, stopped, first=first)
         finally:
             store.close()
+
+    def small(self, order: Store) -> tuple[Objects, Stored] | None:
+        """What a run left behind, where it is little and goes into the embedded store, and the fact once it is there.
+        None: it is more than that (:meth:`store`). Nothing else may be stored of the run yet.
+
+        Raises :class:`StoreError` or ``OSError``.
+        """
+        place, folder = order.results, self._home.attempt(order.run, order.attempt)
+        if place.kind != "local" or order.attempt != 1 or order.learners > 1:
+            return None
+        if os.listdir(self._home.checkpoints(order.run)):
+            return None
+        found: list[tuple[Named, bytes]] = []
+
+        def add(key: str, content: bytes) -> None:
+            full = join(place.prefix, f"{order.run}/{key}")
+            found.append((Named(place.account, place.bucket, full, len(content)), content))
+
+        with gathered([folder], [], order.outputs) as (uploads, left_out):
+            sizes = [upload.size for upload in uploads]
+            if sum(sizes) > TOGETHER or max(sizes, default=0) > SMALL:
+                return None
+            for upload in uploads:
+                content = _content(upload, left_out)
+                if content is not None:
+                    add(upload.key, content)
+            if left_out:
+                add(LEFT_OUT, left_out_text(left_out))
+        return found, Stored(order.run, len(found), sum(named.size for named, _ in found))
 
     def _evidence(self, store: PlaceStore, order: Store) -> Stored:
         texts = {name: _text(self._specs.evidence(order.spec, name)) for name in ("load-data", "load-model")}
@@ -62,7 +95,7 @@ class Storing:
         _verify(store, order.run, sizes)
         return Stored(order.run, len(sizes), sum(sizes.values()))
 
-    def _everything(self, store: PlaceStore, order: Store, stopped: Callable[[], bool]) -> Stored:
+    def _everything(self, store: PlaceStore, order: Store, stopped: Callable[[], bool], *, first: bool) -> Stored:
         folder = self._home.attempt(order.run, order.attempt)
         if not os.path.isdir(folder.path):
             raise StoreError("invalid", f"This machine has no folder of attempt {order.attempt} any more: {NOTHING}")
@@ -70,7 +103,7 @@ class Storing:
         earlier = [each for number in order.earlier for each in self._home.learners(order.run, number)]
         taken, synced = self._checkpoints(store, order.run, folder, stopped)
         with gathered(learners, earlier, order.outputs, taken) as (uploads, left_out):
-            there = _sizes(store, order.run) or {}
+            there = {} if first else _sizes(store, order.run) or {}
             missing = [upload for upload in uploads if there.get(upload.key) != upload.size]
             for_each(self.crew, missing, lambda upload: _put(store, order.run, upload, left_out, stopped), WIDTH)
         gone = {left.path for left in left_out}
@@ -96,6 +129,18 @@ class Storing:
             taken = {f"checkpoints/{file.path}" for file in candidates(tree.walk())}
             synced = CheckpointStore(store, run).sync(self.crew, tree, running=False, stopped=stopped)
         return taken | {"checkpoints/manifest.json"}, synced
+
+
+def _content(upload: Upload, left_out: list[LeftOut]) -> bytes | None:
+    try:
+        descriptor = upload.open()
+    except OSError as error:
+        left_out.append(LeftOut(upload.key, error.strerror or "it cannot be read"))
+        return None
+    try:
+        return read_full(descriptor, upload.size, 0)
+    finally:
+        os.close(descriptor)
 
 
 def _put(store: PlaceStore, run: str, upload: Upload, left_out: list[LeftOut], stopped: Callable[[], bool]) -> None:

@@ -17,6 +17,16 @@ class StoredObject:
     modified_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class SmallObject:
+    """One object with its content, to be stored together with others."""
+
+    account: str
+    bucket: str
+    key: str
+    content: bytes | memoryview
+
+
 class ObjectWriter(Protocol):
     """One object being written; nothing of it is seen before :meth:`commit`."""
 
@@ -42,6 +52,11 @@ class EmbeddedStore(Protocol):
 
     def put(self, account: str, bucket: str, key: str) -> ObjectWriter:
         """Begin to write an object; the bucket is made when it is not there."""
+        ...
+
+    def put_all(self, objects: Sequence[SmallObject]) -> Sequence[StoredObject | str]:
+        """Write small objects, each of them whole or not at all; all are durable when this returns. What was stored of
+        each, or a sentence on why it was not."""
         ...
 
     def head(self, account: str, bucket: str, key: str) -> StoredObject | None:

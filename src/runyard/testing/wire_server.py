@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from runyard.wire import facts, orders
+from runyard.wire import facts, objects, orders
 
 BASE = "/api/v1/node"
 T = TypeVar("T")
@@ -47,6 +47,8 @@ class WireServer:
         """Definitions are handed out while it is set."""
         self.definitions_gate.set()
         self.requests: list[str] = []
+        self.plain = False
+        """As a server that takes ranges and objects one by one alone."""
         self._standing: list[Standing] = []
         self._streams: list[_Stream] = []
         self._changed = threading.Condition()
@@ -341,6 +343,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(status) if status else self._json(self.wire.hear(told))
         elif path == "/orders":
             self._orders()
+        elif path in ("/objects", "/ranges") and not self.wire.plain:
+            self._objects(body) if path == "/objects" else self._ranges(body)
         elif path.startswith("/definitions/"):
             self.wire.definitions_gate.wait(30)
             self._content(self.wire.definitions.get(path.removeprefix("/definitions/")))
@@ -395,6 +399,28 @@ class _Handler(BaseHTTPRequestHandler):
             self._json({"size": len(self.wire.logs.get(key, b""))})
         else:
             self._json({"size": self.wire.append(key, int(query["offset"]), body)})
+
+    def _ranges(self, body: bytes) -> None:
+        line, _, content = body.partition(b"\n")
+        sizes: list[int] = []
+        at = 0
+        for run, attempt, learner, stream, offset, length in json.loads(line):
+            key = (run, int(attempt), stream if learner == 1 else f"{stream}/{learner}")
+            gone = self.wire.log_status in (404, 410)
+            sizes.append(-1 if gone else self.wire.append(key, offset, content[at : at + length]))
+            at += length
+        refused = self.wire.log_status not in (0, 404, 410)
+        self._answer(self.wire.log_status) if refused else self._json(sizes)
+
+    def _objects(self, body: bytes) -> None:
+        if self.wire.data_status:
+            self._answer(self.wire.data_status)
+            return
+        kept: list[dict[str, object]] = []
+        for named, content in objects.decode(body):
+            item = self.wire.put_object(named.bucket, named.key, bytes(content), named.account)
+            kept.append({"size": item.size, "etag": item.etag})
+        self._json(kept)
 
     def _data(self, path: str, query: dict[str, str], body: bytes) -> None:
         account, bucket, *rest = path.split("/", 2)
