@@ -7,7 +7,7 @@ versions it has to know, and the caller puts them into ``told``. It can ask for 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
@@ -73,6 +73,23 @@ def preload_of(framework: str) -> tuple[str, ...]:
     """What a warm parent imports for a framework by its name or alias; nothing for ``python`` and unknown ones."""
     known = KNOWN.get(ALIASES.get(framework, framework))
     return known.preload if known is not None else ()
+
+
+IMPORTED_AS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        **dict.fromkeys(("torch", "torchvision", "torchaudio", "lightning", "pytorch_lightning", "ignite"), "pytorch"),
+        "sklearn": "scikit-learn",
+        **dict.fromkeys(("numpy", "scipy", "pandas", "xgboost", "lightgbm", "jax"), "scikit-learn"),
+    }
+)
+"""By the module that a program imports, the framework whose list is worth having: where no framework was named."""
+
+
+def preload_for(modules: Collection[str]) -> tuple[str, ...]:
+    """What a warm parent imports for programs that import these modules (top-level names): a framework's list, the
+    longest that fits."""
+    lists = [preload_of(IMPORTED_AS[name]) for name in modules if name in IMPORTED_AS]
+    return max(lists, key=len, default=())
 
 
 @dataclass(frozen=True, slots=True)

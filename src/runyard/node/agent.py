@@ -37,6 +37,7 @@ from runyard.node.stage import Staging, Tools
 from runyard.node.starting import Starting
 from runyard.node.store import Storing
 from runyard.node.together import Together
+from runyard.node.warm.parents import Housing, WarmParents
 from runyard.node.watch import Listener, Watch
 from runyard.stores.place import EmbeddedAccess
 from runyard.wire import facts, orders
@@ -91,7 +92,9 @@ class Agent:
         self.watch, lanes, later = Watch(), Lanes(), Later()
         self.grants = Grants(home, self.report.follow)
         self.endings = Endings(ground, self.report, self.shipping, self.watch, lanes, later, self.grants)
-        starting = Starting()
+        parents = WarmParents(Housing(home, own, ground.namespaces), later) if ground.namespaces else None
+        starting = Starting(parents, uid_base, lambda key: cache.path("code", key))
+        self.staging.expected = lambda stage, ready: starting.expect(stage, ready.interpreter or interpreter)
         hands = Hands(
             ground,
             self.staging,

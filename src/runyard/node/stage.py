@@ -82,6 +82,8 @@ class Staging:
         """Asked for the specs that programs are using."""
         self.evicted: Callable[[], None] = lambda: None
         """Told when a spec is ready no longer."""
+        self.expected: Callable[[Stage, Ready], None] = lambda _stage, _ready: None
+        """Told when a spec is ready whose programs will be started soon."""
 
     def ready(self) -> tuple[int, ...]:
         """The specs that are ready."""
@@ -131,6 +133,7 @@ class Staging:
                 waiting = self._waiting.pop(key)
             if isinstance(outcome, Ready):
                 self._tools.report.tell(facts.Staged(stage.spec, fetched, described))
+                self.expected(stage, outcome)
             for then in waiting:
                 then(outcome)
         self._trim(0)

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
+from runyard.core.frameworks import preload_for
 from runyard.node.environments.interpreter import Interpreter
 from runyard.node.launcher import Launcher
 from runyard.node.prepare import Prepared
 from runyard.node.warm.choosing import Fork, choose
+from runyard.node.warm.imports import imported
 from runyard.node.warm.parents import WarmParent, WarmParents
-from runyard.wire.orders import Launch, Warm
+from runyard.wire.orders import Launch, Stage, Warm
 
 IMPORTING = "Started by bash: its warm parent was still importing."
 NO_PARENTS = "Started by bash: this machine has no warm parents."
 
 
 class Starting:
-    """Chooses for each learner between a fork of a warm parent and bash, and starts it. Without ``parents``: bash."""
+    """Chooses for each learner between a fork of a warm parent and bash, and starts it. Without ``parents``: bash.
+    ``folder_of_code``: where the code of a hash is unpacked."""
 
-    def __init__(self, parents: WarmParents | None = None, uid_base: int | None = None) -> None:
+    def __init__(self, parents: WarmParents | None, uid_base: int | None, folder_of_code: Callable[[str], str]) -> None:
         self._launcher = Launcher()
         self._parents = parents
         self._uid_base = uid_base
+
+        def read(code: str) -> tuple[str, ...]:
+            return preload_for(imported(folder_of_code(code)))
+
+        self._imported = lru_cache(maxsize=256)(read)
 
     def start(self, order: Launch, prepared: Prepared, holding: Sequence[int] = ()) -> subprocess.Popen[bytes] | None:
         """Start a prepared learner; ``holding``: descriptors that its shim keeps open. Returns the shim where this node
@@ -34,22 +43,24 @@ class Starting:
             return None
         return self._launcher.start(prepared.folder, {**prepared.shim_order, "way_note": chosen}, holding)
 
-    def expect(self, warm: Warm | None, interpreter: Interpreter) -> None:
+    def expect(self, stage: Stage, interpreter: Interpreter) -> None:
         """Programs of this kind will soon be started: have their warm parent import."""
-        if self._parents is not None and warm is not None:
-            self._parent(warm, interpreter)
+        if self._parents is not None and stage.warm is not None:
+            self._parent(self._parents, stage.warm, stage.code, interpreter)
 
-    def _parent(self, warm: Warm, interpreter: Interpreter) -> WarmParent | None:
-        assert self._parents is not None
+    def _parent(
+        self, parents: WarmParents, warm: Warm, code: str | None, interpreter: Interpreter
+    ) -> WarmParent | None:
         uid = None if self._uid_base is None else self._uid_base + warm.member
-        return self._parents.want(self._parents.kind(warm.account, uid, interpreter, warm.preload), interpreter)
+        preload = warm.preload or (self._imported(code) if code is not None else ())
+        return parents.want(parents.kind(warm.account, uid, interpreter, preload), interpreter)
 
     def _fork(self, order: Launch, prepared: Prepared, fork: Fork, holding: Sequence[int]) -> str | None:
         """Have it forked; returns why it was not, in a sentence, or None when it was."""
         warm = order.stage.warm
         if self._parents is None or warm is None:
             return NO_PARENTS
-        parent = self._parent(warm, prepared.interpreter)
+        parent = self._parent(self._parents, warm, order.stage.code, prepared.interpreter)
         if parent is None:
             return "Started by bash: its warm parent cannot be started here."
         if not self._parents.wait_for(parent):

@@ -17,6 +17,7 @@ from runyard.node.cache import remove_tree
 from runyard.node.environment import PASSED_ON, SYSTEM_PATH
 from runyard.node.environments.interpreter import PACKAGE, Interpreter
 from runyard.node.home import PASSABLE, AttemptFolder, Home, make_folder, say
+from runyard.node.lanes import Later
 from runyard.node.shims import opened, run_script
 from runyard.node.warm.choosing import found_in
 from runyard.node.warm.line import Line, Message, close_all, pair
@@ -45,7 +46,7 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class Housing:
     """What every warm parent of a node stands on. ``own``: the node's environment; ``namespaces``: those that this
     machine allows."""
 
@@ -57,7 +58,7 @@ class Ground:
 class WarmParent:
     """One warm parent, and the shim above it that is also the shim of all its programs."""
 
-    def __init__(self, ground: Ground, kind: Kind, interpreter: Interpreter) -> None:
+    def __init__(self, housing: Housing, kind: Kind, interpreter: Interpreter) -> None:
         self.kind = kind
         self.used_at = time.monotonic()
         self.failure = ""
@@ -67,7 +68,7 @@ class WarmParent:
         self.has_worked = False
         """Whether it could fork at any time."""
         self._decided = threading.Event()
-        self._folder = f"{ground.home.root}/warm/{secrets.token_hex(6)}"
+        self._folder = f"{housing.home.root}/warm/{secrets.token_hex(6)}"
         ours, theirs = pair()
         order = -1
         try:
@@ -78,7 +79,7 @@ class WarmParent:
                 raise FileNotFoundError(2, "there is no python", interpreter.folder)
             self._make_folder()
             order = os.memfd_create("order", os.MFD_CLOEXEC)
-            os.write(order, msgspec.json.encode(self._order(ground, executable, interpreter)))
+            os.write(order, msgspec.json.encode(self._order(housing, executable, interpreter)))
             os.lseek(order, 0, os.SEEK_SET)
             self._shim = self._start(theirs, order)
         except OSError:
@@ -125,8 +126,8 @@ class WarmParent:
             if self.kind.uid is not None:
                 os.chown(f"{self._folder}/{name}", self.kind.uid, self.kind.uid)
 
-    def _order(self, ground: Ground, executable: str, interpreter: Interpreter) -> dict[str, object]:
-        env = {name: ground.own[name] for name in PASSED_ON if name in ground.own}
+    def _order(self, housing: Housing, executable: str, interpreter: Interpreter) -> dict[str, object]:
+        env = {name: housing.own[name] for name in PASSED_ON if name in housing.own}
         env |= {
             "PATH": f"{interpreter.folder}:{SYSTEM_PATH}",
             "LANG": "C.UTF-8",
@@ -144,9 +145,9 @@ class WarmParent:
             "gid": self.kind.uid,
             "cgroup": None,
             "visible": [*interpreter.visible, PACKAGE + "/shim", self._folder],
-            "hide": [ground.home.runs],
+            "hide": [housing.home.runs],
             "preload": list(self.kind.preload),
-            "namespaces": list(ground.namespaces),
+            "namespaces": list(housing.namespaces),
         }
 
     def _start(self, control: int, order: int) -> subprocess.Popen[bytes]:
@@ -185,13 +186,15 @@ class WarmParent:
 class WarmParents:
     """The warm parents of a node."""
 
-    def __init__(self, ground: Ground) -> None:
-        self._ground = ground
+    def __init__(self, housing: Housing, later: Later) -> None:
+        self._housing = housing
+        self._later = later
+        self._looking = False
         self._lock = threading.Lock()
         self._parents: dict[Kind, WarmParent] = {}
         self._failed: dict[Kind, float] = {}
         self._waiting = threading.Semaphore(MOST_WAITING)
-        remove_tree(ground.home.root + "/warm")
+        remove_tree(housing.home.root + "/warm")
 
     def kind(self, account: str, uid: int | None, interpreter: Interpreter, preload: Sequence[str]) -> Kind:
         """Which parent serves whom."""
@@ -213,7 +216,10 @@ class WarmParents:
             if parent is None:
                 self._make_room()
                 try:
-                    parent = self._parents[kind] = WarmParent(self._ground, kind, interpreter)
+                    parent = self._parents[kind] = WarmParent(self._housing, kind, interpreter)
+                    if not self._looking:
+                        self._looking = True
+                        self._later.put(IDLE_S, self.close_idle)
                 except OSError as error:
                     self._give_up(kind, error.strerror or str(error))
                     return None
@@ -232,12 +238,16 @@ class WarmParents:
             self._waiting.release()
 
     def close_idle(self) -> None:
-        """End those that nobody has asked for lately."""
+        """End those that nobody has asked for lately, and look again when the next one may be due."""
         before = time.monotonic() - IDLE_S
         with self._lock:
-            idle = [kind for kind, parent in self._parents.items() if parent.used_at < before]
+            idle = [kind for kind, parent in self._parents.items() if parent.used_at <= before]
             for kind in idle:
                 self._parents.pop(kind).close()
+            oldest = min((parent.used_at for parent in self._parents.values()), default=None)
+            self._looking = oldest is not None
+        if oldest is not None:
+            self._later.put(max(1.0, oldest - before), self.close_idle)
 
     def close(self) -> None:
         """End all."""
