@@ -1,10 +1,13 @@
 """What may start does, once, within room and quota."""
 
+from dataclasses import replace
+
 import pytest
 
 from runyard.core.run import StateName, Waiting
 from runyard.engine import control, dispatch
 from runyard.engine.bell import DISPATCH
+from runyard.engine.world import SpecShelf
 from runyard.ports.executor import LaunchRequest
 from tests.engine.yard import OTHER, SECRET, Yard, manifest
 
@@ -109,6 +112,7 @@ def test_a_launch_that_cannot_be_made_harms_that_run_alone(yard: Yard) -> None:
     bad, good = yard.submit(manifest(data="data", kind="s3"))[0], yard.submit()[0]
     yard.staged(bad)
     yard.staged(good)
+    yard.world = replace(yard.world, specs=SpecShelf(yard.fakes.store))  # nothing is open any more
     yard.fakes.vault.lose_key()
     dispatch.dispatch(yard.world)
     assert launched(yard) == [good]

@@ -19,7 +19,6 @@ from runyard.api import (
     metrics,
     node,
     node_metrics,
-    node_objects,
     node_ranges,
     node_reading,
     problems,
@@ -35,6 +34,10 @@ from runyard.api.limits import BodyLimit
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 _ROUTERS: tuple[APIRouter, ...] = (
+    # Nodes ask most often, and routes are looked through in this order.
+    node.router,
+    node_ranges.router,
+    node_metrics.router,
     status.router,
     definitions.router,
     runs.check_router,
@@ -50,10 +53,6 @@ _ROUTERS: tuple[APIRouter, ...] = (
     access.router,
     secrets.router,
     frameworks.router,
-    node.router,
-    node_metrics.router,
-    node_objects.router,
-    node_ranges.router,
     node_reading.router,
 )
 

@@ -21,6 +21,8 @@ _FRAME = 256 * 1024
 """The same of bytes that are sent as they are."""
 QUIET_S = 15.0
 """How long a stream says nothing at most; and how long a log whose attempt is over is waited for in vain."""
+TOGETHER_S = 0.02
+"""Events that come less than this after others are told together."""
 LAST_S = 5.0
 """The same for a learner whose log has no known end, once its attempt is over."""
 PHASE_MS = 2000
@@ -81,10 +83,11 @@ async def events(world: World, account_id: str, after: int) -> AsyncGenerator[by
     with world.bell.listen(EVENTS) as ear:
         while True:
             page = await asyncio.to_thread(world.store.events, after, 500, account_id=account_id)
-            for recorded in page:
-                after = recorded.seq
-                yield sse(recorded.event.kind.value, event_item(recorded), str(recorded.seq))
-            if not page and not await ear.wait(QUIET_S):
+            if page:
+                after = page[-1].seq
+                yield b"".join(sse(each.event.kind.value, event_item(each), str(each.seq)) for each in page)
+                await asyncio.sleep(TOGETHER_S)
+            elif not await ear.wait(QUIET_S):
                 yield b": quiet\n\n"
 
 

@@ -44,10 +44,15 @@ def seal_credentials(world: World, account_id: str, secrets: Mapping[str, Creden
 
 def open_credentials(world: World, spec: StoredSpec) -> Mapping[str, Credentials]:
     """Open what :func:`seal_credentials` sealed."""
-    if spec.sealed is None:
+    sealed = spec.sealed
+    if sealed is None:
         return {}
-    plain = json.loads(world.vault.open(spec.sealed, vault_context(spec.account_id)))
-    return {key: Credentials(*value) for key, value in plain.items()}
+
+    def opened() -> Mapping[str, Credentials]:
+        plain = json.loads(world.vault.open(sealed, vault_context(spec.account_id)))
+        return {key: Credentials(*value) for key, value in plain.items()}
+
+    return world.specs.credentials(spec, opened)
 
 
 def credentials_for(secrets: Mapping[str, Credentials], location: Location) -> Credentials | None:
@@ -106,7 +111,7 @@ def launch_request(world: World, run: Run, stage: StageRequest) -> LaunchRequest
     :class:`CannotLaunch`."""
     spec = world.specs.get(run.spec_id)
     attempt = _next_attempt(run)
-    member = world.store.member(run.member_id)
+    member = world.specs.member(run.member_id)
     if attempt is None or member is None:
         raise ValueError(f"{run.id} has no attempt or no member to launch for")
     secrets = open_credentials(world, spec)
@@ -163,7 +168,7 @@ def known_stage(world: World, run: Run, node_id: str) -> StageRequest:
 
 def warm_of(world: World, run: Run, spec: StoredSpec) -> Warm | None:
     """Which warm parent may fork the program of a run; None where the manifest says ``warm: off``."""
-    member = world.store.member(run.member_id)
+    member = world.specs.member(run.member_id)
     if spec.spec.options.warm == "off" or member is None:
         return None
     return Warm(run.account_id, member.number, preload_of(spec.spec.framework.name))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
+from runyard.core.account import Member
 from runyard.core.errors import NotFound
 from runyard.core.lifecycle import RetryPolicy
 from runyard.core.resources import DEFAULT_CONFIGURATIONS, ComputeConfiguration, Price
+from runyard.core.spec import Credentials
 from runyard.engine.bell import Bell
 from runyard.engine.caching import Caches
 from runyard.engine.summing import Summing
@@ -21,6 +25,9 @@ from runyard.ports.metrics import MetricStore
 from runyard.ports.objects import ObjectStores
 from runyard.ports.store import Store, StoredSpec
 from runyard.ports.vault import Vault
+
+OPENED_S: Final = 10.0
+"""How long opened credentials of a spec stay in memory: as long as a burst of launches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +45,15 @@ class Rules:
 
 
 class SpecShelf:
-    """The last few specs that were read: they never change, and every launch needs one."""
+    """The last few specs that were read, what was opened of their credentials a short while ago, and members: none of
+    it ever changes, and every launch needs it. Memory only."""
 
     def __init__(self, store: Store, size: int = 256) -> None:
         self._store = store
         self._size = size
         self._specs: OrderedDict[int, StoredSpec] = OrderedDict()
+        self._members: dict[str, Member] = {}
+        self._opened: OrderedDict[int, tuple[float, Mapping[str, Credentials]]] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, spec_id: int) -> StoredSpec:
@@ -61,6 +71,34 @@ class SpecShelf:
             while len(self._specs) > self._size:
                 self._specs.popitem(last=False)
         return found
+
+    def member(self, member_id: str) -> Member | None:
+        """Read a member, None when there is none of that id."""
+        found = self._members.get(member_id)
+        if found is None:
+            found = self._store.member(member_id)
+            if found is not None:
+                with self._lock:
+                    if len(self._members) >= self._size:
+                        self._members.clear()
+                    self._members[member_id] = found
+        return found
+
+    def credentials(
+        self, spec: StoredSpec, open_sealed: Callable[[], Mapping[str, Credentials]]
+    ) -> Mapping[str, Credentials]:
+        """What ``open_sealed`` opens of a spec, or did less than some seconds ago."""
+        now = time.monotonic()
+        with self._lock:
+            while self._opened and next(iter(self._opened.values()))[0] < now:
+                self._opened.popitem(last=False)
+            found = self._opened.get(spec.id)
+        if found is not None:
+            return found[1]
+        opened = open_sealed()
+        with self._lock:
+            self._opened[spec.id] = (now + OPENED_S, opened)
+        return opened
 
 
 class Readiness:

@@ -62,7 +62,8 @@ class AccountTables:
 
     def accounts(self) -> Sequence[Account]:
         with self._db.read() as tx:
-            return [Account(*row) for row in tx.connection.execute(sa.select(accounts).order_by(accounts.c.id))]
+            rows = tx.rows("SELECT id, name, quota_gpus, paused FROM accounts ORDER BY id")
+        return [Account(*row, paused=bool(paused)) for *row, paused in rows]
 
     def set_quota(self, account_id: str, gpus: int | None) -> bool:
         with self._db.write() as tx:

@@ -22,6 +22,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
 BUSY_TIMEOUT_S: Final = 30.0
+_MOST_IDLE: Final = 8
+"""Connections for reading that are kept."""
 _WRITER_KEY: Final = 0x52_55_4E_59  # "RUNY": the advisory lock of those who write to a PostgreSQL database
 _PARAMETER: Final = re.compile(r":([a-z_][a-z0-9_]*)")
 
@@ -88,6 +90,10 @@ class Transaction:
             found += self.rows(f"{sql} AND {column} IN ({marks})", **chunk, **parameters)
         return found
 
+    def is_open(self) -> bool:
+        """Whether the database is in a transaction of SQLite's on this connection."""
+        return bool(getattr(self._driver, "in_transaction", False))
+
     def take(self, counter: str, count: int) -> int:
         """Take the next ``count`` numbers of a counter; returns the first of them."""
         self.change("UPDATE counters SET value = value + :count WHERE name = :name", count=count, name=counter)
@@ -102,6 +108,11 @@ class Turn:
         self._guard = threading.Lock()
         self._taken = False
         self._waiting: deque[threading.Lock] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
 
     def __enter__(self) -> None:
         with self._guard:
@@ -135,6 +146,7 @@ class Database:
         self._kept: sa.Connection | None = (
             None  # a file's connection does not get lost: no need to ask for it each time
         )
+        self._idle: list[sa.Connection] = []
         self.integrity_error: type[Exception] = self._writer.dialect.loaded_dbapi.IntegrityError
 
     @contextmanager
@@ -156,11 +168,39 @@ class Database:
     @contextmanager
     def read(self) -> Generator[Transaction]:
         """A transaction that only looks."""
+        if self.is_sqlite:
+            with self._reading() as transaction:
+                yield transaction
+            return
         with self._reader.connect() as connection, connection.begin():
-            yield Transaction(connection, pyformat=not self.is_sqlite)
+            yield Transaction(connection, pyformat=True)
+
+    @contextmanager
+    def _reading(self) -> Generator[Transaction]:
+        """The same on a connection that is kept: a pool and its events cost more than most of what is read."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._reader.connect()
+        transaction = Transaction(connection, pyformat=False)
+        try:
+            transaction.change("BEGIN")
+            yield transaction
+        except BaseException:
+            connection.close()  # rolls back
+            raise
+        connection.rollback()
+        if transaction.is_open():
+            transaction.change("ROLLBACK")
+        if len(self._idle) < _MOST_IDLE:
+            self._idle.append(connection)
+        else:
+            connection.close()
 
     def close(self) -> None:
         """Give all connections back."""
+        while self._idle:
+            self._idle.pop().close()
         with self._turn:
             if self._kept is not None:
                 self._kept.close()
@@ -199,9 +239,9 @@ def _sqlite_engines(url: URL) -> tuple[sa.Engine, sa.Engine]:
         for pragma in ("synchronous=FULL", "foreign_keys=ON", "journal_size_limit=67108864"):
             driver.execute(f"PRAGMA {pragma}").close()
 
-    for engine, begin in ((writer, "BEGIN IMMEDIATE"), (reader, "BEGIN")):
+    for engine in (writer, reader):
         event.listen(engine, "connect", prepare)
-        event.listen(engine, "begin", _sayer(begin))
+    event.listen(writer, "begin", _sayer("BEGIN IMMEDIATE"))  # a reader says its BEGIN itself
     return writer, reader
 
 

@@ -11,12 +11,13 @@ import sqlalchemy as sa
 from runyard.adapters.sql.changes import latest_event_ms
 from runyard.adapters.sql.codec import recorded_of
 from runyard.adapters.sql.database import Database
-from runyard.adapters.sql.schema import events, ledger, members, tags
+from runyard.adapters.sql.schema import ledger, members, tags
 from runyard.core.events import EventKind, Recorded
 from runyard.core.metering import LedgerEntry
 from runyard.ports.store import UsageRow
 
 MS_PER_DAY: Final = 86_400_000
+_EVENTS: Final = "SELECT seq, kind, run_id, account_id, at_ms, attempt, body FROM events"
 
 
 class HistoryTables:
@@ -33,15 +34,18 @@ class HistoryTables:
         run_id: str | None = None,
         kinds: frozenset[EventKind] = frozenset(),
     ) -> Sequence[Recorded]:
-        query = sa.select(events).where(events.c.seq > after_seq).order_by(events.c.seq).limit(limit)
-        if account_id is not None:
-            query = query.where(events.c.account_id == account_id)
-        if run_id is not None:
-            query = query.where(events.c.run_id == run_id)
+        asked: dict[str, object] = {"after": after_seq, "limit": limit}
+        wheres = ["seq > :after"]
+        for name, value in (("account_id", account_id), ("run_id", run_id)):
+            if value is not None:
+                wheres.append(f"{name} = :{name}")
+                asked[name] = value
         if kinds:
-            query = query.where(events.c.kind.in_(sorted(kind.value for kind in kinds)))
+            asked |= {f"kind{i}": kind.value for i, kind in enumerate(sorted(kinds))}
+            wheres.append(f"kind IN ({', '.join(f':kind{i}' for i in range(len(kinds)))})")
+        sql = f"{_EVENTS} WHERE {' AND '.join(wheres)} ORDER BY seq LIMIT :limit"
         with self._db.read() as tx:
-            return [recorded_of(row) for row in tx.connection.execute(query)]
+            return [recorded_of(row) for row in tx.rows(sql, **asked)]
 
     def last_seq(self) -> int:
         with self._db.read() as tx:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import sqlalchemy as sa
+from typing import Any, Final
 
 from runyard.adapters.sql.accounts import put
 from runyard.adapters.sql.codec import texts, to_json, words
@@ -42,23 +41,30 @@ class NodeTables:
 
     def nodes(self) -> Sequence[Node]:
         with self._db.read() as tx:
-            rows = tx.connection.execute(sa.select(nodes).order_by(nodes.c.id)).all()
-        return [
-            Node(
-                id=row.id,
-                name=row.name,
-                boot_id=row.boot_id,
-                total=Resources(row.gpus, row.cpu_millis, row.memory_mib),
-                gpu_names=words(row.gpu_names),
-                logical=row.logical,
-                version=row.version,
-                seen_ms=row.seen_ms,
-                connected=row.connected,
-                closed=row.closed,
-                notes=words(row.notes),
-                features=words(row.features),
-                python=row.python,
-                packages=texts(row.packages),
-            )
-            for row in rows
-        ]
+            return [_node(*row) for row in tx.rows(_NODES)]
+
+
+_NODES: Final = (
+    "SELECT id, name, boot_id, gpus, cpu_millis, memory_mib, gpu_names, logical, version, seen_ms, connected, closed, "
+    "notes, features, python, packages FROM nodes ORDER BY id"
+)
+
+
+def _node(id: str, name: str, boot_id: str, gpus: int, cpu_millis: int, memory_mib: int, *row: Any) -> Node:
+    gpu_names, logical, version, seen_ms, connected, closed, notes, features, python, packages = row
+    return Node(
+        id=id,
+        name=name,
+        boot_id=boot_id,
+        total=Resources(gpus, cpu_millis, memory_mib),
+        gpu_names=words(gpu_names),
+        logical=bool(logical),
+        version=version,
+        seen_ms=seen_ms,
+        connected=bool(connected),
+        closed=closed,
+        notes=words(notes),
+        features=words(features),
+        python=python,
+        packages=texts(packages),
+    )

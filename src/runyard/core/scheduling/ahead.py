@@ -49,7 +49,7 @@ def give_ahead(
     """Decide the grants, in the order of the queue, beside the starts of a plan.
 
     ``running``: attempts that hold room, by class and node, without the plan's starts; ``pace``: the mean duration of a
-    class's attempts in milliseconds, where it is known. What is granted already is refilled once half of it is used up.
+    class's attempts in milliseconds, where it is known. What is granted already is refilled once a quarter is used up.
     """
     if snapshot.paused or not pace:
         return ()
@@ -86,7 +86,7 @@ class _Field:
             if class_id not in pace or node_id in full or accounts.get(class_id) in (None, *over):
                 continue
             target = count * per_attempt(pace[class_id])
-            if 2 * out[place] <= target:
+            if 4 * (target - out[place]) >= target:
                 missing[place] = target - out[place]
         return missing
 
