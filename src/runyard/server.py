@@ -30,6 +30,7 @@ from runyard.adapters.telemetry.metrics import MetricFiles
 from runyard.adapters.vault import FileVault
 from runyard.api.app import create_app
 from runyard.api.context import Context
+from runyard.api.memory import few_heaps, settled
 from runyard.core.account import Account, Scope
 from runyard.core.errors import RunyardError
 from runyard.core.lifecycle import RetryPolicy
@@ -124,6 +125,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(32, "runyard"))
     await loops.prepare(context.world)
     turning = asyncio.create_task(loops.turn_all(context.world))
+    settled()
     yield
     turning.cancel()
     with suppress(asyncio.CancelledError):
@@ -159,6 +161,7 @@ def main(argv: list[str] | None = None) -> int:
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(options.patience * 1000))
     host, port = listening.getsockname()[:2]
     url = f"http://{host}:{port}"
+    few_heaps()
     try:
         app, _ = build(options.home / "server", settings_room.load(options.home), bootstrap, url)
     except RunyardError as error:

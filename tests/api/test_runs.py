@@ -243,3 +243,32 @@ def test_a_body_that_turns_out_too_large(api: Api) -> None:
         pass  # the server hung up while we were still sending
     assert answer is None or (answer.status, answer.code) == (413, "too_large")
     wait_until(lambda: api.call("GET", "//healthz").status == 200, "the server goes on")
+
+
+def test_many_runs_in_one_call(api: Api, machine: Machine) -> None:
+    manifest = MANIFEST.replace("python train.py", "python train.py {n}")
+    parameters = [{"n": n, "word": f'{n} \u00e9\U0001f600"\\', "rate": n / 7, "flag": n % 2 == 0} for n in range(4321)]
+    first = submit(api, key="many", manifest=manifest, parameters=parameters)
+    ids = first.json()["ids"]
+    assert (first.status, len(set(ids)), ids) == (201, 4321, sorted(ids))
+    for n in (0, 1999, 2000, 4320):
+        shown = api.get(f"/training-runs/{ids[n]}")
+        assert (shown["hyper_parameters"], shown["state"]) == (parameters[n], "waiting")
+        assert [event["kind"] for event in api.get(f"/training-runs/{ids[n]}/events")["items"]][:1] == ["accepted"]
+    newest = [each["id"] for each in api.get("/training-runs?limit=3")["items"]]
+    assert newest == ids[:-4:-1]
+    again = submit(api, key="many", manifest=manifest, parameters=parameters)
+    assert again.json() == {"ids": ids, "replayed": True, "notes": []}
+
+
+@pytest.mark.parametrize("wrong", [[1], None, {"a": 1}])
+def test_one_wrong_value_among_thousands_refuses_them_all_and_is_named(
+    api: Api, machine: Machine, wrong: object
+) -> None:
+    parameters: list[object] = [{"n": n} for n in range(2500)]
+    parameters[2345] = {"n": wrong}
+    before = api.get("/status")["counts"]
+    answer = submit(api, parameters=parameters)
+    assert (answer.status, answer.code) == (422, "invalid_request")
+    assert [each["path"] for each in answer.json()["problems"]] == ["body.parameters.2345"]
+    assert api.get("/status")["counts"] == before

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from runyard.api.context import Ctx, Who
+from runyard.api.memory import give_back
 from runyard.core.errors import NotFound, RunyardError
 from runyard.core.ids import is_run_id
 from runyard.core.run import FINAL, StateName
@@ -54,24 +55,28 @@ class Canceled(BaseModel):
 @router.post("/cancel", status_code=202, response_model=Canceled)
 def cancel(body: CancelBody, context: Ctx, who: Who) -> Response:
     """Ask many runs to stop: each is canceled once its whole process tree is gone."""
-    world = context.world
+    answer, count = _cancel(context.world, who.account_id, body)
+    give_back(count)
+    return Response(answer, 202, media_type="application/json")
+
+
+def _cancel(world: World, account_id: str, body: CancelBody) -> tuple[bytes, int]:
+    """The answer, encoded here (there may be a quarter of a million items), and how many it has."""
     ids: dict[str, None] = {}
     refused: list[RefusedItem] = []
     for named in body.runs:
         try:
-            ids |= dict.fromkeys(_named(world, who.account_id, named))
+            ids |= dict.fromkeys(_named(world, account_id, named))
         except RunyardError as error:
             refused.append(RefusedItem(id=named, code=error.code, message=error.message))
     if body.states:
-        ids |= dict.fromkeys(control.live_ids(world, who.account_id, frozenset(body.states)))
-    runs = control.cancel_many(world, who.account_id, list(ids))
+        ids |= dict.fromkeys(control.live_ids(world, account_id, frozenset(body.states)))
+    runs = control.cancel_many(world, account_id, list(ids))
     there = {run.id for run in runs}
     absent = [run_id for run_id in ids if run_id not in there]
     refused += [RefusedItem(id=each, code="not_found", message=queries.absent(each)) for each in absent]
     items = [{"id": run.id, "state": run.state_name.value, "sentence": run.sentence} for run in runs]
-    # Encoded here, in this thread: there may be a quarter of a million.
-    answer = msgspec.json.encode({"items": items, "refused": [each.model_dump() for each in refused]})
-    return Response(answer, 202, media_type="application/json")
+    return msgspec.json.encode({"items": items, "refused": [each.model_dump() for each in refused]}), len(ids)
 
 
 def _named(world: World, account_id: str, named: str) -> list[str]:

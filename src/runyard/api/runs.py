@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from runyard.api.bodies import read_submission
 from runyard.api.context import Ctx, Who
 from runyard.api.limits import number_of
+from runyard.api.memory import give_back
 from runyard.api.slow import slowly
 from runyard.api.submitting import SubmitBody, request_of
 from runyard.core.account import Principal
@@ -95,16 +96,18 @@ async def submit(
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
 ) -> Response:
     """Accept all runs, or none with the reason. With an ``Idempotency-Key`` a repeated request makes no second runs."""
-    answer = await slowly(_submit, context.world, who, await request.body(), idempotency_key)
+    answer, count = await slowly(_submit, context.world, who, await request.body(), idempotency_key)
+    give_back(count)
     return Response(answer, 201, media_type="application/json")
 
 
-def _submit(world: World, who: Principal, content: bytes, key: str | None) -> bytes:
-    """Read, accept and answer in a thread: all of it takes long for very many runs."""
+def _submit(world: World, who: Principal, content: bytes, key: str | None) -> tuple[bytes, int]:
+    """Read, accept and answer in a thread, since all of it takes long for very many runs: the answer, and how many."""
     body, parameters = read_submission(content)
     asked = request_of(body, parameters, key, hashlib.sha256(content).hexdigest())
     accepted = intake.submit(world, who, asked)
-    return msgspec.json.encode({"ids": accepted.ids, "replayed": accepted.replayed, "notes": accepted.notes})
+    answer = {"ids": accepted.ids, "replayed": accepted.replayed, "notes": accepted.notes}
+    return msgspec.json.encode(answer), len(accepted.ids)
 
 
 @router.get("")

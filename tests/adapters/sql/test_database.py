@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,12 +14,14 @@ import psycopg
 import pytest
 
 from runyard.adapters.sql import SqlStore, open_store
-from runyard.adapters.sql.database import Database, Transaction, to_pyformat
+from runyard.adapters.sql.database import Database, Transaction, Turn, to_pyformat
+from runyard.adapters.sql.staging import AT_ONCE
 from runyard.core import lifecycle
 from runyard.core.account import Account
+from runyard.core.events import EventKind
 from runyard.core.run import StateName
 from runyard.ports.store import RunQuery
-from runyard.testing.builders import NOW, a_submission
+from runyard.testing.builders import NOW, a_run_id, a_submission
 from runyard.testing.lives import accept, known, step
 
 ALL = 10_000
@@ -162,8 +165,10 @@ SUBMITTER = """
 import sys
 from dataclasses import replace
 from runyard.adapters.sql import open_store
+from runyard.adapters.sql.staging import AT_ONCE
 from runyard.core import lifecycle
 from runyard.core.account import Account
+from runyard.core.events import EventKind
 from runyard.testing.builders import NOW, a_run_id, a_submission
 store = open_store(sys.argv[1])
 store.ensure_account(Account("acme", "Acme"))
@@ -211,3 +216,62 @@ def test_parameters_are_rewritten_for_psycopg() -> None:
     assert to_pyformat("SELECT a FROM b WHERE c = :c AND d IN (:v0, :v1)") == (
         "SELECT a FROM b WHERE c = %(c)s AND d IN (%(v0)s, %(v1)s)"
     )
+
+
+def test_turns_go_in_the_order_of_arrival() -> None:
+    turn, arrived, order = Turn(), threading.Semaphore(0), list[int]()
+
+    def work(number: int) -> None:
+        arrived.release()
+        with turn:
+            order.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(5)]
+    with turn:
+        for waiting, thread in enumerate(threads, 1):
+            thread.start()
+            assert arrived.acquire(timeout=30)
+            deadline = time.monotonic() + 30
+            while turn.waiting < waiting:
+                assert time.monotonic() < deadline
+        order.append(-1)
+    for thread in threads:
+        thread.join(30)
+    assert order == [-1, 0, 1, 2, 3, 4]
+
+
+def test_more_than_a_piece_is_marked_ready_and_all_of_it(url: str) -> None:
+    store = open_store(url)
+    accept(store)
+    count = AT_ONCE + 3
+    store.submit(a_submission(count, first=1000))
+    assert store.mark_staged(2, "n1", NOW) == count
+    told = store.events(0, 3 * count, kinds=frozenset({EventKind.staged}))
+    assert [each.event.run_id for each in told] == [a_run_id(1000 + n) for n in range(count)]
+    assert (list(store.specs_to_stage(9)), store.mark_staged(2, "n1", NOW)) == ([1], 0)
+    store.close()
+
+
+def test_an_idempotency_key_of_an_older_version_is_known(url: str) -> None:
+    store = open_store(url)
+    accept(store)
+    database = Database(url)
+    with database.write() as tx:
+        tx.change(
+            "INSERT INTO idempotency (account_id, key, digest, run_ids, created_ms) "
+            "VALUES ('acme', 'old', 'd', :ids, 0)",
+            ids='["training-000000001","training-000000002"]',
+        )
+    database.close()
+    assert store.replay("acme", "old", "d") == ("training-000000001", "training-000000002")
+    store.close()
+
+
+def test_a_key_is_answered_with_runs_that_are_deleted_meanwhile(url: str) -> None:
+    store = open_store(url)
+    accept(store)
+    ids, _ = store.submit(a_submission(3, first=50, key="k", digest="d"))
+    assert store.cancel_waiting("acme", ids[:1], NOW) == [ids[0]]
+    assert store.delete_run(ids[0])
+    assert store.replay("acme", "k", "d") == ids
+    store.close()
