@@ -42,7 +42,7 @@ PROGRAMS = {
     "adjusts.py": "print(open('/proc/self/oom_score_adj').read().strip())\n",
     "forges.py": FORGER,
 }
-SPARE = "import os; open('/proc/self/oom_score_adj', 'w').write('-1000')"
+SPARE = "with open('/proc/self/oom_score_adj', 'w') as file: file.write('-1000')"
 
 
 def spared() -> bool:
