@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from runyard.shim import view
+from tests.support.waiting import wait_until
 
 SHIM = Path(view.__file__).parent
 PARENT = SHIM / "warm" / "parent.py"
@@ -172,6 +173,10 @@ class Run:
             if not self._read(deadline):
                 raise AssertionError(f"no {key!r} in {self.reports}: {self.log.read_text()}")
 
+    def wait_for_text(self, text: str) -> None:
+        """Until the program has written this."""
+        wait_until(lambda: text in self.log.read_text(), f"{text!r} in the log", PATIENCE_S)
+
     def _read(self, deadline: float) -> bool:
         if not select.select([self.heard], [], [], max(0.0, deadline - time.monotonic()))[0]:
             return False
@@ -191,7 +196,7 @@ class Run:
         _, self.status, self.usage = os.wait4(self.pid, 0)
         ended = [report["ended"] for report in self.reports if "ended" in report]
         code = os.waitstatus_to_exitcode(ended[0]) if ended else -999
-        return Ran(self.log.read_text(), code, self.reports)
+        return Ran(self.log.read_text(errors="replace"), code, self.reports)
 
 
 class Twice:
@@ -202,7 +207,7 @@ class Twice:
         self.folder = folder
         folder.chmod(0o755)
 
-    def _place(self, name: str, files: Mapping[str, str]) -> Path:
+    def place(self, name: str, files: Mapping[str, str]) -> Path:
         place = self.folder / name
         place.mkdir(exist_ok=True)
         for file, text in files.items():
@@ -230,13 +235,13 @@ class Twice:
         return run.end()
 
     def start(self, files: Mapping[str, str], *args: str, module: str | None = None, **more: str) -> Run:
-        place = self._place("warm", files)
+        place = self.place("warm", files)
         script = None if module else next(iter(files))
         program = {"script": script, "module": module, "args": list(args)}
         return self.warm.start(place, program, self.env(place, more))
 
     def fresh(self, files: Mapping[str, str], *args: str, module: str | None = None, **more: str) -> Ran:
-        place = self._place("fresh", files)
+        place = self.place("fresh", files)
         log = place / "log.txt"
         seen = interpreter_paths(self.warm.executable)
 
@@ -263,7 +268,7 @@ class Twice:
                 timeout=PATIENCE_S,
                 check=False,
             ).returncode
-        return Ran(log.read_text(), code)
+        return Ran(log.read_text(errors="replace"), code)
 
     def both(self, text: str, *args: str, **more: str) -> tuple[Ran, Ran]:
         """The script warm, and fresh, with what must differ made the same."""

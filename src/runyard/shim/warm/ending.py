@@ -38,7 +38,7 @@ class End:
         self.code = 0
         self.interrupted = False
 
-    def tell(self, failure: BaseException | None, is_script: bool) -> None:
+    def tell(self, failure: BaseException | None) -> None:
         """Print what the interpreter prints of the exception that ended the program."""
         if failure is None:
             return
@@ -46,7 +46,7 @@ class End:
             self._exit(failure)
             return
         self.code = 1
-        self.interrupted = is_script and type(failure) is KeyboardInterrupt
+        self.interrupted = type(failure) is KeyboardInterrupt
         kind, trace = type(failure), _own_frames_gone(failure.__traceback__)
         failure.__traceback__ = trace
         sys.last_type, sys.last_value, sys.last_traceback = kind, failure, trace

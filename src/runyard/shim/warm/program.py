@@ -33,13 +33,12 @@ class Fresh(Exception):
 class Program:
     """What there is to run, and how it failed."""
 
-    __slots__ = ("arguments", "before", "entry", "failure", "is_script")
+    __slots__ = ("arguments", "before", "entry", "failure")
 
     def __init__(self, code: CodeType | None, module: str | None, before: frozenset[str]) -> None:
         self.failure: BaseException | None = None
         self.before = before
         """The modules that were imported before the fork."""
-        self.is_script = code is not None
         if code is not None:
             self.entry: Callable[..., object] = exec
             self.arguments: tuple[Any, ...] = (code, sys.modules["__main__"].__dict__)
@@ -53,7 +52,7 @@ class Program:
         """End as an interpreter does; ends the process."""
         end = ending.End(self.before)
         failure, self.failure, self.arguments = self.failure, None, ()
-        end.tell(failure, self.is_script)
+        end.tell(failure)
         failure = None
         end.finish()
 
