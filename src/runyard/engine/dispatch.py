@@ -45,7 +45,7 @@ def dispatch(world: World) -> Plan:
         transitions = _transitions(world, plan.starts, grants, now)
         applied = apply(world, transitions) if transitions else ()
     begun = sum(yes for yes, t in zip(applied, transitions, strict=True) if not is_granted(t.after))
-    if begun < len(plan.starts) or _more_behind(seen, plan):
+    if begun < len(plan.starts) or _more_behind(seen, plan.starts, grants):
         world.bell.ring(DISPATCH)
     return plan
 
@@ -76,10 +76,11 @@ def _begin(world: World, run: Run, start: Start, now: int) -> Transition | None:
     return lifecycle.assign(run, start.node_id, start.slots, now)
 
 
-def _more_behind(seen: Snapshot, plan: Plan) -> bool:
-    """Whether all heads of a class start: those behind them have not been looked at."""
-    started = Counter(start.class_id for start in plan.starts)
-    return any(each.heads and started[each.id] == len(each.heads) for each in seen.classes)
+def _more_behind(seen: Snapshot, starts: Sequence[Start], grants: Sequence[Grant]) -> bool:
+    """Whether all heads of a class start or are granted: those behind them have not been looked at."""
+    gone = {each.run_id for each in (*starts, *grants)}
+    fresh = [[head.run_id in gone for head in each.heads if not head.granted] for each in seen.classes]
+    return any(each and all(each) for each in fresh)
 
 
 def snapshot(world: World, now: int) -> Snapshot:
@@ -99,8 +100,9 @@ def _snapshot(world: World, now: int, holdings: Sequence[Holding]) -> Snapshot:
         )
         for account in world.store.accounts()
     ]
-    classes = tuple(world.store.classes(now, heads + _most_ahead(world, holdings)))
-    return Snapshot(now, tuple(nodes), tuple(accounts), classes, world.store.queue_paused())
+    depth = heads + _most_ahead(world, holdings)
+    classes = tuple(world.store.classes(now, depth))
+    return Snapshot(now, tuple(nodes), tuple(accounts), classes, world.store.queue_paused(), depth)
 
 
 def _running(holdings: Sequence[Holding]) -> dict[Place, int]:

@@ -63,6 +63,7 @@ class _Field:
         self._quotas = {account.id: account.quota_gpus for account in snapshot.accounts}
         self._started = {start.run_id for start in plan.starts}
         self._wanted = self._missing(snapshot, running, pace)
+        self._lasts = {each.heads[-1].run_id for each in snapshot.classes if _is_cut(each, snapshot.depth)}
         self._blocked: set[str] = set()
         self._held: set[str] = set()
 
@@ -94,10 +95,12 @@ class _Field:
         for queue_class, head in in_order(self._classes):
             if not any(self._wanted.values()):
                 return
-            if head.granted or head.run_id in self._started:
-                continue
-            if self._may(queue_class, head):
+            started = head.granted or head.run_id in self._started
+            if not started and self._may(queue_class, head):
                 yield Grant(head.run_id, queue_class.id, head.node_id)
+            if head.run_id in self._lasts:  # there are more behind it, which nobody may overtake
+                self._blocked.update(each.node_id for each in queue_class.heads)
+                self._held.add(queue_class.account_id)
 
     def _may(self, queue_class: QueueClass, head: Head) -> bool:
         """Whether a head is granted. One that is not, and waits for room or quota, lets nobody behind it have them."""
@@ -115,6 +118,11 @@ class _Field:
         elif quota is not None and queue_class.shape.gpus <= quota:
             self._held.add(queue_class.account_id)
         return False
+
+
+def _is_cut(queue_class: QueueClass, depth: int) -> bool:
+    """Whether a class may have more heads than were looked at."""
+    return depth > 0 and sum(not head.granted for head in queue_class.heads) >= depth
 
 
 def _overfull(free: Resources) -> bool:

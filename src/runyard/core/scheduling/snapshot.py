@@ -55,10 +55,12 @@ class QueueClass:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything a plan depends on. ``paused``: the whole queue is held."""
+    """Everything a plan depends on. ``paused``: the whole queue is held. ``depth``: how many heads of each class were
+    looked for, beside the granted ones; 0: all that there are."""
 
     now_ms: int
     nodes: tuple[NodeRoom, ...]
     accounts: tuple[AccountRoom, ...]
     classes: tuple[QueueClass, ...]
     paused: bool = False
+    depth: int = 0
