@@ -90,6 +90,14 @@ def hierarchies(mountinfo: str | None = None, membership: str | None = None) -> 
     return found
 
 
+_remembered: list[Hierarchy] = []
+
+
+def remember() -> None:
+    """Find the hierarchies now, for all groups that this process and its forks make."""
+    _remembered[:] = hierarchies()
+
+
 def cgroup_paths(name: str, recorded: "Iterable[str]" = ()) -> list[str]:
     """The folders of a group that exist: those noted in a start record, and those where it would be made from here."""
     places = [f"{base}/{name}" for hierarchy in hierarchies() for base in hierarchy.bases]
@@ -125,7 +133,7 @@ def settings(limits: "Limits", unified: bool) -> dict[str, list[tuple[str, str]]
 def create(name: str, limits: "Limits", found: list[Hierarchy] | None = None) -> Group:
     """Make the group in every hierarchy that has a use, and set its limits. Never raises; see ``Group.missing``."""
     group = Group(name)
-    found = hierarchies() if found is None else found
+    found = (_remembered or hierarchies()) if found is None else found
     for hierarchy in found:
         if not hierarchy.unified:
             for controller in (*LIMITED, "freezer"):

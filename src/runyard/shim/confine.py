@@ -144,7 +144,7 @@ class Child:
             os.chdir(_bytes(self.order.cwd))
             ready = {"missing": missing, "view": list(closed), "outside": problems}
             if "pid" in self.namespaces:
-                _init().serve(status, release, ready, self._execute_as_child, failure)
+                _init().serve(status, release, ready, self._execute_as_child, failure, self._spawn)
             self._report({"ready": True, **ready})
             if os.read(release, 1):
                 stage = "exec"
@@ -164,6 +164,13 @@ class Child:
     def _execute_as_child(self, _birth: object) -> "NoReturn":
         os.setsid()
         self._execute()
+
+    def _spawn(self) -> int:
+        """Start the program as a child that shares this process's memory until it is the program: posix_spawn(3) copies
+        nothing of it, as fork(2) does. Raises ``OSError``."""
+        argv = [_bytes(word) for word in self.order.argv]
+        env = {_bytes(key): _bytes(value) for key, value in self.order.env.items()}
+        return os.posix_spawn(argv[0], argv, env, setsid=True, setsigmask=())
 
     def _report(self, record: "Mapping[str, object]") -> None:
         os.write(self.status, encode(dict(record)).encode() + b"\n")

@@ -52,6 +52,7 @@ def serve(
     ready: "Mapping[str, object]",
     become: "Callable[[Birth], NoReturn]",
     explain: "Callable[[str, OSError], dict[str, object]]" = explained,
+    spawn: "Callable[[], int] | None" = None,
 ) -> "NoReturn":
     """Be the init of one run; ends the process.
 
@@ -59,7 +60,8 @@ def serve(
     ``{"begun": true}`` or ``{"stage", "errno", "message"}``; ``{"ended": wait status, "at_boottime_ns", "user_cpu_s",
     "system_cpu_s", "max_rss_kib"}`` of the program and the children it waited for. ``release``: where one byte is
     leave; the end of the file is death. Both are closed in the child, whose signals are as a program finds them.
-    ``become`` makes the child the program and never returns; an ``OSError`` of it is a failed stage.
+    ``become`` makes the child the program and never returns; an ``OSError`` of it is a failed stage. ``spawn``, where
+    given, starts the program instead and returns its process id.
     """
     signals.pthread_sigmask(signals.SIG_BLOCK, signals.valid_signals())
     prctl(PR_SET_DUMPABLE, 0)
@@ -69,7 +71,7 @@ def serve(
         _tell(status, encode({"ready": True, **ready}))
         if os.read(release, 1):
             os.close(release)
-            _stay(status, _begin(status, become, explain))
+            _stay(status, _begin(status, become, explain) if spawn is None else _spawn(status, spawn, explain))
     except OSError:
         pass  # nobody hears any more: the supervisor is gone, and the run with it
     os._exit(FAILED)
@@ -93,6 +95,17 @@ def _begin(
         report += chunk
     os.close(heard)
     _tell(status, report.decode() or '{"begun": true}')
+    return child
+
+
+def _spawn(status: int, spawn: "Callable[[], int]", explain: "Callable[[str, OSError], dict[str, object]]") -> int:
+    """Start the program without a fork of this process, and report whether it began. Returns its process id, or -1."""
+    try:
+        child = spawn()
+    except OSError as error:
+        _tell(status, encode(explain("exec", error)))
+        return -1
+    _tell(status, '{"begun": true}')
     return child
 
 

@@ -418,6 +418,7 @@ def main(arguments: list[str]) -> "NoReturn":
         text += chunk
     os.close(ordered)
     _protect()
+    cgroups.remember()
     shim = WarmShim(control, Parent(decode(text)), loop)
     try:
         shim.serve()
