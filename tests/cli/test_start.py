@@ -108,6 +108,24 @@ def test_completion_scripts(nobody: Cli, shell: str) -> None:
 def test_completion_of_commands_and_ids(cli: Cli) -> None:
     cli.environment |= {"_RUNYARD_COMPLETE": "bash_complete", "COMP_WORDS": "runyard ca", "COMP_CWORD": "1"}
     assert cli().stdout.strip() == "plain,cancel"
+    cli.environment |= {"COMP_WORDS": "runyard --j"}
+    assert cli().stdout.strip() == "plain,--json"
+
+
+def test_completing_commands_loads_none(nobody: Cli) -> None:
+    script = """
+import os, sys
+os.environ |= {"_RUNYARD_COMPLETE": "bash_complete", "COMP_WORDS": "runyard ", "COMP_CWORD": "1"}
+from runyard.cli.main import runyard
+try:
+    runyard.main([], prog_name="runyard")
+finally:
+    loaded = {name.split(".")[2] for name in sys.modules if name.startswith("runyard.cli.")}
+    print(sorted(loaded), "runyard.client" in sys.modules, file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=nobody.env(), check=False)
+    assert {"plain,train", "plain,cancel", "plain,up"} <= set(done.stdout.split())
+    assert done.stderr.strip() == "['catalog', 'main', 'session'] False"
 
 
 @pytest.fixture

@@ -6,11 +6,15 @@ import os
 import sys
 from difflib import get_close_matches
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import click
 
 from runyard.cli.catalog import COMMANDS, LATER, SECTIONS
 from runyard.cli.session import Session, common, later
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 HELP = """Deep learning as a service on machines of your own: queue, run, watch, store and meter training runs.
 
@@ -34,6 +38,15 @@ class Commands(click.Group):
             assert isinstance(command, click.Command)
             return command
         return later(cmd_name) if cmd_name in LATER else super().get_command(ctx, cmd_name)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002  # click's
+        """The commands that begin so, told from the table; click would load each of them."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415  # for start-up: only completion needs it
+
+        found = ((name, entry.help) for name, entry in COMMANDS.items() if name.startswith(incomplete))
+        options = ((name, "") for name in ("--help", "--json", "--debug") if incomplete.startswith("-"))
+        named = (*found, *((name, text) for name, text in options if name.startswith(incomplete)))
+        return [CompletionItem(name, help=text) for name, text in named]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
