@@ -31,6 +31,7 @@ from runyard.node.link import Address, Link
 from runyard.node.metrics.collecting import Collecting
 from runyard.node.prepare import Ground, read_order
 from runyard.node.ready import Specs
+from runyard.node.removing import Removing
 from runyard.node.report import Report
 from runyard.node.ship import Shipping
 from runyard.node.stage import Staging, Tools
@@ -107,6 +108,7 @@ class Agent:
             starting,
             self.grants,
             self.report,
+            Removing(home),
         )
         self.launching = Launching(hands)
         self.limiting = Limiting(home, self.watch, settings.measure_every_s)
@@ -117,7 +119,7 @@ class Agent:
         self.staging.in_use = self._specs_in_use
         self.staging.evicted = self.link.hang_up
         self.endings.recover_grants(list(self._home.all_attempts()))
-        self.watch.start(Listener(self.endings.tell_began, self.endings.ended, self.endings.gone))
+        self.watch.start(Listener(self.endings.started, self.endings.ended, self.endings.gone))
         for folder in self._home.all_attempts():
             self.endings.recover(folder)
         self._specs.prune(time.time() - SPECS_KEPT_S)

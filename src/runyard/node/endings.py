@@ -14,6 +14,7 @@ from runyard.node.became import (
     Became,
     Early,
     Trace,
+    began,
     boot_id,
     end_without_program,
     look,
@@ -26,7 +27,7 @@ from runyard.node.gang import PEER, Gang, Learner, see
 from runyard.node.grants import Grants
 from runyard.node.home import PASSABLE, AttemptFolder, Record, make_folder, say
 from runyard.node.lanes import Crew, Lanes, Later
-from runyard.node.prepare import Ground
+from runyard.node.prepare import Ground, read_order
 from runyard.node.report import Report
 from runyard.node.shims import end_what_is_left
 from runyard.node.ship import Shipping
@@ -90,10 +91,24 @@ class Endings:
 
     def ended(self, folder: AttemptFolder, record: Record) -> None:
         """A shim says that its program is gone: a grant that waits for that begins at once, and the rest follows."""
-        if folder.learner == 1:
-            cause = record.get("cause")
-            self._grants.decide(folder, None if cause is None else str(cause))
-        self.settle(folder)
+        if not self._is_alone(folder):
+            self.settle(folder)
+            return
+        cause = record.get("cause")
+        self._grants.decide(folder, None if cause is None else str(cause))
+        gang = Gang((Learner(folder, Trace(False, None, record)),))
+        self._lanes.put(("settle", folder.run), self._crew, lambda: self._tell_end(gang))
+
+    def started(self, folder: AttemptFolder, record: Record) -> None:
+        """A shim says that its program runs."""
+        if self._is_alone(folder):
+            self._report.tell(began(folder, record))
+        else:
+            self.tell_began(folder)
+
+    def _is_alone(self, folder: AttemptFolder) -> bool:
+        kept = read_order(folder)
+        return kept is not None and kept.learners == 1
 
     def settle(self, folder: AttemptFolder) -> None:
         """See what became of an attempt, and do what follows, in some thread."""
@@ -228,9 +243,9 @@ class Endings:
 
     def tell_began(self, folder: AttemptFolder) -> None:
         """Tell the server that all programs of an attempt have begun, if they have."""
-        began = self.gang(folder).began()
-        if began is not None:
-            self._report.tell(began)
+        fact = self.gang(folder).began()
+        if fact is not None:
+            self._report.tell(fact)
 
     def bring_to_end(self, folder: AttemptFolder) -> None:
         """An attempt that is to be removed: nothing of it lives on, and its logs are shipped to their end."""
@@ -259,9 +274,9 @@ class Endings:
         told: list[Fact] = []
         for folder in self._ground.home.all_attempts():
             gang = self.gang(folder)
-            began = gang.began()
-            if began is not None:
-                told.append(began)
+            fact = gang.began()
+            if fact is not None:
+                told.append(fact)
             if gang.became is not Became.prepared and len(gang.those(Became.running)) < len(gang.learners):
                 self.settle(folder)
         return told

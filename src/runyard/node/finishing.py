@@ -248,7 +248,7 @@ class Finishing:
 
     def _remove(self, run: str) -> None:
         try:
-            self._hands.ground.cache.discard(self._hands.ground.home.run(run))
+            self._hands.removing.discard(self._hands.ground.home.run(run))
         except OSError as error:
             say(f"The folder of {run} cannot be removed yet: {error}")
             self._hands.later.put(

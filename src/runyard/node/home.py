@@ -52,7 +52,12 @@ class Grumble:
 
 def make_folder(path: str, mode: int) -> None:
     """Make a folder, or give the one that is there this mode, whatever the umask."""
-    os.makedirs(path, exist_ok=True)
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        os.makedirs(path, exist_ok=True)
     os.chmod(path, mode)
 
 
@@ -68,11 +73,15 @@ def read_record(path: str) -> Record | None:
 def write_whole(path: str, content: bytes, *, lasting: bool = False) -> None:
     """Write a file whole or not at all; ``lasting``: it is on the disk when this returns."""
     temporary = f"{path}.{threading.get_native_id()}.new"  # several launches at once may write the same record
-    with open(temporary, "wb") as file:
-        file.write(content)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        left = memoryview(content)
+        while left:
+            left = left[os.write(descriptor, left) :]
         if lasting:
-            file.flush()
-            os.fsync(file.fileno())
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
     os.rename(temporary, path)
     if lasting:
         folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)

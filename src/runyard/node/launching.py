@@ -17,6 +17,7 @@ from runyard.node.home import AttemptFolder
 from runyard.node.lanes import Crew, Lanes, Later
 from runyard.node.prepare import Ground, Prepared, Stopped, furnish, keep_order, leave_evidence, prepare
 from runyard.node.ready import Ready
+from runyard.node.removing import Removing
 from runyard.node.report import Report
 from runyard.node.restoring import NoOrigin, Restoring
 from runyard.node.seats import hold_port
@@ -52,6 +53,7 @@ class Hands:
     starting: Starting
     grants: Grants
     report: Report
+    removing: Removing
 
 
 class Launching:

@@ -126,11 +126,11 @@ def _make_folder(
 ) -> None:
     uid = ground.uid(order)
     make_folder(folder.path, PASSABLE)
-    remove_tree(folder.own)
+    if os.path.lexists(folder.own):
+        remove_tree(folder.own)
     _write_order(folder, order, uid, ground.limits)
     _copy_evidence(ground.specs, folder, ready.spec)
-    with open(folder.log("training-log"), "wb"):
-        pass  # there from the first, to be watched
+    _empty_file(folder.log("training-log"))  # there from the first, to be watched
     names = (*OWN_FOLDERS, *(SHARED_FOLDERS if folder.learner == 1 else ()))
     for path in (folder.own, *(f"{folder.own}/{name}" for name in names)):
         os.mkdir(path, 0o700)
@@ -140,8 +140,11 @@ def _make_folder(
     if uid is not None:
         for path in (folder.own, *(f"{folder.own}/{name}" for name in names)):
             os.chown(path, uid, uid)
-    with open(folder.prepared, "wb"):
-        pass  # what changes after this is the program's doing
+    _empty_file(folder.prepared)  # what changes after this is the program's doing
+
+
+def _empty_file(path: str) -> None:
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666))
 
 
 def _shim_order(

@@ -75,9 +75,10 @@ def hold_port(ports: Sequence[range] = ()) -> Port:
     apart by a socket whose abstract name (unix(7)) has the number: whoever could bind it has the port. That socket is
     inherited by the shims, so that it is held when the node dies, and let go with the last of them.
     """
-    numbers = [number for each in ports or candidates() for number in each]
-    begin = secrets.randbelow(len(numbers))
-    for number in numbers[begin:] + numbers[:begin]:
+    ranges = ports or candidates()
+    count = sum(map(len, ranges))
+    begin = secrets.randbelow(count)
+    for number in (_at(ranges, (begin + step) % count) for step in range(count)):
         holder = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             holder.bind(f"\0runyard-port-{number}")
@@ -89,6 +90,15 @@ def hold_port(ports: Sequence[range] = ()) -> Port:
                 raise
         holder.close()
     raise OSError(errno.EADDRINUSE, "no TCP port is free")
+
+
+def _at(ranges: Sequence[range], index: int) -> int:
+    """The number at a place in several ranges, one behind the other."""
+    for each in ranges:
+        if index < len(each):
+            return each[index]
+        index -= len(each)
+    raise IndexError(index)
 
 
 def candidates(text: str | None = None) -> list[range]:

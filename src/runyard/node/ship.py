@@ -20,6 +20,9 @@ from runyard.node.log_limit import is_settled, read_shippable, settle, shippable
 from runyard.node.ranges import MOST, SMALL, Range, Ranges
 
 CHUNK = 1 << 20
+STEADY_S, STEADY_AFTER = 0.2, 10
+"""A log that grew in so many looks one after the other is looked at more seldom: each look costs time that the program
+could have had."""
 COALESCE_S = 0.05
 """The server's index of times is as fine as this: more requests a second would tell nobody more."""
 POLL_S = 1.0
@@ -47,6 +50,8 @@ class Stream:
     watch: int | None = None
     polled: bool = False
     """It grows, and the kernel would not watch it."""
+    steady: int = 0
+    """In how many looks one after the other it had grown."""
     growing: bool = False
     """It was written to a moment ago, and is looked at again soon instead of being watched: the kernel's word on each
     write costs the program half as much as the write."""
@@ -229,7 +234,8 @@ class Shipping:
             return
         backoff.reset()
         if not more:
-            self._wait(COALESCE_S, growth=False)
+            steady = all(stream.steady >= STEADY_AFTER for stream in dirty)
+            self._wait(STEADY_S if steady else COALESCE_S, growth=False)
 
     def _still_growing(self) -> bool:
         """Look at what was written to a moment ago: what was again is dirty, what was not is watched again. Says
@@ -237,8 +243,9 @@ class Shipping:
         found = False
         with self._lock:
             for stream in [stream for stream in self._streams.values() if stream.growing]:
+                stream.steady += 1
                 if _size(stream) == stream.acked:
-                    stream.growing = False
+                    stream.growing, stream.steady = False, 0
                     self._rewatch(stream)
                 stream.dirty |= stream.growing or _size(stream) != stream.acked
                 found |= stream.dirty

@@ -21,9 +21,9 @@ from runyard.node.shims import connect
 @dataclass(frozen=True, slots=True)
 class Listener:
     """What is told of shims, from the watching thread: hand long work on. ``gone``: the shim hung up without a word
-    on the end; ``exited``: with the exit record."""
+    on the end; the others come with what it recorded."""
 
-    started: Callable[[AttemptFolder], None]
+    started: Callable[[AttemptFolder, Record], None]
     exited: Callable[[AttemptFolder, Record], None]
     gone: Callable[[AttemptFolder], None]
 
@@ -115,7 +115,7 @@ class Watch:
         for text in whole:
             record: Record = msgspec.json.decode(text, type=dict[str, Any])
             if record.get("event") == "started":
-                listener.started(line.folder)
+                listener.started(line.folder, record)
             elif record.get("event") == "exited":
                 line.ended = True
                 listener.exited(line.folder, record.get("record") or {})
