@@ -24,7 +24,7 @@ from tests.support.waiting import wait_until
 SHIM = Path(view.__file__).parent
 PARENT = SHIM / "warm" / "parent.py"
 UID = 50021
-PATIENCE_S = 60.0
+PATIENCE_S = 100.0
 NAMESPACES = ("user", "pid", "mount", "ipc")
 ENV = {
     "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",

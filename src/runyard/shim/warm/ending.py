@@ -30,13 +30,15 @@ def fresh_line(reason: str) -> bytes:
 class End:
     """How the program ends: its exit code, and whether it was interrupted from the keyboard."""
 
-    __slots__ = ("before", "code", "interrupted")
+    __slots__ = ("before", "code", "interrupted", "replaced")
 
     def __init__(self, before: frozenset[str]) -> None:
         self.before = before
         """The modules that were imported before the fork."""
         self.code = 0
         self.interrupted = False
+        self.replaced: tuple[object, ...] = ()
+        """What stood for stdout and stderr; it has been flushed, and is never destroyed."""
 
     def tell(self, failure: BaseException | None) -> None:
         """Print what the interpreter prints of the exception that ended the program."""
@@ -80,8 +82,12 @@ class End:
         if threading is not None:
             _attempt(threading._shutdown)
         exits: Any = atexit
-        _attempt(exits._run_exitfuncs)
+        try:
+            exits._run_exitfuncs()
+        except BaseException:
+            pass  # Pythons before 3.10 raise the last of what they have told already
         flushed = _flush_streams()
+        self.replaced = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
         if threading is not None and threading.active_count() > 1:
             # Threads that nobody waits for still run, unlike in an interpreter that ends: what they use stays.
