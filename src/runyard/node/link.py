@@ -10,6 +10,8 @@ import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from runyard.node.exchange import Exchange
+
 TIMEOUT_S = 30.0
 """Pings come every ten seconds: a server that says nothing for this long is gone."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
@@ -81,7 +83,11 @@ class Link:
         for kept in (True, False):
             connection = self._connection(fresh=not kept)
             try:
-                return _exchange(connection, method, self._base + path, body, self._headers(kind if body else None))
+                headers = self._headers(kind if body else None)
+                status, answer = _exchange(connection, method, self._base + path, body, headers)
+                if status >= 300:
+                    raise Refused(status, path)
+                return answer
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
                 if not kept or isinstance(error, (ConnectionRefusedError, TimeoutError)):
@@ -143,10 +149,14 @@ class Link:
             headers["Content-Type"] = kind
         return headers
 
-    def _connection(self, *, fresh: bool) -> http.client.HTTPConnection:
-        connection: http.client.HTTPConnection | None = getattr(self._kept, "connection", None)
+    def _connection(self, *, fresh: bool) -> http.client.HTTPConnection | Exchange:
+        connection: http.client.HTTPConnection | Exchange | None = getattr(self._kept, "connection", None)
         if connection is None or fresh:
-            connection = self._kept.connection = self._open()
+            if self._url.scheme == "https":
+                connection = self._open()
+            else:
+                connection = Exchange(self._url.hostname or "127.0.0.1", self._url.port or 80, self._timeout_s)
+            self._kept.connection = connection
         return connection
 
     def _open(self) -> http.client.HTTPConnection:
@@ -157,11 +167,14 @@ class Link:
 
 
 def _exchange(
-    connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None, headers: dict[str, str]
-) -> bytes:
+    connection: http.client.HTTPConnection | Exchange,
+    method: str,
+    path: str,
+    body: bytes | None,
+    headers: dict[str, str],
+) -> tuple[int, bytes]:
+    if isinstance(connection, Exchange):
+        return connection.ask(method, path, headers, body)
     connection.request(method, path, body=body, headers=headers)
     response = connection.getresponse()
-    answer = response.read()
-    if response.status >= 300:
-        raise Refused(response.status, path)
-    return answer
+    return response.status, response.read()
