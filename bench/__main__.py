@@ -14,7 +14,7 @@ from bench import page
 from bench.catalog import BY_NAME, MEASURES
 from bench.context import Context
 from bench.figures import Figures, Taken
-from bench.machine import describe, load, quiet
+from bench.machine import describe, end_in_order, load, quiet
 from bench.peers import install
 from bench.peers.measure import PEERS, beside
 from bench.values import Measure, Row, Untrue, number
@@ -84,11 +84,14 @@ def take(measure: Measure, context: Context, patience: float) -> Taken:
 def main() -> int:
     """Exit code: 0 when all measures could be taken and were true, else 1. A missed target is told, and is no error."""
     given = arguments()
+    end_in_order()
     figures = Figures.read()
     if given.page:
         page.write(figures)
         return 0
     failed = 0
+    figures.machine = describe()
+    keep = not (given.quick or given.dry)
     with tempfile.TemporaryDirectory(prefix="runyard-bench-") as folder:
         context = Context(Path(folder), given.quick)
         for measure in MEASURES:
@@ -96,16 +99,19 @@ def main() -> int:
                 taken = take(measure, context, 0 if given.quick else given.patience)
                 failed += bool(taken.problem)
                 figures.add(taken)
+                if keep:
+                    figures.write()  # at once: what was taken stays, whatever ends the rest
         if given.peers or "peers" in given.names:
             figures.peers_installed = install.install()
             for peer in PEERS:
                 figures.add_peer(peer.name, beside(peer, context))
-    figures.machine = describe()
+                if keep:
+                    figures.write()
     rows = figures.rows()
     print("\n" + shown(rows))
     if given.json is not None:
         given.json.write_text(json.dumps(figures.document(), indent=1) + "\n", encoding="utf-8")
-    if not (given.quick or given.dry):
+    if keep:
         figures.write()
         page.write(figures)
         print(f"wrote {page.PAGE}")

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import time
 from pathlib import Path
+from types import FrameType
 
 TICKS = os.sysconf("SC_CLK_TCK")
 QUIET = 0.15
 """Share of one core that the rest of the machine may take while something is measured idle."""
+
+
+def end_in_order(patience_s: int = 0) -> None:
+    """SIGTERM, and the end of ``patience_s`` seconds where given, unwind this process: what it started is ended too."""
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        signal.alarm(0)
+        raise SystemExit("ended before all was measured")
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGALRM, leave)
+    signal.alarm(patience_s)
 
 
 def boottime_ns() -> int:
