@@ -30,11 +30,13 @@ def fresh_line(reason: str) -> bytes:
 class End:
     """How the program ends: its exit code, and whether it was interrupted from the keyboard."""
 
-    __slots__ = ("before", "code", "interrupted", "replaced")
+    __slots__ = ("before", "code", "interrupted", "last", "replaced")
 
-    def __init__(self, before: frozenset[str]) -> None:
+    def __init__(self, before: frozenset[str], last: str) -> None:
         self.before = before
         """The modules that were imported before the fork."""
+        self.last = last
+        """The one that came last among them."""
         self.code = 0
         self.interrupted = False
         self.replaced: tuple[object, ...] = ()
@@ -93,7 +95,7 @@ class End:
             # Threads that nobody waits for still run, unlike in an interpreter that ends: what they use stays.
             _flush_files()
         else:
-            _let_go(self.before)
+            _let_go(self.before, self.last)
         flushed = _flush_streams() and flushed
         libc("fflush", None)
         if self.interrupted:
@@ -155,7 +157,7 @@ def _flush_files() -> None:
                 pass  # closed meanwhile, or its disk is full: an interpreter says nothing either
 
 
-def _let_go(before: frozenset[str]) -> None:
+def _let_go(before: frozenset[str], last: str) -> None:
     """Destroy what the program has made, as far as that can be reached: files get their last bytes, destructors run.
     Modules go as in Python/pylifecycle.c, finalize_modules, those that were there before the fork left out."""
     for name in ("last_type", "last_value", "last_traceback", "last_exc"):
@@ -163,7 +165,12 @@ def _let_go(before: frozenset[str]) -> None:
             setattr(sys, name, None)
     modules: Any = sys.modules
     kept: list[Any] = []
-    for name in list(modules):
+    names = ["__main__"]
+    for name in reversed(modules):  # in the order of their imports; those before the fork are too many to be touched
+        if name == last:
+            break
+        names.append(name)
+    for name in reversed(names):
         if name not in before:
             module = modules[name]
             modules[name] = None

@@ -25,6 +25,7 @@ class Ground:
         "control",
         "env",
         "exits",
+        "last",
         "names",
         "pools",
         "read",
@@ -50,6 +51,8 @@ class Ground:
         """What imports have registered for the end."""
         self.names: frozenset[str] = frozenset()
         """All modules that are imported."""
+        self.last = ""
+        """The last one of them."""
         self.pools: Pools | None = None
         """The pools of threads of what is imported; None: there are none."""
 
@@ -58,6 +61,7 @@ class Ground:
         for name in [name for name in sys.modules if name == "runyard" or name.startswith("runyard.")]:
             del sys.modules[name]
         self.names = frozenset(sys.modules) - {"__main__"}
+        self.last = list(sys.modules)[-1]
         unshadowed = self.tops | frozenset(sys.builtin_module_names)
         self.tops = frozenset(name for name in self.names if "." not in name) - unshadowed
         pools = Pools()

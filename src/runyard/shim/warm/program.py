@@ -33,12 +33,11 @@ class Fresh(Exception):
 class Program:
     """What there is to run, and how it failed."""
 
-    __slots__ = ("arguments", "before", "entry", "failure")
+    __slots__ = ("arguments", "end", "entry", "failure")
 
-    def __init__(self, code: CodeType | None, module: str | None, before: frozenset[str]) -> None:
+    def __init__(self, code: CodeType | None, module: str | None, ground: Ground) -> None:
         self.failure: BaseException | None = None
-        self.before = before
-        """The modules that were imported before the fork."""
+        self.end = ending.End(ground.names, ground.last)
         if code is not None:
             self.entry: Callable[..., object] = exec
             self.arguments: tuple[Any, ...] = (code, sys.modules["__main__"].__dict__)
@@ -50,7 +49,7 @@ class Program:
 
     def finish(self) -> NoReturn:
         """End as an interpreter does; ends the process."""
-        end = ending.End(self.before)
+        end = self.end
         failure, self.failure, self.arguments = self.failure, None, ()
         end.tell(failure)
         failure = None
@@ -84,7 +83,7 @@ def become(birth: Birth, ground: Ground, order: Record, log: int) -> NoReturn:
     except Fresh as reason:
         os.write(birth.pipe, ending.fresh_line(str(reason)))
         os.execve(executable, typed, env)
-    forked = Forked(Program(code, program.get("module"), ground.names))
+    forked = Forked(Program(code, program.get("module"), ground))
     birth.begun()
     raise forked
 
