@@ -219,6 +219,19 @@ def test_a_stop_is_one_runs_alone(warm: Warm) -> None:
     assert (staying.ended()["exit_code"], staying.ended()["cause"]) == (5, None)
 
 
+def test_a_stop_that_comes_before_the_program_needs_no_grace(warm: Warm) -> None:
+    os.kill(warm.parent(), signal.SIGSTOP)
+    run = warm.launch("deaf.py")
+    client = run.client()
+    assert client.hear() == {"event": "starting", "attempt": "training-a1B2c3D4e/1"}
+    client.say(op="stop", cause="cancel", grace_s=3600)
+    client.wait_for("stopping")
+    os.kill(warm.parent(), signal.SIGCONT)
+    ended = run.ended()
+    assert (ended["cause"], ended["signal"], ended["launch_failed"]) == ("cancel", signal.SIGKILL, None)
+    assert run.logged() == ""
+
+
 def test_twenty_at_once(warm: Warm) -> None:
     runs = [warm.launch("seven.py" if number % 2 else "leaves.py") for number in range(20)]
     assert [run.ended()["exit_code"] for run in runs] == [6, 7] * 10

@@ -334,6 +334,7 @@ class Run:
         the control group the first time, then also by descent, parents first, so that no shell lives to take the end
         of its child for an exit code."""
         if self.pid <= 0:
+            self.kills += 1  # it is not born yet
             return
         if self.status is not None:
             self.leftovers.update(self.members())

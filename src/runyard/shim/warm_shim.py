@@ -12,7 +12,7 @@ from runyard.shim import cgroups, init, mounts, processes, records, supervise  #
 from runyard.shim.confine import Child, Order, failure, read_order
 from runyard.shim.control import Clients, Control, descriptors_of
 from runyard.shim.isolation import flags_of, map_other
-from runyard.shim.lean import decode, encode, fork_into, signals
+from runyard.shim.lean import boottime_ns, decode, encode, fork_into, signals
 from runyard.shim.loop import Loop, prepare
 from runyard.shim.supervise import Run
 
@@ -56,7 +56,9 @@ class WarmRun(Run):
         """The init is there, and waits: put it into its control group, and let it go on once it is ready."""
         self.pid = pid
         self.outside = [] if self.group is None else cgroups.join(self.group.folders, pid)
-        if self._ready is not None:
+        if self.cause is not None:
+            self.due.kill_at = boottime_ns()  # stopped before it was known
+        elif self._ready is not None:
             self.release(self._ready)
 
     def refuse(self, message: str) -> None:
