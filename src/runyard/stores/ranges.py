@@ -15,14 +15,16 @@ class Ranges:
         self._helpers = helpers
         self._pool = ThreadPoolExecutor(helpers, thread_name_prefix="ranges")
 
-    def each(self, start: int, end: int, work: Callable[[tuple[int, int]], object]) -> None:
-        """Call ``work`` with every (start, end) between the two offsets, several at once.
+    def each(self, start: int, end: int, work: Callable[[tuple[int, int]], object], chunk: int = 0) -> None:
+        """Call ``work`` with every (start, end) between the two offsets, several at once; ``chunk``: bytes of each,
+        where they are not to be those of the pool.
 
         The first failure ends the others after the range they are at, and is raised.
         """
-        drain = _Drain(start, end, self._chunk, work)
+        chunk = chunk or self._chunk
+        drain = _Drain(start, end, chunk, work)
         others: list[Future[None]] = [
-            self._pool.submit(drain) for _ in range(min(self._helpers, (end - start - 1) // self._chunk))
+            self._pool.submit(drain) for _ in range(min(self._helpers, (end - start - 1) // chunk))
         ]
         try:
             drain()

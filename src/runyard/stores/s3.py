@@ -32,6 +32,10 @@ if TYPE_CHECKING:  # these names exist in obstore's stubs alone
 
 CHUNK = 16 << 20
 """Objects over this size come in several ranged requests at once."""
+LONGEST = 64 << 20
+"""Ranges of very large objects: each request costs the store a look for what it has just been at."""
+HELPERS = 7
+"""Threads for ranges, beside that of whoever fetches."""
 PART = 8 << 20
 """Files over this size go in parts of it (S3 takes 10,000 parts, so larger ones grow with the file)."""
 PARTS_AT_ONCE = 4
@@ -53,7 +57,7 @@ class S3Place:
         region = place.region or DEFAULT_REGION
         trusted = (ca_pem(ca_bundle), os.environ.get(CA_VARIABLE))
         self._client = _Client(self._address, place.bucket, region, place.secret, trusted)
-        self._ranges = Ranges(CHUNK)
+        self._ranges = Ranges(CHUNK, HELPERS)
         self._direct = reader_of(place, self._address, ca_bundle)
 
     @property
@@ -119,7 +123,8 @@ class S3Place:
         if not wanted.etag:  # that of the first answer holds for the others
             etag = reader.write(wanted, 0, done := CHUNK)
             wanted = replace(wanted, etag="" if etag.startswith("W/") else etag)
-        self._ranges.each(done, wanted.size, lambda span: reader.write(wanted, *span))
+        span_size = min(max(CHUNK, wanted.size // (HELPERS + 1)), LONGEST)
+        self._ranges.each(done, wanted.size, lambda span: reader.write(wanted, *span), span_size)
 
     def _fetch_by_library(self, fetch: _Fetch, fd: int, size: int) -> None:
         fetch.write(fd, 0, min(size, CHUNK))
