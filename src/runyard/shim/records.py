@@ -9,9 +9,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from resource import struct_rusage
 
+    from runyard.shim.confine import Order
     from runyard.shim.control import Clients
     from runyard.shim.lean import Record
-    from runyard.shim.supervise import Run
 
 
 class Usage:
@@ -31,7 +31,67 @@ class Usage:
         self.max_rss_kib = max(self.max_rss_kib, usage.ru_maxrss)
 
 
-def write_started(run: "Run", view: list[str], now: int) -> "Record":
+class Launch:
+    """The child on its way to become the program, as far as the shim has heard."""
+
+    __slots__ = ("begun", "executed", "failed", "release", "status")
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+        """Where the child reports: until it is the program, or for as long as it is the program's init."""
+        self.release = -1
+        self.begun = b""
+        self.executed = False
+        self.failed: Record | None = None
+
+
+class Facts:
+    """What is known of one program, of which the records tell."""
+
+    __slots__ = (
+        "cause",
+        "ended",
+        "folder",
+        "group",
+        "has_init",
+        "launch",
+        "leftovers",
+        "log",
+        "missing",
+        "namespaces",
+        "order",
+        "pid",
+        "started",
+        "status",
+        "stopped_at",
+        "usage",
+    )
+
+    def __init__(self, order: "Order", folder: int) -> None:
+        self.order = order
+        self.folder = folder
+        self.launch = Launch()
+        self.group: cgroups.Group | None = None
+        self.namespaces: list[str] = []
+        """Those that the program was born in."""
+        self.has_init = False
+        """Whether the child is the program's init: its own end means that nothing of the program is left."""
+        self.missing: list[str] = []
+        self.log = -1
+        self.pid = 0
+        self.started: Record | None = None
+        self.status: int | None = None
+        """The program's wait status, once it ended."""
+        self.ended: tuple[int, int] = (0, 0)
+        """When it did: milliseconds since 1970 and since boot."""
+        self.cause: str | None = None
+        self.stopped_at: int | None = None
+        """When the stop came that is the cause (:func:`lean.boottime_ns`)."""
+        self.leftovers: set[int] = set()
+        self.usage = Usage()
+
+
+def write_started(run: Facts, view: list[str], now: int) -> "Record":
     """Put on disk that a program starts, at that time of :func:`lean.boottime_ns`. Raises ``OSError``."""
     shim, order = os.getpid(), run.order
     started: Record = {
@@ -55,12 +115,12 @@ def write_started(run: "Run", view: list[str], now: int) -> "Record":
     return started
 
 
-def is_tamper_proof(run: "Run") -> bool:
+def is_tamper_proof(run: Facts) -> bool:
     """Whether the program has another user than the shim, so that it cannot change what is recorded of it."""
     return run.order.uid is not None and run.order.uid != os.geteuid()
 
 
-def of_end(run: "Run") -> "Record":
+def of_end(run: Facts) -> "Record":
     """The exit record of a run of which nothing is left; removes its control group after reading the evidence there."""
     oom_kills, peak = 0, None
     if run.group is not None:
@@ -96,7 +156,7 @@ def of_end(run: "Run") -> "Record":
     }
 
 
-def _ended_early(run: "Run", code: int | None) -> "Record | None":
+def _ended_early(run: Facts, code: int | None) -> "Record | None":
     """Why a program that nobody stopped never began; None: it may have, for all that is known."""
     if run.started is not None and not run.has_init:
         return None

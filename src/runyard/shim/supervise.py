@@ -11,6 +11,7 @@ from runyard.shim.confine import Child, Order, failure, read_order
 from runyard.shim.control import Clients
 from runyard.shim.lean import NANO, boottime_ns, epoch_ms, signals
 from runyard.shim.loop import Due, Loop, prepare
+from runyard.shim.records import Facts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,89 +30,39 @@ LOOK_NS = 1_000_000
 FOREVER_S = 1e9
 
 
-class Launch:
-    """The child on its way to become the program, as far as the shim has heard."""
-
-    __slots__ = ("begun", "executed", "failed", "release", "status")
-
-    def __init__(self) -> None:
-        self.status: int | None = None
-        """Where the child reports: until it is the program, or for as long as it is the program's init."""
-        self.release = -1
-        self.begun = b""
-        self.executed = False
-        self.failed: Record | None = None
-
-
-class Run:
-    """One program, its deadlines (:func:`lean.boottime_ns`), and what is known of its end."""
+class Run(Facts):
+    """One program, its deadlines (:func:`lean.boottime_ns`), and who is told of it."""
 
     __slots__ = (
-        "cause",
         "clients",
         "done",
         "due",
-        "ended",
         "ending",
-        "folder",
         "gone",
-        "group",
-        "has_init",
         "held",
         "holding",
         "kills",
-        "launch",
-        "leftovers",
-        "log",
         "loop",
-        "missing",
-        "namespaces",
-        "order",
         "over",
-        "pid",
         "record",
-        "started",
-        "status",
-        "stopped_at",
-        "usage",
     )
 
     def __init__(self, order: Order, folder: int, clients: Clients, loop: Loop, holding: "Sequence[int]" = ()) -> None:
-        self.order = order
-        self.folder = folder
+        super().__init__(order, folder)
         self.clients = clients
         self.loop = loop
         self.holding = holding
         """Descriptors to be closed once its record is on disk, its lock last."""
-        self.launch = Launch()
-        self.group: cgroups.Group | None = None
         self.held = False
         """Whether the program is in its control group, so that the group's members are all of its processes."""
-        self.namespaces: list[str] = []
-        """Those that the program was born in."""
-        self.has_init = False
-        """Whether the child is the program's init: its own end means that nothing of the program is left."""
-        self.missing: list[str] = []
-        self.log = -1
-        self.pid = 0
         self.gone = False
         """Whether the child was reaped."""
-        self.started: Record | None = None
-        self.status: int | None = None
-        """The program's wait status, once it ended."""
-        self.ended: tuple[int, int] = (0, 0)
-        """When it did: milliseconds since 1970 and since boot."""
         self.over = False
         """Whether no process of it is left."""
         self.done = False
         """Whether its record is on disk, and everybody told."""
-        self.cause: str | None = None
-        self.stopped_at: int | None = None
-        """When the stop came that is the cause."""
         self.due = Due()
         self.kills = 0
-        self.leftovers: set[int] = set()
-        self.usage = records.Usage()
         self.ending: Record | None = None
         """The exit record, on its way to the disk."""
         self.record: Record | None = None
