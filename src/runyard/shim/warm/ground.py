@@ -6,7 +6,7 @@ import atexit
 import os
 import sys
 
-from runyard.shim.warm.traps import Pools, tempfile_folder
+from runyard.shim.warm.pools import Pools
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ class Ground:
         pools = Pools()
         if pools.openmp or pools.openblas:
             self.pools = pools
-        places = {self.env.get("HOME"), self.env.get("TMPDIR"), tempfile_folder()} - {None, "", "/"}
+        temporary: Any = sys.modules.get("tempfile")
+        places = {self.env.get("HOME"), self.env.get("TMPDIR"), temporary and temporary.tempdir} - {None, "", "/"}
         self.added = {
             name: value
             for name, value in os.environ.items()
