@@ -111,7 +111,7 @@ def view(world: World, run: Run, ledger: Sequence[LedgerEntry], plan: Plan | Non
     spec = world.specs.get(run.spec_id)
     where = _where(world, run, plan)
     entries = [*ledger, *_running_entry(world, run)]
-    member = world.store.member(run.member_id)
+    member = world.specs.member(run.member_id)
     progress = world.ready.progress(run.spec_id) if run.ready_on is None else None
     limit = spec.spec.options.max_runtime_ms
     framework = spec.spec.framework

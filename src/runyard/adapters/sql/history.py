@@ -17,6 +17,9 @@ from runyard.core.metering import LedgerEntry
 from runyard.ports.store import UsageRow
 
 MS_PER_DAY: Final = 86_400_000
+_LEDGER: Final = (
+    "SELECT run_id, attempt, account_id, member_id, from_ms, to_ms, gpu_ms, cpu_ms, gb_ms, cost, waste FROM ledger"
+)
 _EVENTS: Final = "SELECT seq, kind, run_id, account_id, at_ms, attempt, body FROM events"
 
 
@@ -56,9 +59,9 @@ class HistoryTables:
             return latest_event_ms(tx)
 
     def ledger(self, run_id: str) -> Sequence[LedgerEntry]:
-        query = sa.select(ledger).where(ledger.c.run_id == run_id).order_by(ledger.c.attempt)
         with self._db.read() as tx:
-            return [LedgerEntry(*row) for row in tx.connection.execute(query)]
+            rows = tx.rows(f"{_LEDGER} WHERE run_id = :run ORDER BY attempt", run=run_id)
+        return [LedgerEntry(*row, waste=bool(waste)) for *row, waste in rows]
 
     def usage(self, account_id: str | None, by: str, since_ms: int | None, until_ms: int | None) -> Sequence[UsageRow]:
         if by not in _GROUPS:
