@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ from click.shell_completion import CompletionItem
 from runyard.cli.catalog import LATER_NOUNS, RUN_NOUNS
 from runyard.cli.session import Function, NotYet, Session
 from runyard.client.errors import Misuse
+from runyard.client.waiting import MANY
 from runyard.core.errors import RunyardError
 
 
@@ -26,7 +28,16 @@ def many(session: Session, verb: str, words: Sequence[str]) -> tuple[str, ...]:
     selectors = without_noun(verb, words)
     if not selectors:
         raise Misuse(f"`{verb}` needs a run: give an id, the beginning of one, `last`, `last-3` or `tag:NAME`.")
-    return tuple(dict.fromkeys(run for each in selectors for run in session.client.resolve(each)))
+    known = _newest(session, selectors)
+    found = ((each,) if each in known else session.client.resolve(each) for each in selectors)
+    return tuple(dict.fromkeys(run for ids in found for run in ids))
+
+
+def _newest(session: Session, selectors: Sequence[str]) -> set[str]:
+    """Ids of the newest runs, where many are named: most of them are mostly those, and need not be asked for singly."""
+    if len(selectors) < MANY:
+        return set()
+    return {run.id for run in islice(session.client.runs(limit=2 * len(selectors)), 2 * len(selectors))}
 
 
 def one(session: Session, verb: str, words: Sequence[str]) -> str:
