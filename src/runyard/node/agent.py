@@ -77,6 +77,7 @@ class Agent:
         self.report = Report(self.link)
         self.shipping = Shipping(self.link)
         self.shipping.companion = Collecting(self.shipping)
+        self.shipping.is_known = self.report.is_known
         embedded = EmbeddedAccess(address.url, address.token or "")
         access = StoreAccess(embedded, settings.host_paths, settings.ca_bundle)
         cache, specs = Cache(home, settings.cache_limit), Specs(home)

@@ -68,7 +68,7 @@ class Ground:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A learner's folder that is ready, the order for its shim, which holds secrets, and its interpreter; ``processes``:
+    """A learner's folder that is ready, the order for its shim (with secrets), and its interpreter; ``processes``:
     how many it has (``launch: gpu``)."""
 
     folder: AttemptFolder

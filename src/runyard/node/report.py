@@ -57,6 +57,12 @@ class Report:
             self._follows[attempt] = before
             self._last[attempt[0]] = max(attempt[1], self._last.get(attempt[0], 0))
 
+    def is_known(self, attempt: Attempt) -> bool:
+        """Whether the server knows that an attempt has begun here, as far as that hangs on the end of another."""
+        with self._changed:
+            before = self._follows.get(attempt)
+            return before is None or before in self._answered
+
     def forget(self, run: str) -> None:
         """A run's folders are gone: no further word on it comes, or is waited for."""
         with self._changed:

@@ -104,6 +104,8 @@ class Shipping:
         self._waiters: list[tuple[str, Then]] = []
         self._ranges = Ranges(link)
         self.companion: Companion | None = None
+        self.is_known: Callable[[tuple[str, int]], bool] = lambda _attempt: True
+        """Whether the server has a place for what is shipped of an attempt (a run and a number)."""
         threading.Thread(target=self._work, name="ship", daemon=True).start()
 
     def open(self, folder: AttemptFolder, *, fresh: bool = False) -> None:
@@ -207,7 +209,11 @@ class Shipping:
 
     def _round(self, backoff: Backoff) -> None:
         with self._lock:
-            dirty = [stream for stream in self._streams.values() if stream.dirty]
+            changed = [stream for stream in self._streams.values() if stream.dirty]
+        dirty = [stream for stream in changed if self.is_known((stream.folder.run, stream.folder.number))]
+        if changed and not dirty:
+            self._wait(COALESCE_S, growth=False)
+            return
         if not dirty:
             self._answer_waiters()
             if not self._still_growing():
