@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from fastapi import APIRouter, FastAPI
+from starlette.types import Receive, Scope, Send
 
 from runyard.api import (
     access,
@@ -27,6 +28,7 @@ from runyard.api import (
     results,
     runs,
     secrets,
+    short_path,
     status,
 )
 from runyard.api.context import Context
@@ -59,9 +61,17 @@ _ROUTERS: tuple[APIRouter, ...] = (
 )
 
 
+class _Application(FastAPI):
+    """An application with a short way for what nodes ask most often."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not await short_path.taken(self.state.context, scope, receive, send):
+            await super().__call__(scope, receive, send)
+
+
 def create_app(context: Context, lifespan: Lifespan | None = None) -> FastAPI:
     """Make the application over a context."""
-    app = FastAPI(
+    app = _Application(
         title="Runyard",
         version=context.version,
         openapi_url="/api/openapi.json",

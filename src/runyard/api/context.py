@@ -45,6 +45,16 @@ class Doorkeeper:
             self._known[digest] = (now_ms + _REMEMBERED_MS, found)
         return found
 
+    def node(self, authorization: str, now_ms: int) -> str | None:
+        """The id of the node that a header speaks for; None where that is not in memory, or it speaks for no node."""
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        until, principal = self._known.get(token_digest(token.strip()), (0, None))
+        if principal is None or now_ms >= until or principal.scope is not Scope.node:
+            return None
+        return principal.node_id
+
     def forget(self) -> None:
         """A token was revoked: ask the store again for all."""
         self._known.clear()

@@ -192,13 +192,19 @@ def _exit(fact: facts.Exited) -> Exit:
 
 
 @router.post("/facts")
-async def take_facts(request: Request, context: Ctx, who: NodeWho) -> list[bool]:
+async def take_facts(request: Request, context: Ctx, who: NodeWho) -> Response:
     """What happened on the node; False for what is stale."""
+    answers = await asyncio.to_thread(facts_told, context, _id(who), await request.body())
+    return Response(answers, media_type="application/json")
+
+
+def facts_told(context: Context, node_id: str, body: bytes) -> bytes:
+    """Take the facts of a body; answers a JSON array, as :func:`take_facts` does."""
     try:
-        found = facts.decode_facts(await request.body())
+        found = facts.decode_facts(body)
     except msgspec.DecodeError as error:
         raise RunyardError(f"These are no facts: {error}.", code="invalid_request") from None
-    return await asyncio.to_thread(take_all, context.world, _id(who), found)
+    return msgspec.json.encode(take_all(context.world, node_id, found))
 
 
 @router.put("/logs/{run}/{attempt}/{learner}/{stream}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from fastapi import APIRouter, Depends, Request
+import msgspec
+from fastapi import APIRouter, Depends, Request, Response
 
-from runyard.api.context import Ctx, node_of
+from runyard.api.context import Context, Ctx, NodeWho, node_of
 from runyard.core.errors import RunyardError
 from runyard.ports.embedded import EmbeddedStore, SmallObject
 from runyard.wire import objects
@@ -15,12 +16,17 @@ router = APIRouter(prefix="/node", include_in_schema=False, dependencies=[Depend
 
 
 @router.post("/objects")
-async def put_all(request: Request, context: Ctx) -> list[dict[str, int | str]]:
+async def put_all(request: Request, context: Ctx, who: NodeWho) -> Response:
     """Write objects; each is answered for itself (:mod:`runyard.wire.objects`)."""
-    body = await request.body()
+    kept = await asyncio.to_thread(objects_sent, context, who.node_id or "", await request.body())
+    return Response(kept, media_type="application/json")
+
+
+def objects_sent(context: Context, _node_id: str, body: bytes) -> bytes:
+    """Write the objects of a body; answers a JSON array, as :func:`put_all` does."""
     if len(body) > objects.LARGEST_BODY:
         raise RunyardError(f"Send at most {objects.LARGEST_BODY} bytes at once.", code="too_large")
-    return await asyncio.to_thread(_put_all, context.embedded, body)
+    return msgspec.json.encode(_put_all(context.embedded, body))
 
 
 def _put_all(store: EmbeddedStore, body: bytes) -> list[dict[str, int | str]]:

@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 
-from runyard.api.context import Ctx, NodeWho, node_of
+from runyard.api.context import Context, Ctx, NodeWho, node_of
 from runyard.api.logs import STREAMS
 from runyard.core.errors import RunyardError
 from runyard.core.run import Run
@@ -49,9 +49,13 @@ _Piece = tuple[Range, bytes]
 @router.post("")
 async def append(request: Request, context: Ctx, who: NodeWho) -> Response:
     """Append ranges; answers the size of each stream after its range."""
-    pieces = _pieces(await request.body())
-    sizes = await asyncio.to_thread(take, context.world, who.node_id or "", pieces)
-    return Response(msgspec.json.encode(sizes), media_type="application/json")
+    sizes = await asyncio.to_thread(ranges_sent, context, who.node_id or "", await request.body())
+    return Response(sizes, media_type="application/json")
+
+
+def ranges_sent(context: Context, node_id: str, body: bytes) -> bytes:
+    """Take the ranges of a body; answers a JSON array, as :func:`append` does."""
+    return msgspec.json.encode(take(context.world, node_id, _pieces(body)))
 
 
 def _pieces(body: bytes) -> list[_Piece]:

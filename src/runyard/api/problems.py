@@ -51,6 +51,11 @@ def problem(status: int, code: str, detail: str, **more: Any) -> JSONResponse:
 
 def _ours(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RunyardError)
+    return of_error(error)
+
+
+def of_error(error: RunyardError) -> JSONResponse:
+    """The problem document of one of our own errors."""
     status = _BY_CODE.get(error.code) or next((s for kind, s in _BY_TYPE if isinstance(error, kind)), 400)
     code = "access_denied" if error.code == "forbidden" else error.code
     if isinstance(error, ManifestError):
@@ -81,7 +86,12 @@ def _cut_off(_: Request, __: Exception) -> JSONResponse:
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return unexpected(request.method, request.url.path, error)
+
+
+def unexpected(method: str, path: str, error: Exception) -> JSONResponse:
+    """Log an error that nobody foresaw; the problem document says no more than that there was one."""
+    _log.error("%s %s failed", method, path, exc_info=error)
     return problem(500, "internal", "The server failed to answer; its log says why. Try again.")
 
 
