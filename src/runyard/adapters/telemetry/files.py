@@ -17,6 +17,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Generator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 from runyard.core.errors import RunyardError
@@ -97,8 +98,11 @@ class _Stream:
     """A stream that is open for appending."""
 
     def __init__(self, path: str) -> None:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        self._log = _open(path)
+        try:
+            self._log = _open(path)
+        except FileNotFoundError:  # the first of its attempt: the folders are there for the others
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            self._log = _open(path)
         try:
             self._index = _open(path + _INDEX)
         except BaseException:
@@ -164,9 +168,11 @@ class _OpenStreams:
                     stream.close()
 
     def _make_room(self) -> None:
-        idle = [path for path, stream in self._streams.items() if stream.users == 0]
-        for path in idle[: max(0, len(self._streams) - self._most + 1)]:
-            self._streams.pop(path).close()
+        many = len(self._streams) - self._most + 1
+        if many > 0:
+            idle = (path for path, stream in self._streams.items() if stream.users == 0)
+            for path in list(islice(idle, many)):
+                self._streams.pop(path).close()
 
     def forget(self, below: str) -> None:
         """Close the streams whose paths begin so; one in use is closed by its user."""
@@ -184,7 +190,8 @@ def _open(path: str) -> int:
 def _mend(index: int, size: int) -> tuple[int, int]:
     """Cut off what a crash left at the end of an index: half a pair, pairs of bytes that never came. Gives the number
     of pairs and the time of the last."""
-    pairs = os.fstat(index).st_size // _PAIR.size
+    length = os.fstat(index).st_size
+    pairs = length // _PAIR.size
     while pairs:
         at_ms, offset = _PAIR.unpack(os.pread(index, _PAIR.size, (pairs - 1) * _PAIR.size))
         if offset < size:
@@ -192,7 +199,8 @@ def _mend(index: int, size: int) -> tuple[int, int]:
         pairs -= 1
     else:
         at_ms = 0
-    os.ftruncate(index, pairs * _PAIR.size)
+    if length != pairs * _PAIR.size:
+        os.ftruncate(index, pairs * _PAIR.size)
     return pairs, at_ms
 
 
