@@ -387,3 +387,24 @@ def test_a_parent_that_cannot_be_is_told_as_failed(base: Path, fields: dict[str,
         assert made.process.wait(PATIENCE_S) == 0
     finally:
         made.close()
+
+
+def test_what_the_parent_has_mounted_and_is_gone_is_not_seen(base: Path) -> None:
+    (base / "data").mkdir(mode=0o755)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=0755", "early", str(base / "data")], check=True)
+    try:
+        (base / "data" / "file").write_text("early\n")
+        warm = Warm(base)
+        assert warm.hear()["event"] == "ready"
+    finally:
+        subprocess.run(["umount", "-l", str(base / "data")], check=True)
+    try:
+        run, ordered = warm.prepare("seven.py")
+        (run.place / "work" / "seven.py").write_text(
+            f"import os\nprint(os.listdir('{base}/data'), os.listdir('../..'))\n"
+        )
+        warm.send(run, ordered)
+        assert run.ended()["exit_code"] == 0, run.logged()
+        assert run.logged() == "[] ['1']\n"
+    finally:
+        warm.close()

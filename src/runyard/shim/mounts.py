@@ -1,32 +1,46 @@
 """The mounts of a program that a warm parent forks, made for it beforehand by the trusted shim.
 
 The warm parent's own mounts are of no use: what is closed to its user it cannot bind, and what the node has mounted
-since it began it does not see. So a short-lived child of the shim makes a mount namespace that the parent's user
-namespace owns. A process in there may enter it, and can undo nothing in it: mounts that a less privileged namespace
-gets from another are locked together (mount_namespaces(7)). Only ``/proc`` is left to be mounted in it, since that has
-to be done from within the program's PID namespace.
+since it began it does not see. So the shim makes copies of the mounts that the program is to see where its parent sees
+nothing (:class:`Ground`), and the program's init, which has the rights for that in its user namespace until it gives
+them up, covers the folders and puts the copies in their place.
+
+Where the kernel cannot do that, or the parent has mounts that are gone, a short-lived child of the shim makes a mount
+namespace that the parent's user namespace owns (:func:`make`). A process in there may enter it, and can undo nothing
+in it: mounts that a less privileged namespace gets from another are locked together (mount_namespaces(7)). Only
+``/proc`` is left to be mounted in it, since that has to be done from within the program's PID namespace.
 """
 
 import _socket
 import os
+import select
 
-from runyard.shim import isolation, view
+from runyard.shim import isolation, trees, view
 from runyard.shim.confine import Order, failure
-from runyard.shim.control import Control
+from runyard.shim.control import MOST_DESCRIPTORS, Control
 from runyard.shim.lean import libc, signals
+from runyard.shim.processes import read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import NoReturn
+
+    Still = tuple[dict[str, list[str]], list[str]]
 
 
 class Mounts:
-    """A mount namespace, the program's root folder in it, which folders are covered there, and what is missing."""
+    """Which folders are covered for a program, and what is missing. Either ``descriptors`` are a mount namespace and
+    the program's root folder in it, or copies of mounts, in the order of the paths of ``still``: those in folders that
+    its init has to cover, by folder, and others."""
 
-    __slots__ = ("covered", "descriptors", "missing")
+    __slots__ = ("covered", "descriptors", "missing", "still")
 
-    def __init__(self, descriptors: list[int], covered: list[str], missing: list[str]) -> None:
+    def __init__(
+        self, descriptors: list[int], covered: list[str], missing: list[str], still: "Still | None" = None
+    ) -> None:
         self.descriptors = descriptors
+        self.still = still
         self.covered = covered
         self.missing = missing
 
@@ -35,6 +49,97 @@ class Mounts:
         for descriptor in self.descriptors:
             os.close(descriptor)
         self.descriptors = []
+
+
+class Ground:
+    """What the warm parent sees: the folders that are covered for it, and what was mounted when it began."""
+
+    __slots__ = ("_closed", "_fresh", "_gone", "_table", "_then", "_watch")
+
+    def __init__(self, order: Order) -> None:
+        self._closed = _plan(order)
+        self._table = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        self._watch = select.poll()
+        self._watch.register(self._table, select.POLLPRI)  # with POLLERR: there are other mounts (proc(5))
+        self._watch.poll(0)
+        self._then = _mounted()
+        self._fresh: list[str] = []
+        """Where something has been mounted since then, with a slash at the end."""
+        self._gone: list[str] = []
+
+    def mounts(self, order: Order) -> Mounts | None:
+        """Copies of what a program is to see where its parent sees nothing; None: they would not be all that its
+        mounts differ in, or are too many. Raises ``OSError``."""
+        closed = _plan(order)
+        self._look()
+        changed = [*self._gone, *self._fresh]
+        fresh = _uncovered(self._fresh, closed)
+        if "/" in closed or _uncovered(self._gone, closed) or any(_touches(folder, fresh) for folder in closed):
+            return None
+        still: dict[str, list[str]] = {}
+        for folder, paths in closed.items():  # outer ones before inner ones
+            same = self._closed.get(folder) == paths and not _touches(folder, changed)
+            if not same or any(folder.startswith(outer + "/") for outer in still):
+                still[folder] = paths
+        beside = view.outermost({point.rstrip("/") for point in fresh})
+        paths = [*(path for paths in still.values() for path in paths), *beside]
+        if len(paths) > MOST_DESCRIPTORS - 4:
+            return None
+        made = Mounts([], list(closed), [], (still, beside))
+        try:
+            for path in paths:
+                made.descriptors.append(trees.copy(path))
+        except OSError:
+            made.close()
+            raise
+        return made
+
+    def _look(self) -> None:
+        if self._watch.poll(0):
+            now = _mounted()
+            self._fresh = [point for mount, point in now.items() if mount not in self._then]
+            self._gone = [point for mount, point in self._then.items() if mount not in now]
+
+
+def _plan(order: Order) -> dict[str, list[str]]:
+    gid = order.gid if order.gid is not None else order.uid or 0
+    return view.plan(order.visible, order.uid, gid, order.hide)
+
+
+def _uncovered(points: "Iterable[str]", closed: "Iterable[str]") -> list[str]:
+    return [point for point in points if not any(point.startswith(folder + "/") for folder in closed)]
+
+
+def _touches(folder: str, points: "Iterable[str]") -> bool:
+    """Whether one of them is that folder, or above or below it."""
+    return any(point.startswith(folder + "/") or (folder + "/").startswith(point) for point in points)
+
+
+def _mounted() -> dict[bytes, str]:
+    """Where what is mounted now, with a slash at the end, by all that tells it from another mount."""
+    mounts: dict[bytes, str] = {}
+    for line in read("/proc/self/mountinfo").splitlines():
+        fields = line.split(b" ", 6)
+        point = fields[4]
+        for octal, character in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\")):
+            point = point.replace(octal, character)
+        mounts[b" ".join(fields[:6])] = os.fsdecode(point).rstrip("/") + "/"
+    return mounts
+
+
+def can_copy(user_namespace: int) -> bool:
+    """Whether copies of mounts can be put in place within that user namespace: tried once, by a child."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            tree = trees.copy("/dev")
+            libc("setns", user_namespace, isolation.NAMESPACES["user"])
+            libc("unshare", view.CLONE_NEWNS)
+            trees.put(tree, b"/dev")
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return os.waitpid(pid, 0)[1] == 0
 
 
 def make(order: Order, user_namespace: int) -> Mounts:
@@ -66,8 +171,7 @@ def _prepare(order: Order, user_namespace: int, control: Control) -> "NoReturn":
         if not root:
             libc("setns", user_namespace, isolation.NAMESPACES["user"])
         view.own_mounts()
-        gid = order.gid if order.gid is not None else order.uid or 0
-        covered = view.plan(order.visible, order.uid, gid, order.hide)
+        covered = _plan(order)
         view.cover(covered)
         missing = isolation.own_places([name for name in order.namespaces if name != "pid"], order.shm_mib)
         if root:

@@ -16,7 +16,7 @@ from runyard.shim.lean import libc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 CLONE_NEWNS = 0x00020000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
@@ -43,7 +43,7 @@ def plan(visible: Sequence[str], uid: int | None, gid: int, hide: Sequence[str] 
         barrier = None if uid is None else _barrier(folder, uid, gid)
         if barrier is not None:
             closed.setdefault(barrier, set())
-    return {barrier: _outermost(paths) for barrier, paths in sorted(closed.items())}
+    return {barrier: outermost(paths) for barrier, paths in sorted(closed.items())}
 
 
 def _is_below(path: str, folder: str) -> bool:
@@ -65,7 +65,8 @@ def _barrier(path: str, uid: int, gid: int) -> str | None:
     return None
 
 
-def _outermost(paths: set[str]) -> list[str]:
+def outermost(paths: set[str]) -> list[str]:
+    """Those of some paths that lie within none of the others."""
     kept: list[str] = []
     for path in sorted(paths):
         if not any(path.startswith(outer + "/") for outer in kept):
@@ -87,17 +88,29 @@ def cover(closed: dict[str, list[str]]) -> None:
         raise OSError(ENOENT, "the root folder itself is closed to this user", "/")
     # Opened before anything is covered, and inside the new namespace: a bind wants its source there.
     opened = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for paths in closed.values() for path in paths}
+    cover_with(closed, opened, _bind)
+
+
+def cover_with(
+    closed: Mapping[str, list[str]], opened: Mapping[str, int], bind: Callable[[int, bytes], object]
+) -> None:
+    """The same by ``bind``, which puts a descriptor in its place, for descriptors that are opened already; closes
+    them. Raises ``OSError``."""
     for folder, paths in closed.items():  # outer ones before inner ones
         if not os.path.isdir(folder):
             _mount_point(folder, True)  # it lies in one that has just been covered
         libc("mount", b"runyard", os.fsencode(folder), b"tmpfs", MS_NOSUID | MS_NODEV, COVER)
         for path in paths:
             _mount_point(path, stat.S_ISDIR(os.stat(opened[path]).st_mode))
-            libc("mount", b"/proc/self/fd/%d" % opened[path], os.fsencode(path), None, MS_BIND | MS_REC, None)
+            bind(opened[path], os.fsencode(path))
     for folder in closed:
         libc("mount", b"runyard", os.fsencode(folder), None, MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, COVER)
     for descriptor in opened.values():
         os.close(descriptor)
+
+
+def _bind(descriptor: int, path: bytes) -> None:
+    libc("mount", b"/proc/self/fd/%d" % descriptor, path, None, MS_BIND | MS_REC, None)
 
 
 def own_mounts(born: bool = False) -> None:

@@ -83,7 +83,7 @@ class WarmRun(Run):
 class Parent:
     """The warm parent: its process, its connection, and how far it is."""
 
-    __slots__ = ("control", "failed", "is_ready", "loaded", "order", "pid", "user_namespace")
+    __slots__ = ("control", "failed", "ground", "is_ready", "loaded", "order", "pid", "user_namespace")
 
     def __init__(self, order: "Record") -> None:
         self.order = order
@@ -94,6 +94,8 @@ class Parent:
         self.failed = ""
         """Why it forks nothing, or nothing any more."""
         self.user_namespace = -1
+        self.ground: mounts.Ground | None = None
+        """What it sees; None: its children's mounts cannot be made from there."""
 
     def start(self) -> None:
         """Fork and confine it, and have it import. Raises ``OSError`` in a sentence."""
@@ -105,6 +107,7 @@ class Parent:
         order = Order({"attempt": "", "cwd": "/", "log": "", **self.order, "cgroup": None})
         order.namespaces = ["mount"] if os.geteuid() == 0 and "mount" in order.namespaces else []
         child = Child(order, order.namespaces, [] if made is None else made.folders, 2)
+        self.ground = mounts.Ground(order) if order.namespaces else None
         shim = os.getpid()
         self.pid, _ = fork_into(None, flags_of(order.namespaces))
         if self.pid == 0:
@@ -136,7 +139,16 @@ class Parent:
         try:
             self.user_namespace = os.open(f"/proc/{self.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
-            pass  # then its children make their mounts themselves
+            return  # then its children make their mounts themselves
+        if self.ground is not None and not mounts.can_copy(self.user_namespace):
+            self.ground = None
+
+    def mounts_for(self, order: Order) -> mounts.Mounts | None:
+        """The mounts of a program; None: it makes them itself. Raises ``OSError``."""
+        if self.user_namespace < 0 or "mount" not in order.namespaces:
+            return None
+        made = None if self.ground is None else self.ground.mounts(order)
+        return mounts.make(order, self.user_namespace) if made is None else made
 
     def end(self) -> None:
         """End it. What it has forked goes on."""
@@ -227,9 +239,7 @@ class WarmShim:
 
     def _ask(self, parent: Control, run: WarmRun) -> None:
         """Make what the run needs, and hand it to the parent. Raises ``OSError``."""
-        order = run.order
-        if self.parent.user_namespace >= 0 and "mount" in order.namespaces:
-            run.mounts = mounts.make(order, self.parent.user_namespace)
+        run.mounts = self.parent.mounts_for(run.order)
         heard, status = os.pipe()
         waiting, release = os.pipe()
         os.set_blocking(heard, False)
@@ -333,15 +343,17 @@ class WarmShim:
 def _order_of(run: WarmRun) -> "Record":
     """What the parent is told of a run."""
     order = run.order
-    prepared = run.mounts is not None
+    still = None if run.mounts is None else run.mounts.still
+    prepared = run.mounts is not None and still is None
     return {
         "program": order.program,
         "env": order.env,
         "cwd": order.cwd,
-        "view": [] if prepared else order.visible,
-        "hide": [] if prepared else order.hide,
+        "view": [] if run.mounts is not None else order.visible,
+        "hide": [] if run.mounts is not None else order.hide,
         "namespaces": [name for name in order.namespaces if name != "mount" or not prepared],
         "mounts": prepared,
+        "covers": still,
         "network": order.network,
         "shm_mib": None if prepared else order.shm_mib,
         "nice": order.nice,

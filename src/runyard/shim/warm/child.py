@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from runyard.shim import init, isolation, view
+from runyard.shim import init, isolation, trees, view
 from runyard.shim.lean import PR_SET_PDEATHSIG, encode, libc, prctl, signals
 from runyard.shim.warm import program
 
@@ -29,8 +29,9 @@ CAPABILITIES_3 = 0x20080522
 
 
 def begin(ground: Ground, order: Record, log: int, status: int, release: int, *mounts: int) -> NoReturn:
-    """Confine the calling process, just forked, and be the init of the run; ends the process. ``mounts``: a mount
-    namespace that the shim has made for it, and the root folder there."""
+    """Confine the calling process, just forked, and be the init of the run; ends the process. ``mounts``: copies of
+    mounts for the paths of ``covers``, without which they are a mount namespace that the shim has made for it, and the
+    root folder there."""
     stage = "session"
     try:
         ground.control.close()
@@ -40,7 +41,12 @@ def begin(ground: Ground, order: Record, log: int, status: int, release: int, *m
         namespaces: list[str] = order["namespaces"]
         covered: dict[str, list[str]] = {}
         missing: list[str] = []
-        if mounts:
+        if order.get("covers") is not None:
+            covers, beside = order["covers"]
+            _put(covers, beside, mounts)
+            stage = "shm"
+            missing = isolation.own_places(namespaces, order.get("shm_mib"))
+        elif mounts:
             missing = _enter(mounts, namespaces)
         elif "mount" in namespaces:
             view.own_mounts(born=True)
@@ -65,6 +71,18 @@ def begin(ground: Ground, order: Record, log: int, status: int, release: int, *m
     except Exception as error:  # a mistake of ours ends the launch, and never runs the program unconfined
         os.write(status, encode(explain(stage, OSError(0, type(error).__name__))).encode() + b"\n")
     os._exit(init.FAILED)
+
+
+def _put(covers: dict[str, list[str]], beside: list[str], copies: tuple[int, ...]) -> None:
+    """Cover folders and put the copies of mounts in their places, those within the folders first. Raises
+    ``OSError``."""
+    within = [path for paths in covers.values() for path in paths]
+    if len(copies) != len(within) + len(beside):
+        raise OSError(0, "the shim has sent other mounts than it named")
+    view.cover_with(covers, {path: copies[number] for number, path in enumerate(within)}, trees.put)
+    for number, path in enumerate(beside, len(within)):
+        trees.put(copies[number], os.fsencode(path))
+        os.close(copies[number])
 
 
 def _enter(mounts: tuple[int, ...], namespaces: list[str]) -> list[str]:

@@ -1,0 +1,35 @@
+"""Copies of mounts that are no part of any file system yet: made by who may see what they hold, put in their place by
+who may mount but not see it; open_tree(2), move_mount(2), mount_setattr(2), Linux 5.12."""
+
+from __future__ import annotations  # for interpreters of environments, from 3.8 on
+
+import os
+import sys
+
+from runyard.shim.lean import libc
+
+SYS_OPEN_TREE, SYS_MOVE_MOUNT, SYS_MOUNT_SETATTR = 428, 429, 442  # the same on every architecture
+AT_FDCWD, AT_EMPTY_PATH, AT_RECURSIVE = -100, 0x1000, 0x8000  # linux/fcntl.h
+OPEN_TREE_CLONE = 1  # linux/mount.h, as the next
+MOVE_MOUNT_F_EMPTY_PATH = 4
+MS_PRIVATE = 1 << 18
+PRIVATE = b"".join(word.to_bytes(8, sys.byteorder) for word in (0, 0, MS_PRIVATE, 0))
+"""struct mount_attr: flags to set and to clear, propagation, a user namespace."""
+
+
+def copy(path: str) -> int:
+    """A copy of what is mounted at and below a path, of which no other mount hears: its descriptor. Raises
+    ``OSError``."""
+    flags = OPEN_TREE_CLONE | AT_RECURSIVE | os.O_CLOEXEC
+    tree = libc("syscall", SYS_OPEN_TREE, AT_FDCWD, os.fsencode(path), flags)
+    try:
+        libc("syscall", SYS_MOUNT_SETATTR, tree, b"", AT_EMPTY_PATH | AT_RECURSIVE, PRIVATE, len(PRIVATE))
+    except OSError:
+        os.close(tree)
+        raise
+    return tree
+
+
+def put(tree: int, path: bytes) -> None:
+    """Mount a copy at a path of the calling process's own mounts. Raises ``OSError``."""
+    libc("syscall", SYS_MOVE_MOUNT, tree, b"", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH)
