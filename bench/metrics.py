@@ -171,6 +171,7 @@ def charts(folder: Path, *, quick: bool) -> list[Row]:
         offset = metrics.append(key, offset, made[turn % len(made)])
     took = time.perf_counter() - begun
     drawn: list[float] = []
+    (outline,) = metrics.outlines(key, Wanted("loss"), WHOLE, 500)
     for _ in range(7):
         begun = time.perf_counter()
         (outline,) = metrics.outlines(key, Wanted("loss"), WHOLE, 500)

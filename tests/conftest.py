@@ -8,8 +8,10 @@ import pytest
 from tests.support.installation import Installation, running_installation
 from tests.support.seaweedfs import S3Server, running_s3_server
 
-# A shell that starts a check in its background has it ignore Ctrl-C, and what it starts would too.
+# A shell that starts a check in its background has it ignore Ctrl-C (and more), and what it starts would too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+for number in (signal.SIGHUP, signal.SIGQUIT):
+    signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

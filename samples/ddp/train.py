@@ -83,7 +83,8 @@ def main() -> None:
 
     dist.init_process_group("gloo")
     rank, world = dist.get_rank(), dist.get_world_size()
-    print(f"rank {rank} of {world}, learner {os.environ.get('LEARNER_ID', '1')}", flush=True)
+    # Text and line's end in one write: several processes share this log, and unbuffered they would be two.
+    print(f"rank {rank} of {world}, learner {os.environ.get('LEARNER_ID', '1')}\n", end="", flush=True)
     data = Path(os.environ.get("DATA_DIR", "."))
     pictures, labels = read_pictures(data, "train")
     torch.manual_seed(rank)  # each begins with other weights; DistributedDataParallel gives all those of the first

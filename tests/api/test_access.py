@@ -8,6 +8,7 @@ from fastapi.routing import APIRoute
 
 from runyard.api import (
     access,
+    cache,
     canceling,
     converting,
     data,
@@ -17,6 +18,9 @@ from runyard.api import (
     metrics,
     node,
     node_metrics,
+    node_objects,
+    node_ranges,
+    node_reading,
     queue,
     results,
     runs,
@@ -26,7 +30,8 @@ from runyard.api import (
 from tests.api.serving import Api
 
 ROUTERS = (
-    access, canceling, converting, data, definitions, frameworks, logs, metrics, queue, results, runs, secrets, status,
+    access, cache, canceling, converting, data, definitions, frameworks, logs, metrics, queue, results, runs, secrets,
+    status,
 )  # fmt: skip
 
 
@@ -43,7 +48,7 @@ def routes(*rooms: object) -> list[tuple[str, str]]:
 
 
 PEOPLE = routes(*ROUTERS)
-MACHINES = routes(node, node_metrics)
+MACHINES = routes(node, node_metrics, node_objects, node_ranges, node_reading)
 
 
 def test_all_routes_are_looked_at(api: Api) -> None:

@@ -87,7 +87,6 @@ def test_refused_is_4(server: ApiServer, cli: Cli) -> None:
         ["service", "install"],
         ["list", "experiment-runs", "x"],
         ["show", "models", "x"],
-        ["data", "cache"],
         ["generate-manifest", "experiments"],
     ],
 )

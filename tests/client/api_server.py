@@ -561,6 +561,9 @@ class Handler(BaseHTTPRequestHandler):
                      "nodes": [node], "slots": {"total": 2, "used": 1}, "counts": counts,
                      "queue_paused": state.paused, "url": self.server_of_tests.url}  # fmt: skip
 
+    def cache(self, _: Seen) -> tuple[int, Any]:
+        return 200, {"nodes": []}
+
     def queue(self, _: Seen) -> tuple[int, Any]:
         waiting = [run for run in self.server_of_tests.state.runs.values() if run["state"] == "waiting"]
         items = [
@@ -675,6 +678,8 @@ ROUTES = [
     ("GET", f"{V}/training-runs/{ONE}/results/(.+)", "result"),
     ("GET", f"{V}/events", "account_events"),
     ("GET", f"{V}/queue", "queue"),
+    ("GET", f"{V}/cache", "cache"),
+    ("POST", f"{V}/cache", "cache"),
     ("POST", f"{V}/queue/(pause|resume)", "pause"),
     ("POST", f"{V}/queue/move", "move_run"),
     ("GET", f"{V}/quota", "quota"),

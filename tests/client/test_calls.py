@@ -246,7 +246,7 @@ def test_every_route_of_the_page_has_its_method(server: ApiServer, client: Clien
         client.secrets, lambda: client.put_secret("S", "x"), lambda: client.remove_secret("S"),
         lambda: client.convert_manifest("m"), client.frameworks, lambda: client.framework_versions("pytorch"),
         lambda: client.add_framework("f", python="/p"), lambda: client.remove_framework("f"),
-        lambda: client.delete(run),
+        client.caches, lambda: client.change_caches("clear"), lambda: client.delete(run),
     ):  # fmt: skip
         each()
     asked = {(seen.method, seen.path.removeprefix("/api/v1")) for seen in server.state.seen}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from runyard.core.lifecycle import Exit
@@ -16,7 +18,7 @@ from tests.engine.yard import ACME, OTHER, Yard, manifest
 CLEAN = Exit(at_ms=0, exit_code=0, signal=None, log_bytes=0)
 
 
-def short(yard: Yard, count: int = 40, **more: object) -> tuple[str, ...]:
+def short(yard: Yard, count: int = 40, **more: Any) -> tuple[str, ...]:
     """Runs of a class that is known to be short, two of which run."""
     runs = yard.submit(parameters=({},) * count, **more)
     yard.staged(runs[0])

@@ -23,12 +23,14 @@ class TestMemoryStore(StoreContract):
 class Unguarded(MemoryStore):
     """Applies whatever comes."""
 
-    def apply(self, transitions: Sequence[Transition], ledger: Sequence[LedgerEntry] = ()) -> tuple[bool, ...]:
+    def apply(
+        self, transitions: Sequence[Transition], ledger: Sequence[LedgerEntry] = (), *, whole: bool = False
+    ) -> tuple[bool, ...]:
         fresh = []
         for transition in transitions:
             there = self.run(transition.before.id) or transition.before
             fresh.append(replace(transition, before=replace(transition.before, version=there.version)))
-        return super().apply(fresh, ledger)
+        return super().apply(fresh, ledger, whole=whole)
 
 
 class Forgetful(MemoryStore):
