@@ -23,6 +23,9 @@ QUIET_S = 15.0
 """How long a stream says nothing at most; and how long a log whose attempt is over is waited for in vain."""
 TOGETHER_S = 0.02
 """Events that come less than this after others are told together."""
+BUSY_S = 0.05
+"""The same where there are ``MANY`` at once."""
+MANY = 6
 LAST_S = 5.0
 """The same for a learner whose log has no known end, once its attempt is over."""
 PHASE_MS = 2000
@@ -86,7 +89,7 @@ async def events(world: World, account_id: str, after: int) -> AsyncGenerator[by
             if page:
                 after = page[-1].seq
                 yield b"".join(sse(each.event.kind.value, event_item(each), str(each.seq)) for each in page)
-                await asyncio.sleep(TOGETHER_S)
+                await asyncio.sleep(BUSY_S if len(page) >= MANY else TOGETHER_S)
             elif not await ear.wait(QUIET_S):
                 yield b": quiet\n\n"
 

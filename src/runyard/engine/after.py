@@ -21,6 +21,8 @@ _BATCH = 300
 _PAGE = 500
 _EVERY = 1 << 30
 _TRIES = 20
+TOGETHER_S: Final = 0.05
+"""Runs that become final less than this after a look are looked at together."""
 DELETED: Final = "deleted"
 """In the place of a state: the record is gone, and it was not that of a run that completed."""
 _WORDS = {
@@ -37,6 +39,7 @@ async def turn(world: World) -> None:
         await asyncio.to_thread(look_at_all, world)
         while True:
             seen = await asyncio.to_thread(catch_up, world, seen)
+            await asyncio.sleep(TOGETHER_S)
             await ear.wait()
 
 

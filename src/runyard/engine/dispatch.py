@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 from runyard.core import lifecycle
 from runyard.core.lifecycle import Transition, is_granted
@@ -19,12 +20,17 @@ from runyard.engine.commit import apply
 from runyard.engine.world import World
 from runyard.ports.store import Holding, Node
 
+TOGETHER_S: Final = 0.02
+"""Where nodes have grants to go on with, rings that come less than this after a plan are answered by one."""
+
 
 async def turn(world: World) -> None:
     """Start what may start whenever something changed, until cancelled."""
     with world.bell.listen(DISPATCH) as ear:
         while True:
-            plan = await asyncio.to_thread(dispatch, world)
+            plan, ahead = await asyncio.to_thread(_plan_once, world)
+            if ahead:
+                await asyncio.sleep(TOGETHER_S)
             wait_s = None
             if plan.wake_at_ms is not None:
                 wait_s = max(0.001, (plan.wake_at_ms - world.clock.now_ms()) / 1000)
@@ -36,6 +42,11 @@ def dispatch(world: World) -> Plan:
 
     Nobody else's orders come between the look and the deed: a node that says hello meanwhile is granted nothing.
     """
+    return _plan_once(world)[0]
+
+
+def _plan_once(world: World) -> tuple[Plan, bool]:
+    """See :func:`dispatch`; and whether there are grants that nodes may begin by themselves."""
     with world.orders:
         now = world.clock.now_ms()
         holdings = world.store.holdings()
@@ -47,7 +58,7 @@ def dispatch(world: World) -> Plan:
     begun = sum(yes for yes, t in zip(applied, transitions, strict=True) if not is_granted(t.after))
     if begun < len(plan.starts) or _more_behind(seen, plan.starts, grants):
         world.bell.ring(DISPATCH)
-    return plan
+    return plan, bool(grants) or any(head.granted for each in seen.classes for head in each.heads)
 
 
 def _transitions(world: World, starts: Sequence[Start], grants: Sequence[Grant], now: int) -> list[Transition]:
