@@ -37,7 +37,7 @@ def test_the_table_of_variables(node: NodeProcess) -> None:
     seen = seen_by(node, slots=(1,), cpu_millis=2500)
     own = node.attempt() / "own"
     expected = {
-        "DATA_DIR": str(own / "no-data"),
+        "DATA_DIR": str(node.home / "no-data"),
         "RESULT_DIR": str(own / "result"),
         "CHECKPOINT_DIR": str(node.home / "runs" / RUN / "checkpoints"),
         "MODEL_DIR": str(own / "work"),

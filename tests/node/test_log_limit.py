@@ -9,8 +9,9 @@ import pytest
 
 from runyard.node.closing import close_log
 from runyard.node.home import AttemptFolder
-from runyard.node.limits import Limits, limits_of
+from runyard.node.limits import Limits
 from runyard.node.log_limit import LONGEST_LINE, TAIL, Freeing, find_cut, read_shippable, settle, shippable
+from runyard.node.prepare import limits_of
 from runyard.shim.lean import libc
 from runyard.wire import facts
 from tests.node.nodes import RUN, launch_of, run_to_end, running_node, stage_of

@@ -6,8 +6,8 @@ import os
 
 from runyard.node.became import stopped_for
 from runyard.node.home import AttemptFolder, Record, write_whole
-from runyard.node.limits import limits_of
 from runyard.node.log_limit import MARK, rewrite, trim
+from runyard.node.prepare import limits_of
 from runyard.node.workdir import lines_of, look_at_work
 
 

@@ -6,7 +6,10 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
+
+import msgspec
 
 from runyard.node.environments.interpreter import Interpreter
 from runyard.node.home import AttemptFolder
@@ -25,10 +28,15 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 def command_line(command: str) -> list[str]:
     """How a command is run: by bash, and a part that fails fails it all. Raises ``OSError`` where there is no bash."""
-    bash = shutil.which("bash", path=SYSTEM_PATH)
-    if bash is None:
+    return [_bash(), "-o", "pipefail", "-e", "-c", command]
+
+
+@cache
+def _bash() -> str:
+    found = shutil.which("bash", path=SYSTEM_PATH)
+    if found is None:
         raise OSError(2, "this machine has no bash, which runs the commands")
-    return [bash, "-o", "pipefail", "-e", "-c", command]
+    return found
 
 
 def environment(
@@ -62,7 +70,7 @@ def environment(
 
 def _places(folder: AttemptFolder, checkpoints: str, ready: Ready) -> dict[str, str]:
     places = {
-        "DATA_DIR": ready.data_dir or folder.own + "/no-data",
+        "DATA_DIR": ready.data_dir or "",
         "RESULT_DIR": folder.result,
         "CHECKPOINT_DIR": checkpoints,
         "MODEL_DIR": folder.work,
@@ -115,7 +123,7 @@ def merged_config(parameters: str, existing: bytes | None) -> bytes | None:
         except ValueError:
             base = None
     merged: dict[str, Any] = {**base, **over} if isinstance(base, dict) else over
-    return (json.dumps(merged, indent=2, ensure_ascii=False) + "\n").encode()
+    return msgspec.json.format(json.dumps(merged, ensure_ascii=False).encode(), indent=2) + b"\n"
 
 
 def visible_paths(folder: AttemptFolder, checkpoints: str, ready: Ready, interpreter: Interpreter) -> Sequence[str]:

@@ -305,6 +305,11 @@ class Home:
             yield from self.attempts(run)
 
     @property
+    def no_data(self) -> str:
+        """An empty folder: ``DATA_DIR`` of runs that have no data."""
+        return self.root + "/no-data"
+
+    @property
     def group(self) -> str:
         """The control group above those of this home's attempts."""
         return "runyard/" + hashlib.sha256(os.path.realpath(self.root).encode()).hexdigest()[:12]
@@ -320,6 +325,7 @@ def open_home(root: str) -> Home:
         make_folder(path, PASSABLE)
     for path in (home.specs, home.temporary):
         make_folder(path, 0o700)
+    make_folder(home.no_data, 0o555)
     descriptor = os.open(home.root + "/node.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return home

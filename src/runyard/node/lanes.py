@@ -92,8 +92,10 @@ class Later:
     def put(self, delay_s: float, job: Job) -> None:
         """Do a job after some seconds."""
         with self._changed:
-            heapq.heappush(self._due, (time.monotonic() + delay_s, next(self._numbers), job))
-            self._changed.notify()
+            item = (time.monotonic() + delay_s, next(self._numbers), job)
+            heapq.heappush(self._due, item)
+            if self._due[0] is item:
+                self._changed.notify()
 
     def _work(self) -> None:
         while True:

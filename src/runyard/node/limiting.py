@@ -10,8 +10,8 @@ from runyard.core.run import StopCause
 from runyard.node.disk import Measuring, disk_sentence
 from runyard.node.home import AttemptFolder, Home, Key, say, write_whole
 from runyard.node.lanes import do_safely
-from runyard.node.limits import limits_of
 from runyard.node.log_limit import Freeing, mebibytes
+from runyard.node.prepare import limits_of
 from runyard.node.watch import Watch
 
 MEASURE_EVERY_S = 5.0

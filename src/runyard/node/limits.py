@@ -21,8 +21,8 @@ class Limits(msgspec.Struct, frozen=True):
 DEFAULTS = Limits()
 
 
-def limits_of(folder: AttemptFolder) -> Limits:
-    """The limits of a prepared attempt; the defaults where none were written down."""
+def read_limits(folder: AttemptFolder) -> Limits:
+    """The limits of a prepared attempt as they are on the disk; the defaults where none were written down."""
     told: dict[str, Any] = dict(read_record(folder.order) or {})
     try:
         return msgspec.convert(told.get("limits", {}), Limits)

@@ -15,7 +15,7 @@ from runyard.node.environment import command_line, environment, merged_config, v
 from runyard.node.environments.interpreter import Interpreter
 from runyard.node.home import PASSABLE, AttemptFolder, Home, make_folder, write_whole
 from runyard.node.inventory import Inventory
-from runyard.node.limits import DEFAULTS, Limits
+from runyard.node.limits import DEFAULTS, Limits, read_limits
 from runyard.node.ready import Ready, Specs
 from runyard.node.seats import Seat, seats
 from runyard.shim import fan
@@ -33,7 +33,6 @@ OWN_FOLDERS = (
     "state/logs/tb",
     "home",
     "tmp",
-    "no-data",
 )
 
 
@@ -108,6 +107,8 @@ def furnish(ground: Ground, order: Launch, ready: Ready, port: int) -> list[Prep
     """The orders for the shims of learners whose folders are made: what each program sees, its slots among it."""
     home = ground.home
     checkpoints = home.checkpoints(order.run)
+    if ready.data_dir is None:
+        ready = msgspec.structs.replace(ready, data_dir=home.no_data)
     prepared: list[Prepared] = []
     for seat in seats(order, ground.inventory):
         folder = home.attempt(order.run, order.attempt, seat.learner)
@@ -129,7 +130,7 @@ def _make_folder(
     if os.path.lexists(folder.own):
         remove_tree(folder.own)
     _write_order(folder, order, uid, ground.limits)
-    _copy_evidence(ground.specs, folder, ready.spec)
+    _link_evidence(ground.specs, folder, ready.spec)
     _empty_file(folder.log("training-log"))  # there from the first, to be watched
     names = (*OWN_FOLDERS, *(SHARED_FOLDERS if folder.learner == 1 else ()))
     for path in (folder.own, *(f"{folder.own}/{name}" for name in names)):
@@ -230,6 +231,12 @@ def read_order(folder: AttemptFolder) -> Kept | None:
     return kept
 
 
+def limits_of(folder: AttemptFolder) -> Limits:
+    """The limits of a prepared attempt; the defaults where none were written down."""
+    kept = _remembered.get(folder.path)
+    return read_limits(folder) if kept is None else kept.limits
+
+
 def _remember(folder: AttemptFolder, kept: Kept) -> None:
     while len(_remembered) >= MOST_REMEMBERED:
         _remembered.pop(next(iter(_remembered)), None)
@@ -274,6 +281,15 @@ def leave_evidence(ground: Ground, folder: AttemptFolder, spec: int, sentence: s
     _copy_evidence(ground.specs, folder, spec)
     with open(folder.log("load-data"), "ab") as file:
         file.write(f"{sentence}\n".encode())
+
+
+def _link_evidence(specs: Specs, folder: AttemptFolder, spec: int) -> None:
+    """The same file for all runs of a spec, which nobody writes to; a copy where it cannot be linked."""
+    try:
+        for stream in ("load-data", "load-model"):
+            os.link(specs.evidence(spec, stream), folder.log(stream))
+    except OSError:
+        _copy_evidence(specs, folder, spec)
 
 
 def _copy_evidence(specs: Specs, folder: AttemptFolder, spec: int) -> None:

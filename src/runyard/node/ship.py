@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,15 +15,17 @@ import msgspec
 from runyard.node.home import STREAM_FILES, AttemptFolder, Key, say
 from runyard.node.inotify import IN_MODIFY, IN_ONESHOT, Inotify
 from runyard.node.lanes import do_safely
-from runyard.node.limits import limits_of
 from runyard.node.link import Backoff, Link, Refused, Unreachable
 from runyard.node.log_limit import is_settled, read_shippable, settle, shippable
+from runyard.node.prepare import limits_of
 from runyard.node.ranges import MOST, SMALL, Range, Ranges
 
 CHUNK = 1 << 20
 STEADY_S, STEADY_AFTER = 0.2, 10
 """A log that grew in so many looks one after the other is looked at more seldom: each look costs time that the program
 could have had."""
+GATHER_S = 0.02
+"""After a request nothing is sent for so long, whatever comes: what several short runs leave goes together."""
 COALESCE_S = 0.05
 """The server's index of times is as fine as this: more requests a second would tell nobody more."""
 POLL_S = 1.0
@@ -110,6 +113,10 @@ class Shipping:
 
     def open(self, folder: AttemptFolder, *, fresh: bool = False) -> None:
         """Ship a learner's logs from now on. ``fresh``: the server cannot have any of them yet."""
+        self._open(folder, fresh=fresh)
+        self._ring()
+
+    def _open(self, folder: AttemptFolder, *, fresh: bool = False) -> None:
         with self._lock:
             for name in STREAM_FILES:
                 key = (folder.key, name)
@@ -120,7 +127,6 @@ class Shipping:
                         self._watch(stream)
         if self.companion is not None:
             self.companion.open(folder, fresh=fresh)
-        self._ring()
 
     def finish(self, folder: AttemptFolder) -> None:
         """A learner's logs grow no more: ship them to their end."""
@@ -128,13 +134,13 @@ class Shipping:
             settle(folder, limits_of(folder).log)
         except OSError as error:
             say(f"The log of {folder.name} could not be brought below its limit: {error}")
-        self.open(folder)
+        self._open(folder)
         with self._lock:
             for stream in self._of(folder.run):
                 if stream.folder.key == folder.key and stream.committed is None:
                     stream.limit = 0 if is_settled(folder, stream.limit) else stream.limit
                     stream.final = _size(stream)
-                    stream.dirty = True
+                    stream.dirty |= not stream.done
                     self._unwatch(stream)
         if self.companion is not None:
             self.companion.finish(folder)
@@ -154,10 +160,13 @@ class Shipping:
             stream = self._streams.get((folder.key, METRICS))
             if stream is None or (stream.committed == size and not complete):
                 return
-            stream.committed, stream.dirty = size, True
+            stream.committed = size
             if complete and stream.final is None:
                 stream.final = size
-        self._ring()
+            stream.dirty |= not stream.done
+            awaited = stream.dirty or bool(self._waiters)
+        if awaited:
+            self._ring()
 
     def renew(self) -> None:
         """The server may have forgotten the last of what it had: ask it about every stream."""
@@ -170,10 +179,16 @@ class Shipping:
         self._ring()
 
     def when_done(self, run: str, then: Then) -> None:
-        """Call ``then`` once the server has all logs of a run (or the run is gone there), from the shipping thread."""
+        """Call ``then`` once the server has all logs of a run (or the run is gone there): now, or from the
+        shipping thread."""
         with self._lock:
-            self._waiters.append((run, then))
-        self._ring()
+            done = all(stream.done for stream in self._of(run))
+            if not done:
+                self._waiters.append((run, then))
+        if done:
+            then()
+        else:
+            self._ring()
 
     def forget(self, run: str) -> None:
         """Ship nothing more of a run."""
@@ -240,6 +255,7 @@ class Shipping:
             return
         backoff.reset()
         if not more:
+            time.sleep(GATHER_S)
             steady = all(stream.steady >= STEADY_AFTER for stream in dirty)
             self._wait(STEADY_S if steady else COALESCE_S, growth=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ TOGETHER = 1 << 20
 """Bytes of what goes together for one run, at most."""
 MOST = 4 << 20
 """Bytes in one request, about."""
+COMPANY_S, MOMENT_S = 0.03, 0.1
+"""For so long objects wait for others to go with them, where others went a moment ago."""
 
 Objects = Sequence[tuple[Named, bytes]]
 Then = Callable[[StoreError | None], None]
@@ -43,6 +46,7 @@ class Together:
         self._changed = threading.Condition()
         self._waiting: list[_Waiting] = []
         self._started = False
+        self._sent_at = 0.0
 
     def put(self, objects: Objects, then: Then) -> None:
         """Store objects. ``then`` is told from another thread."""
@@ -51,12 +55,16 @@ class Together:
             if not self._started:
                 self._started = True
                 threading.Thread(target=self._work, name="objects", daemon=True).start()
-            self._changed.notify()
+            if len(self._waiting) == 1:
+                self._changed.notify()
 
     def _work(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting)
+            if time.monotonic() - self._sent_at < MOMENT_S:
+                time.sleep(COMPANY_S)
+            with self._changed:
                 batch = self._next()
             do_safely(lambda batch=batch: self._send(batch))
 
@@ -69,6 +77,7 @@ class Together:
 
     def _send(self, batch: Sequence[_Waiting]) -> None:
         objects = [each for waiting in batch for each in waiting.objects]
+        self._sent_at = time.monotonic()
         kept, error = self._ask(objects)
         at = 0
         for waiting in batch:

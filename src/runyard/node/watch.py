@@ -42,11 +42,9 @@ class Watch:
     """The shims that live. ``connect`` and ``tell`` may be called from any thread."""
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._selector = selectors.EpollSelector()  # what is registered while the thread waits is heard at once
         self._lock = threading.Lock()
         self._lines: dict[Key, _Line] = {}
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._selector.register(self._wake, selectors.EVENT_READ)
 
     def start(self, listener: Listener) -> None:
         """Begin to listen."""
@@ -65,7 +63,6 @@ class Watch:
                 return
             line = self._lines[key] = _Line(folder, connect(folder))
             self._selector.register(line.connection, selectors.EVENT_READ, line)
-        os.eventfd_write(self._wake, 1)
 
     def is_watched(self, run: str, attempt: int) -> bool:
         """Whether any shim of an attempt is being listened to."""
@@ -92,9 +89,7 @@ class Watch:
     def _work(self, listener: Listener) -> None:
         while True:
             for key, _ in self._selector.select():
-                if key.data is None:
-                    os.eventfd_read(self._wake)
-                elif isinstance(key.data, _Line):
+                if isinstance(key.data, _Line):
                     do_safely(lambda line=key.data: self._hear(listener, line))
                 else:
                     self._reap(key.fd, key.data)

@@ -10,9 +10,9 @@ from fnmatch import fnmatchcase
 
 from runyard.node.evidence import human
 from runyard.node.home import AttemptFolder
-from runyard.node.limits import DEFAULTS, limits_of
+from runyard.node.limits import DEFAULTS
 from runyard.node.log_limit import mebibytes
-from runyard.node.prepare import read_order
+from runyard.node.prepare import limits_of, read_order
 from runyard.node.sweep import Found, LeftOut, Tree
 
 MOST_LINES = 50
