@@ -56,7 +56,7 @@ def test_which_files_hold_the_limits() -> None:
     limits = {"memory_bytes": 1 << 30, "cpu_millis": 2500, "pids": 77}
     assert cgroups.settings(limits, unified=False) == {
         "memory": [("memory.limit_in_bytes", "1073741824"), ("memory.memsw.limit_in_bytes", "1073741824")],
-        "cpu": [("cpu.cfs_period_us", "100000"), ("cpu.cfs_quota_us", "250000")],
+        "cpu": [("cpu.cfs_quota_us", "250000")],
         "pids": [("pids.max", "77")],
     }
     assert cgroups.settings(limits, unified=True) == {

@@ -207,7 +207,7 @@ def test_what_runs_on_in_the_background_ends_with_the_program(launcher: Launcher
 
 
 def test_a_stop_does_not_rewrite_an_end(launcher: Launcher) -> None:
-    attempt = launcher.launch("(trap '' TERM; sleep 60 || sleep 60) & exit 0", namespaces=ALL)
+    attempt = launcher.launch("trap '' TERM; (sleep 60 || sleep 60) & exit 0", namespaces=ALL)
     client = attempt.running()
     init = attempt.started()["pid"]
     wait_until(lambda: main_is_gone(init), "the end of the program")

@@ -59,20 +59,19 @@ def decode(text: bytes) -> Record:
     return value
 
 
+def _unknown(value: object) -> object:
+    raise TypeError(f"a record cannot hold a {value.__class__.__name__}")
+
+
+_chunks: Any = _json.make_encoder(  # as json.encoder calls it, from 3.8 on
+    None, _unknown, _json.encode_basestring_ascii, None, ": ", ", ", False, False, True
+)
+
+
 def encode(value: Any) -> str:
-    """JSON of None, booleans, numbers, strings, lists, tuples and dicts with string keys, on one line."""
-    kind = value.__class__
-    if value is None or kind is bool:
-        return "null" if value is None else "true" if value else "false"
-    if kind is str:
-        return _json.encode_basestring_ascii(value)
-    if kind is int or kind is float:
-        return repr(value)
-    if kind is dict:
-        return "{" + ", ".join(f"{encode(key)}: {encode(item)}" for key, item in value.items()) + "}"
-    if kind is list or kind is tuple:
-        return "[" + ", ".join(encode(item) for item in value) + "]"
-    raise TypeError(f"a record cannot hold a {kind.__name__}")
+    """JSON of None, booleans, numbers, strings, lists, tuples and dicts with string keys, on one line. Raises
+    ``TypeError``."""
+    return "".join(_chunks(value, 0))
 
 
 # ------------------------------------------------------------------------------------------------------------ libc

@@ -67,12 +67,14 @@ class Due:
 class Loop:
     """The runs, by their descriptors, deadlines (one alarm for the next) and processes; and other descriptors."""
 
-    __slots__ = ("alarm", "another_ended", "others", "runs", "wake")
+    __slots__ = ("_poll", "_registered", "alarm", "another_ended", "others", "runs", "wake")
 
     def __init__(self, wake: int) -> None:
         self.wake = wake
         """Readable when a child ended."""
         self.alarm = lean.Alarm()
+        self._poll = select.poll()  # goes by numbers, so one that was closed and given anew is no harm
+        self._registered: set[int] = set()
         self.runs: list[Run] = []
         self.others: dict[int, Callable[[], None]] = {}
         """What is to be done when another descriptor becomes readable."""
@@ -84,10 +86,8 @@ class Loop:
         deadlines = [at for run in self.runs if (at := run.deadline()) is not None]
         self.alarm.set(min(deadlines, default=None))
         whose = {descriptor: run for run in self.runs for descriptor in run.descriptors()}
-        poll = select.poll()
-        for descriptor in (self.wake, self.alarm.fd, *self.others, *whose):
-            poll.register(descriptor, select.POLLIN)
-        ready = [descriptor for descriptor, _ in poll.poll()]
+        self._register({self.wake, self.alarm.fd, *self.others, *whose})
+        ready = [descriptor for descriptor, _ in self._poll.poll()]
         if self.alarm.fd in ready:
             self.alarm.clear()
         for descriptor in ready:
@@ -104,6 +104,13 @@ class Loop:
             self._safely(run, lambda run=run: run.on_time(now))
             if run.done:
                 self.runs.remove(run)
+
+    def _register(self, wanted: set[int]) -> None:
+        for descriptor in self._registered - wanted:
+            self._poll.unregister(descriptor)
+        for descriptor in wanted - self._registered:
+            self._poll.register(descriptor, select.POLLIN)
+        self._registered = wanted
 
     def is_readable(self, descriptor: int) -> bool:
         """Whether something can be read there now, the end included."""

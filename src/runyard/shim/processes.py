@@ -17,9 +17,26 @@ def read(path: str) -> bytes:
         os.close(descriptor)
 
 
+_boot_id: list[str] = []
+
+
 def boot_id() -> str:
-    """The id of this start of the machine."""
-    return read("/proc/sys/kernel/random/boot_id").decode().strip()
+    """The id of this start of the machine, which is read once."""
+    if not _boot_id:
+        _boot_id.append(read("/proc/sys/kernel/random/boot_id").decode().strip())
+    return _boot_id[0]
+
+
+_own_start: dict[int, int | None] = {}
+
+
+def own_start_ticks() -> int | None:
+    """When the calling process started, as :func:`start_ticks`, which is read once."""
+    own = os.getpid()
+    if own not in _own_start:
+        _own_start.clear()  # a fork has that of the process it came from
+        _own_start[own] = start_ticks(own)
+    return _own_start[own]
 
 
 def _stat(pid: int) -> list[bytes]:
@@ -37,12 +54,13 @@ def start_ticks(pid: int, living: bool = False) -> int | None:
     return None if living and fields[0] in b"ZX" else int(fields[19])
 
 
-def parent_of(pid: int) -> int | None:
-    """The parent of a process. None: no such process."""
+def is_child(pid: int) -> bool:
+    """Whether a process, which may have ended, is a child of the calling one that has not been collected."""
     try:
-        return int(_stat(pid)[1])
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except OSError:
-        return None
+        return False
+    return True
 
 
 def descendants(ancestor: int) -> list[int]:

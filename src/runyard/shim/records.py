@@ -97,7 +97,7 @@ def write_started(run: Facts, view: list[str], now: int) -> "Record":
     started: Record = {
         "attempt": order.attempt,
         "shim_pid": shim,
-        "shim_start_ticks": processes.start_ticks(shim),
+        "shim_start_ticks": processes.own_start_ticks(),
         "pid": run.pid,
         "pid_start_ticks": processes.start_ticks(run.pid),
         "boot_id": processes.boot_id(),

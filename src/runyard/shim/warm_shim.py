@@ -302,7 +302,7 @@ class WarmShim:
                     run.refuse(f"The warm parent could not fork: {message.get('message')}")
                     return
                 pid = int(message["pid"])
-                if processes.parent_of(pid) != os.getpid() and pid not in self._early:
+                if pid not in self._early and not processes.is_child(pid):
                     run.refuse("The warm parent named a process that is none of its forks.")
                     return
                 run.adopt(pid)
