@@ -338,15 +338,26 @@ def copy_tree(source: str, target: str, uid: int | None, stopped: Callable[[], b
 
 
 def _copy_file(source: str, target: str, size: int) -> None:
-    with open(source, "rb") as read, open(target, "xb") as written:
+    read = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        written = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.ioctl(written.fileno(), FICLONE, read.fileno())
-            return
-        except OSError:
-            pass  # this file system cannot
-        done = 0
-        while done < size:
-            count = os.sendfile(written.fileno(), read.fileno(), done, size - done)
-            if count == 0:
-                break
-            done += count
+            _copy_content(read, written, size)
+        finally:
+            os.close(written)
+    finally:
+        os.close(read)
+
+
+def _copy_content(read: int, written: int, size: int) -> None:
+    try:
+        fcntl.ioctl(written, FICLONE, read)
+        return
+    except OSError:
+        pass  # this file system cannot
+    done = 0
+    while done < size:
+        count = os.sendfile(written, read, done, size - done)
+        if count == 0:
+            break
+        done += count

@@ -26,6 +26,7 @@ from runyard.wire import facts
 from runyard.wire.orders import Stage
 
 PROGRESS_EVERY_S = 0.25
+MARK_EVERY_S = 2.0
 CREW = 16
 """As many at once: an environment that is being built for minutes must not keep the data of others waiting."""
 UNUSED_KEPT_S = 3600.0
@@ -77,6 +78,8 @@ class Staging:
         self._tools = tools
         self._crew = Crew("stage", CREW)
         self._lock = threading.Lock()
+        self._marked: dict[tuple[int, str], float] = {}
+        """When specs were last noted as used."""
         self._waiting: dict[tuple[int, str], list[Then]] = {}
         self.in_use: Callable[[], Collection[int]] = lambda: ()
         """Asked for the specs that programs are using."""
@@ -106,7 +109,12 @@ class Staging:
         self._crew.put(lambda: self._work(key, stage))
 
     def mark_used(self, ready: Ready) -> None:
-        """A program is launched with it."""
+        """A program is launched with it. Noted every few seconds: that is fine enough for what is used least lately."""
+        key, now = (ready.spec, ready.fingerprint), time.monotonic()
+        with self._lock:
+            if now - self._marked.get(key, -MARK_EVERY_S) < MARK_EVERY_S:
+                return
+            self._marked = {old: at for old, at in self._marked.items() if now - at < MARK_EVERY_S} | {key: now}
         self._tools.cache.touch(ready.entries)
         if ready.used:
             self._tools.specs.touch(ready.spec)
@@ -114,6 +122,8 @@ class Staging:
             self._tools.specs.put(msgspec.structs.replace(ready, used=True))
 
     def _work(self, key: tuple[int, str], stage: Stage) -> None:
+        with self._lock:
+            self._marked.pop(key, None)  # what is made ready anew was not used yet
         fetched, described = 0, ""
         outcome: Outcome = MISTAKE
         try:
