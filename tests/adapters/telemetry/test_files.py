@@ -105,14 +105,31 @@ def test_what_a_crash_left_in_the_index_is_cut_off(root: Path, tail: bytes) -> N
 
 def test_a_log_whose_index_is_gone_is_still_a_log(root: Path) -> None:
     logs = LogFiles(root)
-    logs.append(KEY, 0, b"abc", 1000)
+    logs.append(KEY, 0, b"ab", 1000)
+    logs.append(KEY, 2, b"c", 1100)
     logs.close()
     log_of(root).with_name("training-log.idx").unlink()
     again = LogFiles(root)
     assert again.read(KEY, 0, 9) == b"abc"
-    assert again.offset_at(KEY, 0) == 3
-    again.append(KEY, 3, b"d", 2000)
-    assert again.offset_at(KEY, 1500) == 3
+    assert again.offset_at(KEY, 0) == 0
+    written_ms = log_of(root).stat().st_mtime_ns // 1_000_000
+    assert again.offset_at(KEY, written_ms + 1000) == 3
+    again.append(KEY, 3, b"d", written_ms + 2000)
+    assert again.offset_at(KEY, written_ms + 1500) == 3
+
+
+def test_a_log_that_came_at_once_needs_no_index(root: Path) -> None:
+    logs = LogFiles(root)
+    logs.append(KEY, 0, b"ab", 5000)
+    logs.append(KEY, 2, b"cd", 5000 + INDEX_MS - 1)
+    assert not log_of(root).with_name("training-log.idx").exists()
+    assert [logs.offset_at(KEY, at) for at in (0, 5000, 5000 + INDEX_MS - 1, 5000 + INDEX_MS)] == [0, 0, 0, 4]
+    logs.close()
+    again = LogFiles(root)
+    assert [again.offset_at(KEY, at) for at in (0, 5000, 9000)] == [0, 0, 4]
+    again.append(KEY, 4, b"ef", 7000)
+    assert index_of(root) == [(5000, 0), (7000, 4)]
+    assert [again.offset_at(KEY, at) for at in (0, 6000, 9000)] == [0, 4, 6]
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@
 An index holds pairs of unsigned 64-bit numbers, low byte first: the time in milliseconds at which bytes came, and the
 offset of the first of them. Both rise. A pair is written before the bytes that it tells of, so after a crash an index
 may tell of bytes that never came, or end within a pair; that is put right when the stream is next appended to, and
-readers see through it. Nothing is flushed to the disk here: what a failing machine loses, the node sends again, since
-it goes on from the size that it is told.
+readers see through it. A log that came within ``INDEX_MS`` has no index: its modification time is set to that of its
+first bytes, which says the same with a file less (most logs of short runs are such). Nothing is flushed to the disk
+here: what a failing machine loses, the node sends again, since it goes on from the size that it is told.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class LogFiles:
         try:
             fd = os.open(path + _INDEX, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            return size
+            return 0 if _changed_ms(path) + INDEX_MS > at_ms else size
         try:
             return min(size, _search(fd, at_ms, size))
         finally:
@@ -103,15 +104,19 @@ class _Stream:
         except FileNotFoundError:  # the first of its attempt: the folders are there for the others
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
             self._log = _open(path)
-        try:
-            self._index = _open(path + _INDEX)
-        except BaseException:
-            os.close(self._log)
-            raise
         self.lock = threading.Lock()
         self.users = 0
-        self._size = os.fstat(self._log).st_size
-        self._pairs, self._last_ms = _mend(self._index, self._size)
+        self._path = path
+        self._index: int | None = None
+        try:
+            status = os.fstat(self._log)
+            self._size, self._last_ms, self._pairs = status.st_size, status.st_mtime_ns // 1_000_000, 0
+            if os.path.exists(path + _INDEX):
+                self._index = _open(path + _INDEX)
+                self._pairs, self._last_ms = _mend(self._index, self._size)
+        except BaseException:
+            self.close()
+            raise
 
     def append(self, offset: int, chunk: bytes, at_ms: int) -> int:
         """Append what is new; the lock is held."""
@@ -124,11 +129,21 @@ class _Stream:
             written = os.pwrite(self._log, fresh, self._size)
             self._size += written
             fresh = fresh[written:]
+        if self._index is None:
+            os.utime(self._log, ns=(self._last_ms * 1_000_000, self._last_ms * 1_000_000))
         return self._size
 
     def _note(self, at_ms: int) -> None:
-        if self._pairs and at_ms < self._last_ms + INDEX_MS:
+        if self._size == 0 and self._index is None:
+            self._last_ms = at_ms
+        if (self._pairs or self._index is None) and at_ms < self._last_ms + INDEX_MS:
             return
+        if self._index is None:
+            self._index = _open(self._path + _INDEX)
+        if self._pairs == 0 and self._size:
+            self._pairs = os.pwrite(self._index, _PAIR.pack(self._last_ms, 0), 0) // _PAIR.size
+            if self._pairs == 0:
+                return  # a full disk: the bytes belong to those before them, as long as there is no pair
         # At its place, not at the end: a pair that was cut short by a full disk is written over.
         if os.pwrite(self._index, _PAIR.pack(at_ms, self._size), self._pairs * _PAIR.size) == _PAIR.size:
             self._pairs += 1
@@ -137,7 +152,8 @@ class _Stream:
     def close(self) -> None:
         """Close both files."""
         os.close(self._log)
-        os.close(self._index)
+        if self._index is not None:
+            os.close(self._index)
 
 
 class _OpenStreams:
@@ -185,6 +201,13 @@ class _OpenStreams:
 
 def _open(path: str) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
+def _changed_ms(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns // 1_000_000
+    except FileNotFoundError:
+        return 0
 
 
 def _mend(index: int, size: int) -> tuple[int, int]:
