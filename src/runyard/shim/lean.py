@@ -210,9 +210,11 @@ def write_record(folder: int, name: str, record: Record) -> None:
     descriptor = os.open(name + ".tmp", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:
         text = encode(record).encode() + b"\n"
+        size = len(text)
         while text:
             text = text[os.write(descriptor, text) :]
-        os.ftruncate(descriptor, os.lseek(descriptor, 0, os.SEEK_CUR))
+        if os.fstat(descriptor).st_size != size:  # there was room reserved, or a try before this one
+            os.ftruncate(descriptor, size)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
