@@ -16,6 +16,14 @@ import json, os, torch
 print(json.dumps([os.environ["CUDA_VISIBLE_DEVICES"], os.environ["GPU_COUNT"], torch.cuda.device_count()]))
 print(float((torch.ones(64, 64, device="cuda") @ torch.ones(64, 64, device="cuda")).sum()))
 """
+SEEDED = """
+import torch
+torch.manual_seed(7)
+layer = torch.nn.Linear(64, 64, device="cuda")
+loss = layer(torch.randn(256, 64, device="cuda")).square().sum()
+loss.backward()
+print(layer.weight.grad.sum().item().hex(), torch.cuda.device_count())
+"""
 HOLD = """
 import time, torch
 memory = torch.ones(1 << 30, dtype=torch.uint8, device="cuda")
@@ -58,6 +66,16 @@ def test_a_run_sees_the_device_it_was_given_and_no_other(yard: Installation, dev
     assert visible in {str(device.index) for device in devices}
     assert (count, seen) == ("1", 1)
     assert float(second) == 64**3
+
+
+def test_a_forked_program_has_its_device_and_the_same_result(yard: Installation) -> None:
+    results: dict[str, str] = {}
+    for warm in ("auto", "auto", "off"):  # the first may come before its parent has imported
+        run = submit(yard, SEEDED, "--wait", extra=f"runyard: {{warm: {warm}}}\n")
+        way = yard.json("show", run)["attempts"][-1]["way"]
+        results[way] = yard.cli("logs", run).stdout.splitlines()[0]
+    assert set(results) == {"warm", "exec"}
+    assert results["warm"] == results["exec"]
 
 
 def test_runs_beside_each_other_have_different_devices(yard: Installation, devices: tuple[Device, ...]) -> None:
