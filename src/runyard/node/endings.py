@@ -25,7 +25,7 @@ from runyard.node.became import (
 from runyard.node.closing import close_log
 from runyard.node.gang import PEER, Gang, Learner, see
 from runyard.node.grants import Grants
-from runyard.node.home import PASSABLE, AttemptFolder, Record, make_folder, say
+from runyard.node.home import PASSABLE, AttemptFolder, Key, Record, make_folder, say
 from runyard.node.lanes import Crew, Lanes, Later
 from runyard.node.prepare import Ground, read_order
 from runyard.node.report import Report
@@ -66,6 +66,8 @@ class Endings:
         """Told of an attempt that ended by itself with exit code 0, once the server is told."""
         self._lock = threading.Lock()
         self._starting: set[tuple[str, int]] = set()
+        self._heard: set[Key] = set()
+        """Learners whose shim has said that the program runs, for as long as their end is not told."""
         self._told: set[tuple[str, int]] = set()
         """Attempts whose logs are closed and whose end was told since this node started."""
 
@@ -102,6 +104,8 @@ class Endings:
     def started(self, folder: AttemptFolder, record: Record) -> None:
         """A shim says that its program runs."""
         if self._is_alone(folder):
+            with self._lock:
+                self._heard.add(folder.key)
             self._report.tell(began(folder, record))
         else:
             self.tell_began(folder)
@@ -156,6 +160,11 @@ class Endings:
         folder, first = gang.learners[0].folder, gang.first()
         cause = (first or gang.learners[0]).cause
         then = self._grants.decide(folder, cause) if len(gang.learners) == 1 else None
+        with self._lock:
+            heard = folder.key in self._heard
+            self._heard.discard(folder.key)
+        if not heard:
+            self.tell_began(folder)  # it was over before anybody listened to its shim
         fact = self.close(gang)
         with self._lock:
             self._told.add((folder.run, folder.number))
