@@ -79,6 +79,7 @@ def start(folder: Path, ports: list[int], key: tuple[str, str]) -> subprocess.Po
                 f"-volume.port={volume}",
                 f"-filer.port={filer}",
                 "-master.volumeSizeLimitMB=1024",
+                "-volume.max=2000",  # each bucket takes some; otherwise as many as 1 GiB goes into the free disk
             ],
             env={**os.environ, "AWS_ACCESS_KEY_ID": key[0], "AWS_SECRET_ACCESS_KEY": key[1]},
             cwd=folder,
