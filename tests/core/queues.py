@@ -25,6 +25,7 @@ class Queued:
     cpus: int = 1
     memory_mib: int = 1_024
     wait_ms: int = 0
+    opens_in_ms: int = 0
 
 
 def node(
@@ -35,8 +36,10 @@ def node(
     return NodeRoom(name, numbers, Resources(len(numbers), cpus * 1_000, 1_024 * 1_024), closed)
 
 
-def account(name: str = "acme", quota: int | None = None, used: int = 0, *, paused: bool = False) -> AccountRoom:
-    return AccountRoom(name, quota, used, paused)
+def account(
+    name: str = "acme", quota: int | None = None, used: int = 0, *, paused: bool = False, **more: object
+) -> AccountRoom:
+    return AccountRoom(name, quota, used, paused, **more)  # type: ignore[arg-type]  # keyword arguments are not checked
 
 
 def classes_of(queue: list[Queued]) -> tuple[QueueClass, ...]:
@@ -46,7 +49,13 @@ def classes_of(queue: list[Queued]) -> tuple[QueueClass, ...]:
         shape = Resources(run.gpus, run.cpus * 1_000, run.memory_mib)
         key = (run.account, run.priority, shape)
         known = found.get(key) or QueueClass(len(found) + 1, run.account, run.priority, shape, ())
-        head = Head(run.id, rank, run.node, NOW + run.wait_ms if run.wait_ms else 0)
+        head = Head(
+            run.id,
+            rank,
+            run.node,
+            NOW + run.wait_ms if run.wait_ms else 0,
+            opens_ms=NOW + run.opens_in_ms if run.opens_in_ms else 0,
+        )
         found[key] = replace(known, heads=(*known.heads, head))
     return tuple(found.values())
 
@@ -109,5 +118,5 @@ def snapshots(draw: st.DrawFn, max_runs: int = 25) -> Snapshot:
     return Snapshot(NOW, nodes, accounts, classes_of(runs), draw(st.sampled_from([False] * 9 + [True])))
 
 
-WAITS_ALONE = frozenset({Wait.paused, Wait.backoff, Wait.node_closed})
+WAITS_ALONE = frozenset({Wait.paused, Wait.backoff, Wait.node_closed, Wait.budget, Wait.window})
 """Reasons that have nothing to do with what others want."""

@@ -143,6 +143,12 @@ CASES: list[tuple[str, Snapshot, str]] = [
         snapshot([Q("a"), Q("b", account="brick")], accounts=(account(paused=True),)),
         "b:0 a:paused",
     ),
+    (
+        "an account whose budget is used up",
+        snapshot([Q("a"), Q("b", account="brick")], accounts=(account(stopped="Its budget is used up."),)),
+        "b:0 a:budget",
+    ),
+    ("a start window lets others pass", snapshot([Q("a", opens_in_ms=500), Q("b")], node(slots=1)), "b:0 a:window"),
     ("back-off lets others pass", snapshot([Q("a", wait_ms=500), Q("b")], node(slots=1)), "b:0 a:backoff"),
     ("CPUs run out", snapshot([Q("a", cpus=3), Q("b", cpus=3)], node(cpus=5)), "a:0 b:capacity"),
     (
@@ -176,9 +182,9 @@ def test_who_starts_and_who_waits(given: Snapshot, expected: str) -> None:
 
 def test_every_reason_to_wait_has_a_case_and_a_word_of_the_states_table() -> None:
     shown = {kind for _, given, _ in CASES for kind, _ in make_plan(given).heads.values()}
-    assert shown == set(Wait)
+    assert shown == set(Wait) - {Wait.share}
     assert set(READINESS) == set(Wait)
-    assert set(READINESS.values()) <= {"quota", "capacity", "paused", "after"}
+    assert set(READINESS.values()) <= {"quota", "capacity", "paused", "after", "share", "budget", "window"}
 
 
 def plan_of(*queue: Queued, **changes: object) -> Plan:
@@ -188,6 +194,7 @@ def plan_of(*queue: Queued, **changes: object) -> Plan:
 def test_the_plan_wakes_when_the_first_back_off_ends() -> None:
     plan = plan_of(Q("a", wait_ms=900), Q("b", 2, wait_ms=300), Q("c", 3, wait_ms=500))
     assert plan.wake_at_ms == NOW + 300
+    assert plan_of(Q("a", opens_in_ms=200), Q("b", wait_ms=300)).wake_at_ms == NOW + 200
     assert plan_of(Q("a", 9)).wake_at_ms is None
     assert plan_of(Q("a", wait_ms=300), paused=True).wake_at_ms is None
 

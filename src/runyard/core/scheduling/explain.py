@@ -18,11 +18,14 @@ READINESS: Final[Mapping[Wait, str]] = MappingProxyType(
         Wait.node_closed: "capacity",
         Wait.behind: "capacity",
         Wait.after: "after",
+        Wait.share: "share",
+        Wait.budget: "budget",
+        Wait.window: "window",
     }
 )
 """For each reason to wait, the word of the states table."""
 
-_OF_ONE_RUN: Final = frozenset({Wait.backoff, Wait.node_closed, Wait.after})
+_OF_ONE_RUN: Final = frozenset({Wait.backoff, Wait.node_closed, Wait.after, Wait.window})
 
 
 @dataclass(frozen=True, slots=True)

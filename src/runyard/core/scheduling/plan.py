@@ -22,6 +22,9 @@ class Wait(StrEnum):
     node_closed = "node_closed"
     behind = "behind"
     after = "after"
+    share = "share"
+    budget = "budget"
+    window = "window"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +38,38 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
+class Preempt:
+    """Stop this attempt, so that ``for_run_id`` can start; ``sentence`` says on whose behalf and why."""
+
+    run_id: str
+    attempt: int
+    for_run_id: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Room that is kept for a run: it starts at ``at_ms`` at the latest, as far as limits tell (None: they do not)."""
+
+    node_id: str
+    at_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What to do now. ``waits``: for each class that has a head left, why its first one waits; ``heads``: the same
     for each head, by run id.
 
     ``wake_at_ms``: the next time at which the plan changes by itself, None when only an event can change it.
+    ``preempts``: attempts to stop; ``reservations``: by run id.
     """
 
     starts: tuple[Start, ...]
     waits: Mapping[int, tuple[Wait, str]]
     wake_at_ms: int | None = None
     heads: Mapping[str, tuple[Wait, str]] = field(default_factory=dict[str, tuple[Wait, str]])
+    preempts: tuple[Preempt, ...] = ()
+    reservations: Mapping[str, Reservation] = field(default_factory=dict[str, Reservation])
 
 
 def in_order(classes: tuple[QueueClass, ...]) -> Iterator[tuple[QueueClass, Head]]:
@@ -79,6 +103,8 @@ def make_plan(snapshot: Snapshot) -> Plan:
         waits.setdefault(queue_class.id, no)
         if no[0] is Wait.backoff:
             wake_at = head.not_before_ms if wake_at is None else min(wake_at, head.not_before_ms)
+        elif no[0] is Wait.window:
+            wake_at = head.opens_ms if wake_at is None else min(wake_at, head.opens_ms)
         elif no[0] is Wait.quota:
             yard.hold(queue_class)
         elif no[0] in (Wait.capacity, Wait.behind):
@@ -106,6 +132,10 @@ class _Yard:
             return Wait.paused, "The queue is paused: `runyard queue resume` lets it go on."
         if account.paused:
             return Wait.paused, "The account's queue is paused: `runyard queue resume` lets it go on."
+        if account.stopped is not None:
+            return Wait.budget, account.stopped
+        if head.opens_ms > self._snapshot.now_ms:
+            return Wait.window, "It may not start before its start window opens."
         if head.not_before_ms > self._snapshot.now_ms:
             return (
                 Wait.backoff,

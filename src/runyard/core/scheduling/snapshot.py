@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from runyard.core.resources import Resources
+
+NOTHING: Final = Resources()
+
+HALF_LIFE_MS: Final = 7 * 24 * 3_600_000
+"""What an account has used counts half after so long."""
+SETTLE_MS: Final = 60_000
+"""An attempt younger than this is not stopped for others: it would come to nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,24 +30,42 @@ class NodeRoom:
 
 @dataclass(frozen=True, slots=True)
 class AccountRoom:
-    """An account's GPU quota (None: no limit of its own), what it holds of it, and whether its queue is paused."""
+    """An account's GPU quota (None: no limit of its own), what it holds of it, and whether its queue is paused.
+
+    ``weight``: its due share is the capacity times this over the sum of the weights of all accounts that hold or want
+    something. ``used_ms``: what it has used up to now, decayed: milliseconds of one GPU (of a run without GPUs: the
+    share of a machine that it took, in GPUs of that machine). ``quota``: CPUs and memory at once, 0 for no limit of
+    that kind; its GPUs are not looked at. ``used``: what it holds now. ``stopped``: the sentence of a budget that is used
+    up, None while it may start runs.
+    """
 
     id: str
     quota_gpus: int | None
     used_gpus: int
     paused: bool = False
+    weight: float = 1.0
+    used_ms: float = 0.0
+    quota: Resources | None = None
+    used: Resources = NOTHING
+    stopped: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A waiting run near the front of its class: ready on ``node_id``, not before ``not_before_ms``. ``granted``: the
-    node may start it by itself already."""
+    """A waiting run near the front of its class: ready on ``node_id`` (empty: on any), not before ``not_before_ms``.
+
+    ``granted``: the node may start it by itself already. ``limit_ms``: how long an attempt may take (None: no limit);
+    ``expected_ms``: how long it will, by the pace of its class. ``opens_ms``: its start window begins then.
+    """
 
     run_id: str
     rank: int
     node_id: str
     not_before_ms: int = 0
     granted: bool = False
+    limit_ms: int | None = None
+    expected_ms: int | None = None
+    opens_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +80,50 @@ class QueueClass:
 
 
 @dataclass(frozen=True, slots=True)
+class Busy:
+    """An attempt that holds room now, since ``since_ms``.
+
+    ``ends_ms``: its end at the latest, by its time limit; ``expected_ms``: its end by the pace of its class; None where
+    nobody knows. ``preemptible``: it may be stopped to make room. ``stopping``: it is, already.
+    """
+
+    run_id: str
+    attempt: int
+    class_id: int
+    account_id: str
+    node_id: str
+    slots: tuple[int, ...]
+    resources: Resources
+    priority: int
+    since_ms: int
+    ends_ms: int | None = None
+    expected_ms: int | None = None
+    preemptible: bool = True
+    stopping: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How the queue is served.
+
+    ``fair_share``: among accounts of one priority, who has had least goes first; else in order of submission.
+    ``backfill``: what ends before a reservation begins may use its room. ``preemption``: an account below its due share
+    takes back what others have borrowed. ``by_priority``: a run may also take the room of one of lower priority.
+    ``settle_ms``: an attempt younger than this is not stopped. ``half_life_ms``: of an account's use.
+    """
+
+    fair_share: bool = True
+    backfill: bool = True
+    preemption: bool = True
+    by_priority: bool = False
+    half_life_ms: int = HALF_LIFE_MS
+    settle_ms: int = SETTLE_MS
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything a plan depends on. ``paused``: the whole queue is held. ``depth``: how many heads of each class were
-    looked for, beside the granted ones; 0: all that there are."""
+    looked for, beside the granted ones; 0: all that there are. ``busy``: what holds the room that is not free."""
 
     now_ms: int
     nodes: tuple[NodeRoom, ...]
@@ -64,3 +131,5 @@ class Snapshot:
     classes: tuple[QueueClass, ...]
     paused: bool = False
     depth: int = 0
+    busy: tuple[Busy, ...] = ()
+    policy: Policy = Policy()
