@@ -35,8 +35,8 @@ class AccountRoom:
     ``weight``: its due share is the capacity times this over the sum of the weights of all accounts that hold or want
     something. ``used_ms``: what it has used up to now, decayed: milliseconds of one GPU (of a run without GPUs: the
     share of a machine that it took, in GPUs of that machine). ``quota``: CPUs and memory at once, 0 for no limit of
-    that kind; its GPUs are not looked at. ``used``: what it holds now. ``stopped``: the sentence of a budget that is used
-    up, None while it may start runs.
+    that kind; its GPUs are not looked at. ``used``: what it holds now. ``stopped``: the sentence of a budget that is
+    used up, None while it may start runs.
     """
 
     id: str
