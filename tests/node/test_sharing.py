@@ -322,3 +322,15 @@ def test_a_bucket_of_a_real_store_with_one_new_object(node: NodeProcess, s3_serv
     assert sorted(map(len, map(files, views))) == [3, 4]
     for view in views:
         assert files(view).items() >= contents.items()
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_cache_that_was_removed_meanwhile_is_nobodys_error(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    lasting = Lasting(str(tmp_path / "data"), lambda _: None, 0.0)
+    (tmp_path / "data").rmdir()
+    lasting.whole("key")
+    threads = [thread for thread in threading.enumerate() if thread.name == "lasting"]
+    for thread in threads:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in threads)

@@ -59,7 +59,10 @@ class Lasting:
         time.sleep(self._delay_s)
         with self._lock:
             keys, self._whole = self._whole, []
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return  # the whole cache was removed meanwhile, marks and all
         try:
             if _libc.syncfs(folder) != 0:
                 return  # the marks stay, and so does the doubt
