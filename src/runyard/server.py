@@ -25,6 +25,7 @@ from runyard.adapters.objects import Stores
 from runyard.adapters.objects.folder import FolderStore
 from runyard.adapters.pip_index import PipIndex
 from runyard.adapters.sql import open_store
+from runyard.adapters.sql.snapshots import BEFORE
 from runyard.adapters.telemetry.files import LogFiles
 from runyard.adapters.telemetry.metrics import MetricFiles
 from runyard.adapters.vault import FileVault
@@ -60,7 +61,7 @@ class Bootstrap:
 def build(home: Path, settings: Settings, bootstrap: Bootstrap | None, url: str) -> tuple[FastAPI, Context]:
     """Put everything together over a folder of the server's own."""
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    store = open_store(settings.store_url or f"sqlite:///{home / 'runyard.db'}")
+    store = open_store(store_url(home, settings), home / BEFORE)
     clock = MachineClock(store.latest_event_ms())
     embedded = FolderStore(home / "store")
     executor = NodeExecutor()
@@ -99,6 +100,11 @@ def build(home: Path, settings: Settings, bootstrap: Bootstrap | None, url: str)
         definition_limit=settings.upload_limit_mib * 1024 * 1024,
     )
     return create_app(context, lifespan=_lifespan), context
+
+
+def store_url(home: Path, settings: Settings) -> str:
+    """The address of the store of record: the operator's, else a file in the server's folder."""
+    return settings.store_url or f"sqlite:///{home / 'runyard.db'}"
 
 
 def _defaults(store: Store, bootstrap: Bootstrap | None, now: int) -> None:

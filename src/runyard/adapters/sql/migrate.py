@@ -2,39 +2,106 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import sqlalchemy as sa
 
-from runyard.adapters.sql.database import Database
+import runyard
+from runyard.adapters.sql.database import Database, Transaction
 from runyard.core.errors import RunyardError
 
 HEAD: Final = "0003"
 """The newest revision in ``migrations/versions`` (a test compares)."""
 
 MIGRATIONS: Final = "runyard.adapters.sql:migrations"
+STAMP: Final = "alembic_version"
+WRITTEN_BY: Final = "written_by"
+"""The setting that names the version of Runyard that made or last migrated the schema."""
+
+Keep = Callable[[Transaction, str], object]
+"""Keeps a copy of all that a transaction sees, at a revision, before it is migrated."""
 
 
-def migrate(database: Database) -> None:
-    """Migrate forward to ``HEAD``, in one transaction, unless it is there."""
-    if revision_of(database) == HEAD:
-        return
+def migrate(database: Database, keep: Keep | None = None, head: str = HEAD) -> str | None:
+    """Migrate forward to ``HEAD``, in one transaction, unless it is there. What was there before is given to ``keep``
+    first. Returns the revision that it was migrated from, None when there was none or nothing to do.
+
+    Raises ``RunyardError`` when the schema is a newer one, or when the migration failed: then nothing has changed.
+    """
+    if revision_of(database) == head:
+        return None
     with database.write() as tx:
-        upgrade(tx.connection, HEAD)
+        before = revision_in(tx)  # looked at again: another server may have been faster
+        if before == head:
+            return None
+        if before is not None:
+            check_known(before)
+            if keep is not None:
+                keep(tx, before)
+        try:
+            upgrade(tx.connection, head)
+        except RunyardError:
+            raise
+        except Exception as error:
+            raise RunyardError(
+                f"The database's schema could not be brought from {before} to {head} ({error}): nothing was changed. "
+                "Go on with the version of Runyard that wrote it, and tell its makers.",
+                code="migration_failed",
+            ) from error
+        _sign(tx)
+    return before
+
+
+def _sign(tx: Transaction) -> None:
+    tx.change("DELETE FROM settings WHERE name = :name", name=WRITTEN_BY)
+    tx.change("INSERT INTO settings (name, value) VALUES (:name, :value)", name=WRITTEN_BY, value=runyard.__version__)
 
 
 def revision_of(database: Database) -> str | None:
     """The revision that the schema is stamped with, None for a database without our tables."""
     with database.read() as tx:
-        if not sa.inspect(tx.connection).has_table("alembic_version"):
-            return None
-        revision: str | None = tx.value("SELECT version_num FROM alembic_version")
-        return revision
+        return revision_in(tx)
+
+
+def revision_in(tx: Transaction) -> str | None:
+    """The same, as a transaction sees it."""
+    if not sa.inspect(tx.connection).has_table(STAMP):
+        return None
+    revision: str | None = tx.value(f"SELECT version_num FROM {STAMP}")
+    return revision
+
+
+def written_by(tx: Transaction) -> str | None:
+    """The version of Runyard that made or last migrated the schema, where it said so."""
+    return tx.value("SELECT value FROM settings WHERE name = :name", name=WRITTEN_BY)
+
+
+def revisions() -> list[str]:
+    """All that this version knows, the oldest first."""
+    # Start-up time: a server whose schema is current never loads these.
+    from alembic.config import Config  # noqa: PLC0415
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", MIGRATIONS)
+    return [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()][::-1]
+
+
+def check_known(revision: str) -> None:
+    """Refuse a schema that this version does not know: only a newer one can have made it."""
+    if revision not in revisions():
+        raise RunyardError(
+            f"The database has schema {revision}, and this version of Runyard ({runyard.__version__}) knows no newer "
+            f"one than {HEAD}: use the version that wrote it, or a newer one; or go back to the copy from before the "
+            "upgrade with `runyard restore --before-upgrade`.",
+            code="newer_schema",
+        )
 
 
 def upgrade(connection: sa.Connection, revision: str) -> None:
     """Migrate forward to a revision inside the connection's transaction."""
-    # Start-up time: a server whose schema is current never loads these.
+    # Start-up time, as above.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
     from alembic.util.exc import CommandError  # noqa: PLC0415

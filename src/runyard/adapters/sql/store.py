@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from functools import partial
+from pathlib import Path
+
 from runyard.adapters.sql.accounts import AccountTables
 from runyard.adapters.sql.canceling import CancelTables
 from runyard.adapters.sql.changes import ChangeTables
@@ -9,14 +13,17 @@ from runyard.adapters.sql.database import Database
 from runyard.adapters.sql.dependencies import DependencyTables
 from runyard.adapters.sql.environments import EnvironmentTables
 from runyard.adapters.sql.history import HistoryTables
-from runyard.adapters.sql.migrate import migrate
+from runyard.adapters.sql.migrate import HEAD, migrate
 from runyard.adapters.sql.nodes import NodeTables
 from runyard.adapters.sql.queue import QueueTables
 from runyard.adapters.sql.runs import RunTables
 from runyard.adapters.sql.secrets import SecretTables
+from runyard.adapters.sql.snapshots import keep_before
 from runyard.adapters.sql.staging import StagingTables
 from runyard.adapters.sql.submissions import SubmissionTables
 from runyard.adapters.sql.summaries import SummaryTables
+
+_log = logging.getLogger(__name__)
 
 
 class SqlStore(
@@ -43,11 +50,14 @@ class SqlStore(
         self._db.close()
 
 
-def open_store(url: str) -> SqlStore:
-    """Open the store at ``sqlite:///FILE`` or ``postgresql://...``; its schema is made, or migrated forward.
+def open_store(url: str, snapshots: Path | None = None) -> SqlStore:
+    """Open the store at ``sqlite:///FILE`` or ``postgresql://...``; its schema is made, or migrated forward, after a
+    copy of an older one was put into a new folder of ``snapshots``.
 
     Raises ``ValueError`` for any other URL, ``RunyardError`` when a newer Runyard made the schema.
     """
     database = Database(url)
-    migrate(database)
+    before = migrate(database, None if snapshots is None else partial(keep_before, snapshots))
+    if before is not None:
+        _log.warning("the database was brought from schema %s to %s", before, HEAD)
     return SqlStore(database)

@@ -11,6 +11,7 @@ from runyard.adapters.sql.database import Database, Transaction
 from runyard.adapters.sql.dependencies import add_dependencies
 from runyard.adapters.sql.places import accepted, count_blocks, forget_empty
 from runyard.adapters.sql.ranks import RANK_STEP
+from runyard.adapters.sql.renumber import next_id
 from runyard.core.errors import Conflict, NotFound
 from runyard.core.events import EventKind
 from runyard.core.run import BLOCKED, StateName, Waiting
@@ -121,7 +122,7 @@ def _accept(tx: Transaction, submission: Submission) -> None:
 
 
 def _add_spec(tx: Transaction, submission: Submission, rank: int) -> int:
-    spec_id = int(tx.value("SELECT coalesce(max(id), 0) + 1 FROM specs"))
+    spec_id = next_id(tx, "specs")
     tx.change(
         _INSERT_SPEC,
         id=spec_id,
@@ -154,7 +155,7 @@ def _class_of(tx: Transaction, submission: Submission, count: int) -> int:
     if known is not None:
         tx.change("UPDATE queue_classes SET waiting = waiting + :count WHERE id = :id", count=count, id=known)
         return int(known)
-    made = int(tx.value("SELECT coalesce(max(id), 0) + 1 FROM queue_classes"))
+    made = next_id(tx, "queue_classes")
     tx.change(_INSERT_CLASS, id=made, waiting=count, ready=0, **shape)
     return made
 
