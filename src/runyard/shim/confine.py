@@ -29,6 +29,7 @@ ADVICE = {
     "network": "The program could not be cut off from the network (`network: off`): the node must run as root "
     "with leave to make network namespaces.",
     "user": "The program's user could not be taken on: the node must run as root, or give no user.",
+    "filter": "The system calls that programs are refused could not be kept from it.",
     "cwd": "The working directory cannot be entered by the program's user: is it among the visible paths?",
     "exec": "The interpreter of the command cannot be executed by the program's user: is it among the visible paths?",
 }
@@ -101,7 +102,7 @@ class Child:
     """The forked child: its order, and the descriptors that tie it to the shim until it is the program. Born in a PID
     namespace it becomes the init of the program instead, and the program a child of it."""
 
-    __slots__ = ("folders", "kept", "log", "namespaces", "order", "release", "shim", "status", "user")
+    __slots__ = ("filtered", "folders", "kept", "log", "namespaces", "order", "release", "shim", "status", "user")
 
     def __init__(self, order: Order, namespaces: list[str], folders: list[str], log: int) -> None:
         self.order = order
@@ -112,6 +113,8 @@ class Child:
         self.log = log
         self.kept: tuple[int, ...] = ()
         """Other descriptors that it is to have."""
+        self.filtered = True
+        """Whether system calls are refused to it; else it does so for what it forks."""
         self.status = -1
         """Where it reports: a line when ready, a line when a stage failed, the end once it is the program."""
         self.release = -1
@@ -142,10 +145,14 @@ class Child:
             _take_user(self)
             stage = "cwd"
             os.chdir(_bytes(self.order.cwd))
+            if self.filtered:
+                missing = missing + _seccomp().missing()
             ready = {"missing": missing, "view": list(closed), "outside": problems}
             if "pid" in self.namespaces:
-                _init().serve(status, release, ready, self._execute_as_child, failure, self._spawn)
+                _init().serve(status, release, ready, self._execute_as_child, failure, self._spawn, self._refuse)
             self._report({"ready": True, **ready})
+            stage = "filter"
+            self._refuse()
             if os.read(release, 1):
                 stage = "exec"
                 self._execute()
@@ -156,6 +163,10 @@ class Child:
         ) as error:  # a mistake of ours ends the launch with its stage, never runs the program unconfined
             self._report(failure(stage, OSError(0, type(error).__name__)))
         os._exit(127)
+
+    def _refuse(self) -> None:
+        if self.filtered and not _seccomp().missing():
+            _seccomp().refuse("pid" in self.namespaces)
 
     def _execute(self) -> "NoReturn":
         argv = [_bytes(word) for word in self.order.argv]
@@ -229,6 +240,12 @@ def _init() -> "ModuleType":
     from runyard.shim import init  # noqa: PLC0415 - as above
 
     return init
+
+
+def _seccomp() -> "ModuleType":
+    from runyard.shim import seccomp  # noqa: PLC0415 - as above
+
+    return seccomp
 
 
 def _confine_view(child: Child) -> dict[str, list[str]]:

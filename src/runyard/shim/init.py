@@ -53,6 +53,7 @@ def serve(
     become: "Callable[[Birth], NoReturn]",
     explain: "Callable[[str, OSError], dict[str, object]]" = explained,
     spawn: "Callable[[], int] | None" = None,
+    settle: "Callable[[], object] | None" = None,
 ) -> "NoReturn":
     """Be the init of one run; ends the process.
 
@@ -61,7 +62,8 @@ def serve(
     "system_cpu_s", "max_rss_kib"}`` of the program and the children it waited for. ``release``: where one byte is
     leave; the end of the file is death. Both are closed in the child, whose signals are as a program finds them.
     ``become`` makes the child the program and never returns; an ``OSError`` of it is a failed stage. ``spawn``, where
-    given, starts the program instead and returns its process id.
+    given, starts the program instead and returns its process id. ``settle``: done while leave is waited for; an
+    ``OSError`` of it is a failed stage ``filter``.
     """
     signals.pthread_sigmask(signals.SIG_BLOCK, signals.valid_signals())
     prctl(PR_SET_DUMPABLE, 0)
@@ -69,12 +71,28 @@ def serve(
         prctl(PR_SET_CHILD_SUBREAPER, 1)
     try:
         _tell(status, encode({"ready": True, **ready}))
+        refused = _settle(settle, explain)
         if os.read(release, 1):
             os.close(release)
+            if refused is not None:
+                _tell(status, encode(refused))
+                os._exit(FAILED)
             _stay(status, _begin(status, become, explain) if spawn is None else _spawn(status, spawn, explain))
     except OSError:
         pass  # nobody hears any more: the supervisor is gone, and the run with it
     os._exit(FAILED)
+
+
+def _settle(
+    settle: "Callable[[], object] | None", explain: "Callable[[str, OSError], dict[str, object]]"
+) -> "dict[str, object] | None":
+    """The report of its failure; None: all is well."""
+    try:
+        if settle is not None:
+            settle()
+    except OSError as error:
+        return explain("filter", error)
+    return None
 
 
 def _begin(

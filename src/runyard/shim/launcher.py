@@ -8,7 +8,7 @@ import gc
 import os
 import sys
 
-from runyard.shim import cgroups, init, isolation, supervise  # noqa: F401 # pyright: ignore[reportUnusedImport] - imported once, before the forks
+from runyard.shim import cgroups, init, isolation, seccomp, supervise  # noqa: F401 # pyright: ignore[reportUnusedImport] - imported once, before the forks
 from runyard.shim.control import Control, descriptors_of
 from runyard.shim.lean import PR_SET_DUMPABLE, prctl, signals
 
@@ -24,6 +24,7 @@ def main(arguments: list[str]) -> "NoReturn":
     prctl(PR_SET_DUMPABLE, 0)
     signals.signal(signals.SIGCHLD, signals.SIG_IGN)  # the kernel collects what shims leave
     cgroups.remember()
+    seccomp.ready()
     gc.collect()
     gc.freeze()  # or collecting would touch, and so copy, every page that shims share with this process
     while (received := control.receive()) is not None:

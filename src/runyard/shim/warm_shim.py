@@ -115,6 +115,7 @@ class Parent:
             above = [_above(descriptor) for descriptor in (theirs.fileno(), status, waiting)]
             os.dup2(above[0], AT)
             child.kept = (AT,)
+            child.filtered = False
             child.become(above[1], above[2], shim)
         for descriptor in (theirs.detach(), status, waiting):
             os.close(descriptor)

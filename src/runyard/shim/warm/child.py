@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from runyard.shim import init, isolation, trees, view
+from runyard.shim import init, isolation, seccomp, trees, view
 from runyard.shim.lean import PR_SET_PDEATHSIG, encode, libc, prctl, signals
 from runyard.shim.warm import program
 
@@ -22,6 +22,7 @@ ADVICE = {
     "network": "The program could not be cut off from the network (`network: off`).",
     "user": "The rights of the program's user namespace could not be given up.",
     "cwd": "The working directory cannot be entered by the program's user: is it among the visible paths?",
+    "filter": "The system calls that programs are refused could not be kept from it.",
     "exec": "The program could not be started.",
 }
 CAPABILITIES_3 = 0x20080522
@@ -60,17 +61,22 @@ def begin(ground: Ground, order: Record, log: int, status: int, release: int, *m
         stage = "user"
         if "user" in namespaces:
             _give_up_rights()
-        ready = {"missing": missing, "view": list(covered)}
+        ready = {"missing": missing + seccomp.missing(), "view": list(covered)}
 
         def become(birth: init.Birth) -> NoReturn:
             program.become(birth, ground, order, log)
 
-        init.serve(status, release, ready, become, explain)
+        init.serve(status, release, ready, become, explain, settle=lambda: _refuse(namespaces))
     except OSError as error:
         os.write(status, encode(explain(stage, error)).encode() + b"\n")
     except Exception as error:  # a mistake of ours ends the launch, and never runs the program unconfined
         os.write(status, encode(explain(stage, OSError(0, type(error).__name__))).encode() + b"\n")
     os._exit(init.FAILED)
+
+
+def _refuse(namespaces: list[str]) -> None:
+    if not seccomp.missing():
+        seccomp.refuse("pid" in namespaces)
 
 
 def _put(covers: dict[str, list[str]], beside: list[str], copies: tuple[int, ...]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from runyard.shim import isolation, lean
+from runyard.shim import isolation, lean, seccomp
 from runyard.shim.control import Control
 from runyard.shim.lean import PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, interpreter, libc, prctl, signals
 from runyard.shim.warm import child
@@ -49,6 +49,7 @@ def serve(descriptor: int, started: frozenset[str]) -> NoReturn:
     except (OSError, Unfit) as error:
         control.tell({"event": "failed", "message": str(error)})
         os._exit(1)
+    seccomp.ready()
     ground.settle()
     control.tell({"event": "ready"})
     while (received := control.receive()) is not None:
