@@ -152,3 +152,18 @@ def test_what_is_taken_over_is_written_down_and_decided_once(tmp_path: Path) -> 
     assert read_after(folder) == After(OTHER, 3, (0, 2))
     write_after(folder, After(OTHER, 4, ()))
     assert read_after(folder) == After(OTHER, 4, ())
+
+
+def test_a_grant_begins_while_the_end_before_it_is_still_being_recorded(node: NodeProcess) -> None:
+    stage = staged(node)
+    running(node, stage)
+    grant(node, stage, "touch $RESULT_DIR/began")
+    room = node.attempt(RUN) / "exit.json.tmp"
+    room.unlink()
+    room.mkdir()  # the record cannot be written
+    go(node)
+    wait_until((node.attempt(OTHER) / "own/result/began").exists, "the program that took over")
+    assert of_runs(node, place_of(node, facts.Began, RUN) + 1) == []
+    room.rmdir()
+    assert node.server.wait_for(facts.Exited, of_run(RUN)).then == facts.Then(OTHER, 1)
+    assert node.server.wait_for(facts.Exited, of_run(OTHER)).exit_code == 0

@@ -5,6 +5,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from runyard.wire import facts, orders
@@ -199,3 +200,28 @@ def test_the_same_spec_ordered_twice_is_fetched_once(node: NodeProcess) -> None:
     node.server.give(stage)
     wait_until(lambda: sum(isinstance(f, facts.Staged) for f in node.server.facts) > 1, "the second answer")
     assert sum("definitions" in line for line in node.server.requests) == 1
+
+
+def test_a_launch_on_the_heels_of_its_order_waits_for_what_that_fetches(node: NodeProcess) -> None:
+    stage = msgspec.structs.replace(stage_of(node.server, {"a.txt": "here"}), guessed=True)
+    node.server.definitions_gate.clear()
+    node.server.give(stage)
+    node.server.give(launch_of(orders.Stage(stage.spec, stage.code, listed=False), "cat a.txt"))
+    node.server.wait(lambda: any("definitions" in line for line in node.server.requests), "the request")
+    node.server.definitions_gate.set()
+    assert node.server.wait_for(facts.Exited).exit_code == 0
+    node.server.wait_for(facts.Staged)
+
+
+def test_a_launch_gives_its_slots_back_where_that_takes_long(node: NodeProcess) -> None:
+    stage = msgspec.structs.replace(stage_of(node.server, {"a.txt": "here"}), guessed=True)
+    launch = orders.Stage(stage.spec, stage.code, listed=False)
+    node.server.definitions_gate.clear()
+    node.server.give(stage)
+    node.server.give(launch_of(launch, "cat a.txt"))
+    handed_back = node.server.wait_for(facts.Exited)
+    assert "fetch" in (handed_back.launch_error or "")
+    node.server.definitions_gate.set()
+    node.server.wait_for(facts.Staged)
+    node.server.give(launch_of(launch, "cat a.txt", attempt=2))
+    assert node.server.wait_for(facts.Exited, of_run(RUN, 2)).exit_code == 0

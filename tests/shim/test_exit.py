@@ -199,5 +199,5 @@ def test_a_client_is_told_the_state_and_then_each_change(launcher: Launcher) -> 
     names = []
     while (heard := early.hear()) is not None:
         names.append(heard["event"])
-    assert names in (["starting", "started", "exited"], ["started", "exited"])
+    assert names in (["starting", "started", "over", "exited"], ["started", "over", "exited"])
     assert attempt.process.wait(PATIENCE_S) == 0

@@ -40,6 +40,7 @@ class Reason(StrEnum):
     start_from_missing = "start_from_missing"
     dependency_failed = "dependency_failed"
     disk_limit = "disk_limit"
+    not_ready = "not_ready"
     launch_failed = "launch_failed"
     shim_lost = "shim_lost"
     node_lost = "node_lost"
@@ -149,6 +150,12 @@ RULES: Final[Mapping[Reason, Rule]] = MappingProxyType(
             True,
             True,
             "The program wrote more to its folders than a run may keep on the disk: ask the operator, or write less.",
+        ),
+        Reason.not_ready: Rule(
+            Fault.none,
+            True,
+            False,
+            "The machine had not kept the code and data of an earlier run; it waits again while they are fetched.",
         ),
         Reason.launch_failed: Rule(Fault.platform, True, False, "The machine could not start the program."),
         Reason.shim_lost: Rule(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -16,6 +16,7 @@ from runyard.engine import inputs, wishes
 from runyard.engine.bell import DISPATCH, EVENTS, STAGE
 from runyard.engine.commit import apply
 from runyard.engine.orders import credentials_for, open_credentials, warm_of
+from runyard.engine.readiness import content_of
 from runyard.engine.world import World
 from runyard.ports.executor import DataPart, StageRequest
 from runyard.ports.logs import LogKey
@@ -99,8 +100,9 @@ def _ask(world: World, node_id: str, spec_id: int) -> None:
         inputs.keep(world, spec_id, parts)
         first = next(iter(world.store.waiting_of_spec(spec_id, 1)), None)
         warm = None if first is None else warm_of(world, first, spec)
-        world.executor.stage(
-            StageRequest(node_id, spec_id, spec.account_id, spec.code_sha256, parts, True, spec.environment, warm)
+        _order(
+            world,
+            StageRequest(node_id, spec_id, spec.account_id, spec.code_sha256, parts, True, spec.environment, warm),
         )
         return
     location, checked = failure
@@ -110,6 +112,17 @@ def _ask(world: World, node_id: str, spec_id: int) -> None:
         _put_off(world, node_id, spec_id, reason, checked.message, log)
     else:
         _fail(world, node_id, spec_id, reason, checked.message, log)
+
+
+def _order(world: World, request: StageRequest) -> None:
+    """Ask the node. Where it has told that it has the same ready for another submission, the runs may start there at
+    once: their launch follows on the order's heels. No hello comes between the guess and the order."""
+    content = content_of(request)
+    with world.orders:
+        guessed = world.ready.guess(request.node_id, request.spec_id, content)
+        world.executor.stage(replace(request, guessed=guessed))
+    if guessed and world.store.mark_staged(request.spec_id, request.node_id, world.clock.now_ms()):
+        world.bell.ring(DISPATCH, EVENTS)
 
 
 def _put_off(
@@ -150,10 +163,12 @@ def _place(location: Location) -> str:
 def staged(world: World, node_id: str, spec_id: int, fetched: int = 0) -> bool:
     """A node has code and data of a spec ready, for which it ``fetched`` so many bytes: all its waiting runs may start
     there."""
+    guessed = world.ready.is_guess(node_id, spec_id)
     world.ready.add(node_id, spec_id)
     world.ready.answered(spec_id)
     count = world.store.mark_staged(spec_id, node_id, world.clock.now_ms(), fetched)
-    world.bell.ring(DISPATCH, EVENTS, STAGE)
+    if count or not guessed:
+        world.bell.ring(DISPATCH, EVENTS, STAGE)
     return count > 0
 
 
@@ -162,6 +177,9 @@ def failed(
 ) -> bool:
     """A node could not make code, data and environment of a spec ready. By the platform's fault it is tried again, a
     few times; else every waiting run of the spec that is not ready fails, with the evidence stored."""
+    if world.ready.is_guess(node_id, spec_id):
+        world.ready.discard(node_id, spec_id)
+        _take_back(world, node_id, spec_id)
     if RULES[reason].fault is Fault.platform:
         return _put_off(world, node_id, spec_id, reason, detail, log, model_log)
     return _fail(world, node_id, spec_id, reason, detail, log, model_log)
@@ -170,7 +188,7 @@ def failed(
 def _fail(world: World, node_id: str, spec_id: int, reason: Reason, detail: str, log: str, model_log: str = "") -> bool:
     now = world.clock.now_ms()
     count = 0
-    for runs in _unready(world, spec_id):
+    for runs in _batches(world, spec_id, lambda run: run.ready_on is None):
         transitions: list[lifecycle.Transition] = []
         for run in runs:
             world.logs.append(LogKey(run.id, 0, stream="load-data"), 0, log.encode(), now)
@@ -185,14 +203,26 @@ def _fail(world: World, node_id: str, spec_id: int, reason: Reason, detail: str,
     return count > 0
 
 
-def _unready(world: World, spec_id: int) -> Iterator[Sequence[Run]]:
-    """Batches of the waiting runs of a spec that are not ready, each looked for anew, until there are none."""
+def _take_back(world: World, node_id: str, spec_id: int) -> None:
+    """A spec is not ready after all: its runs wait for it again. Of granted ones their node has to tell."""
+    for runs in _batches(world, spec_id, lambda run: run.ready_on == node_id and not lifecycle.is_granted(run)):
+        apply(
+            world,
+            [
+                lifecycle.Transition(run, replace(run, ready_on=None, staged_ms=None, version=run.version + 1), ())
+                for run in runs
+            ],
+        )
+
+
+def _batches(world: World, spec_id: int, wanted: Callable[[Run], bool]) -> Iterator[Sequence[Run]]:
+    """Batches of the waiting runs of a spec that are wanted, each looked for anew, until there are none."""
     reach = _BATCH
     while True:
         seen = world.store.waiting_of_spec(spec_id, reach)
-        unready = [run for run in seen if run.ready_on is None][:_BATCH]
-        if unready:
-            yield unready
+        found = [run for run in seen if wanted(run)][:_BATCH]
+        if found:
+            yield found
         elif len(seen) < reach:
             return
         else:

@@ -104,11 +104,19 @@ class _Fold:
         policy = self._world.rules.retry
         if isinstance(told, Lost):
             return lifecycle.lost(run, told.attempt, told.reason, told.detail, policy, self._now)
-        transition = lifecycle.ended(run, told.attempt, told.record, policy, self._now)
-        if transition is None or told.record.launch_error is None:
+        record = self._handed_back(run, told.record)
+        transition = lifecycle.ended(run, told.attempt, record, policy, self._now)
+        if transition is None or record.launch_error is None:
             return transition
         self._world.ready.discard(self._node_id, run.spec_id)
         return replace(transition, after=replace(transition.after, ready_on=None))  # what it lacked is fetched again
+
+    def _handed_back(self, run: Run, record: Exit) -> Exit:
+        """The record of an attempt that could not begin where code and data were not as ready as this server had
+        guessed: nobody's fault, and of no length."""
+        if record.launch_error is None or not self._world.ready.is_guess(self._node_id, run.spec_id):
+            return record
+        return replace(record, launch_reason=Reason.not_ready, at_ms=0)
 
     def _take_over(self, then: Then, before: Run, ended: int) -> None:
         """Give a granted run the room of attempt ``ended`` of a run; 0: that had none any more."""

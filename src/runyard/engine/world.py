@@ -16,6 +16,7 @@ from runyard.core.resources import DEFAULT_CONFIGURATIONS, ComputeConfiguration,
 from runyard.core.spec import Credentials
 from runyard.engine.bell import Bell
 from runyard.engine.caching import Caches
+from runyard.engine.readiness import Readiness
 from runyard.engine.summing import Summing
 from runyard.ports.catalog import Catalog, ClosedCatalog
 from runyard.ports.clock import Clock, Entropy
@@ -99,92 +100,6 @@ class SpecShelf:
         with self._lock:
             self._opened[spec.id] = (now + OPENED_S, opened)
         return opened
-
-
-class Readiness:
-    """Which specs each node has ready or is asked for, how far it is, and what failed and is tried again: the server's
-    memory, not its record."""
-
-    def __init__(self) -> None:
-        self._ready: dict[str, set[int]] = {}
-        self._asked: dict[int, str] = {}
-        self._progress: dict[int, tuple[int, int, str]] = {}
-        self._failures: dict[int, tuple[int, int]] = {}
-        self._lock = threading.Lock()
-
-    def connected(self, node_id: str, specs: tuple[int, ...]) -> None:
-        """A node said hello and named what it has; what it was asked for before must be asked again."""
-        with self._lock:
-            self._ready[node_id] = set(specs)
-            self._asked = {spec: node for spec, node in self._asked.items() if node != node_id}
-
-    def gone(self, node_id: str) -> None:
-        """A node is given up: it has nothing, and is asked for nothing."""
-        with self._lock:
-            self._ready.pop(node_id, None)
-            self._asked = {spec: node for spec, node in self._asked.items() if node != node_id}
-
-    def asked(self, spec_id: int) -> bool:
-        """Whether a node is being asked for a spec."""
-        with self._lock:
-            return spec_id in self._asked
-
-    def ask(self, node_id: str, spec_id: int) -> bool:
-        """Note that a node is being asked for a spec; False when one already is."""
-        with self._lock:
-            if spec_id in self._asked:
-                return False
-            self._asked[spec_id] = node_id
-            return True
-
-    def answered(self, spec_id: int) -> None:
-        """Nobody is asked for the spec any more."""
-        with self._lock:
-            self._asked.pop(spec_id, None)
-            self._progress.pop(spec_id, None)
-
-    def add(self, node_id: str, spec_id: int) -> None:
-        """A node has a spec ready."""
-        with self._lock:
-            self._ready.setdefault(node_id, set()).add(spec_id)
-            self._failures.pop(spec_id, None)
-
-    def failed(self, spec_id: int, now: int, backoff: RetryPolicy) -> int:
-        """Count a failure that may pass; returns how many there were. The spec is due again after the back-off."""
-        with self._lock:
-            count = self._failures.get(spec_id, (0, 0))[0] + 1
-            self._failures[spec_id] = (count, now + backoff.backoff_ms(count))
-            return count
-
-    def forgive(self, spec_id: int) -> None:
-        """Forget the failures of a spec."""
-        with self._lock:
-            self._failures.pop(spec_id, None)
-
-    def due_ms(self, spec_id: int) -> int:
-        """When a spec may be tried again, 0 when nothing failed."""
-        with self._lock:
-            return self._failures.get(spec_id, (0, 0))[1]
-
-    def discard(self, node_id: str, spec_id: int) -> None:
-        """A node has lost a spec."""
-        with self._lock:
-            self._ready.setdefault(node_id, set()).discard(spec_id)
-
-    def has(self, node_id: str, spec_id: int) -> bool:
-        """Whether a node has a spec ready."""
-        with self._lock:
-            return spec_id in self._ready.get(node_id, ())
-
-    def report(self, spec_id: int, done: int, total: int, phase: str = "") -> None:
-        """Bytes fetched of bytes to fetch; ``phase``: what is being done, where it is not that."""
-        with self._lock:
-            self._progress[spec_id] = (done, total, phase)
-
-    def progress(self, spec_id: int) -> tuple[int, int, str] | None:
-        """What was last reported (done, total, phase), None when nothing was."""
-        with self._lock:
-            return self._progress.get(spec_id)
 
 
 class Pace:

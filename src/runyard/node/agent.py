@@ -43,6 +43,8 @@ from runyard.node.watch import Listener, Watch
 from runyard.stores.place import EmbeddedAccess
 from runyard.wire import facts, orders
 
+MOMENT_S = 0.03
+"""For so long the node keeps to itself what nobody waits for while a program is being started."""
 SPECS_KEPT_S = 30 * 86_400
 """What is ready for a spec, and the evidence of one that failed, is known for so long after it was last asked for."""
 
@@ -97,6 +99,7 @@ class Agent:
         parents = WarmParents(Housing(home, own, ground.namespaces), later) if ground.namespaces else None
         starting = Starting(parents, uid_base, lambda key: cache.path("code", key))
         self.staging.expected = lambda stage, ready: starting.expect(stage, ready.interpreter or interpreter)
+        self.staging.patiently = lambda job: later.put(MOMENT_S, job)
         hands = Hands(
             ground,
             self.staging,
@@ -120,7 +123,7 @@ class Agent:
         self.staging.in_use = self._specs_in_use
         self.staging.evicted = self.link.hang_up
         self.endings.recover_grants(list(self._home.all_attempts()))
-        self.watch.start(Listener(self.endings.started, self.endings.ended, self.endings.gone))
+        self.watch.start(Listener(self.endings.started, self.endings.over, self.endings.ended, self.endings.gone))
         for folder in self._home.all_attempts():
             self.endings.recover(folder)
         self._specs.prune(time.time() - SPECS_KEPT_S)

@@ -91,8 +91,15 @@ class Endings:
         with self._lock:
             return (folder.run, folder.number) in self._starting
 
+    def over(self, folder: AttemptFolder, cause: str | None) -> None:
+        """A shim says that nothing of its program is left: a grant that waits for that begins while the end is still
+        being put on the disk. Should shim or machine die meanwhile, the successor's folder has told already whom it
+        follows, and the attempt is lost."""
+        if self._is_alone(folder):
+            self._grants.decide(folder, cause)
+
     def ended(self, folder: AttemptFolder, record: Record) -> None:
-        """A shim says that its program is gone: a grant that waits for that begins at once, and the rest follows."""
+        """A shim says how its program ended, which is on the disk: what follows from that follows."""
         if not self._is_alone(folder):
             self.settle(folder)
             return

@@ -22,7 +22,7 @@ from runyard.node.report import Report
 from runyard.node.restoring import NoOrigin, Restoring
 from runyard.node.seats import hold_port
 from runyard.node.ship import Shipping
-from runyard.node.stage import Outcome, Staging
+from runyard.node.stage import Failed, Outcome, Staging
 from runyard.node.starting import Starting
 from runyard.node.store import Storing
 from runyard.node.watch import Watch
@@ -30,6 +30,9 @@ from runyard.stores.errors import StoreError
 from runyard.wire.orders import Launch, Place, Stop
 
 AGAIN_S = 0.05
+STAGED_WITHIN_S = 5.0
+"""For so long a launch has its slots while its code and data, which the server took to be here, are still to come."""
+NOT_YET = "This machine has to fetch code and data of the run first."
 NOT_READY = Early(error="This machine has the code and data of the run no longer, though it had said so.")
 NODE_MISTAKE = Early(error="A mistake in the node itself kept it from starting: see its own log.")
 
@@ -184,6 +187,8 @@ class Launching:
             self._start(order, folder, ready, self._holding.take(order))
         elif order.stage.listed:
             hands.staging.request(order.stage, lambda outcome: self._staged(order, outcome))
+        elif hands.staging.follow(order.stage.spec, lambda outcome: self._staged(order, outcome)):
+            hands.later.put(STAGED_WITHIN_S, lambda: self._hand_back(order))
         else:
             hands.endings.end_early(folder, NOT_READY)
 
@@ -202,6 +207,12 @@ class Launching:
         elif self._stands(order):
             folder = self._hands.ground.home.attempt(order.run, order.attempt)
             self._hands.lanes.put(order.run, self._crew, lambda: self._not_staged(folder, outcome.detail))
+
+    def _hand_back(self, order: Launch) -> None:
+        """What was ordered together with its code and data has not begun, since they take long to come: give the slots
+        back for the meantime."""
+        if self._stands(order) and self._hands.staging.find(order.stage) is None:
+            self._staged(order, Failed(Reason.not_ready, NOT_YET))
 
     def _not_staged(self, folder: AttemptFolder, detail: str) -> None:
         if self._hands.endings.gang(folder).became is Became.prepared:

@@ -17,7 +17,7 @@ from runyard.node.environments.choosing import Environments
 from runyard.node.environments.faults import EnvironmentFault
 from runyard.node.evidence import Evidence, clip
 from runyard.node.home import say
-from runyard.node.lanes import Crew
+from runyard.node.lanes import Crew, Job, do_safely
 from runyard.node.link import Link
 from runyard.node.ready import Ready, Specs, fingerprint
 from runyard.node.report import Report
@@ -85,6 +85,8 @@ class Staging:
         """Asked for the specs that programs are using."""
         self.evicted: Callable[[], None] = lambda: None
         """Told when a spec is ready no longer."""
+        self.patiently: Callable[[Job], None] = do_safely
+        """Does what nobody waits for, a moment later."""
         self.expected: Callable[[Stage, Ready], None] = lambda _stage, _ready: None
         """Told when a spec is ready whose programs will be started soon."""
 
@@ -107,6 +109,15 @@ class Staging:
                 return
             self._waiting[key] = [then] if then else []
         self._crew.put(lambda: self._work(key, stage))
+
+    def follow(self, spec: int, then: Then) -> bool:
+        """Tell ``then`` what becomes of a spec that is being made ready; False where none is."""
+        with self._lock:
+            waiting = next((those for (number, _), those in self._waiting.items() if number == spec), None)
+            if waiting is None:
+                return False
+            waiting.append(then)
+            return True
 
     def mark_used(self, ready: Ready) -> None:
         """A program is launched with it. Noted every few seconds: that is fine enough for what is used least lately."""
@@ -142,11 +153,19 @@ class Staging:
             with self._lock:
                 waiting = self._waiting.pop(key)
             if isinstance(outcome, Ready):
-                self._tools.report.tell(facts.Staged(stage.spec, fetched, described))
-                self.expected(stage, outcome)
+                self._tell(facts.Staged(stage.spec, fetched, described), stage)
             for then in waiting:
                 then(outcome)
+            if isinstance(outcome, Ready):
+                self.expected(stage, outcome)
         self._trim(0)
+
+    def _tell(self, fact: facts.Staged, stage: Stage) -> None:
+        """Tell that a spec is ready: at once, or behind the start of the program, where the server does not wait."""
+        if stage.guessed:
+            self.patiently(lambda: self._tools.report.tell(fact))
+        else:
+            self._tools.report.tell(fact)
 
     def entries_in_use(self) -> set[str]:
         """The cache's folders that runs on this machine work with."""

@@ -21,9 +21,11 @@ from runyard.node.shims import connect
 @dataclass(frozen=True, slots=True)
 class Listener:
     """What is told of shims, from the watching thread: hand long work on. ``gone``: the shim hung up without a word
-    on the end; the others come with what it recorded."""
+    on the end; ``over``: no process is left, with the cause of the stop, while the end is not on the disk yet; the
+    others come with what it recorded."""
 
     started: Callable[[AttemptFolder, Record], None]
+    over: Callable[[AttemptFolder, str | None], None]
     exited: Callable[[AttemptFolder, Record], None]
     gone: Callable[[AttemptFolder], None]
 
@@ -111,6 +113,8 @@ class Watch:
             record: Record = msgspec.json.decode(text, type=dict[str, Any])
             if record.get("event") == "started":
                 listener.started(line.folder, record)
+            elif record.get("event") == "over":
+                listener.over(line.folder, record.get("cause"))
             elif record.get("event") == "exited":
                 line.ended = True
                 listener.exited(line.folder, record.get("record") or {})

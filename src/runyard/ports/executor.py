@@ -45,7 +45,7 @@ class StageRequest:
     """Make the code and data of a spec ready on a node.
 
     ``listed`` is False within a launch when the node is known to have the spec ready: ``data`` is left out then.
-    ``warm`` None: programs of it are started the slow way.
+    ``warm`` None: programs of it are started the slow way. ``guessed``: it is taken to be ready there already.
     """
 
     node_id: str
@@ -56,6 +56,7 @@ class StageRequest:
     listed: bool = True
     environment: EnvironmentRequest = OWN_ENVIRONMENT
     warm: Warm | None = None
+    guessed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

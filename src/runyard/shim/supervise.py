@@ -1,7 +1,8 @@
 """One learner's program from launch order to exit record: started, watched, stopped on command, and all of it reaped.
 
 A :class:`Run` waits for nothing itself: a :class:`runyard.shim.loop.Loop` tells it what has happened. The facts are on
-disk before anybody is told of them. docs/rooms/shim.md has the contract and the two records.
+disk before anybody is told of them; only that no process is left is told at once. docs/rooms/shim.md has the contract
+and the two records.
 """
 
 import os
@@ -356,7 +357,11 @@ class Run(Facts):
 
     def finish(self, now: int) -> None:
         """Read the evidence, remove the group, put the record on disk, and tell who listens. An end that is not on disk
-        is not known: it is tried again for as long as the folder exists."""
+        is not known: it is tried again for as long as the folder exists. That no process is left is told before: the
+        next program may begin meanwhile."""
+        if self.ending is None:
+            self.clients.accept()
+            self.clients.tell_all({"event": "over", "cause": self.cause})
         self.ending = record = self.ending or records.of_end(self)
         try:
             lean.write_record(self.folder, "exit.json", record)

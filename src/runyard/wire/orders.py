@@ -97,6 +97,9 @@ class Stage(msgspec.Struct, frozen=True, tag="stage", omit_defaults=True):
     uses what it has. Should it have it no longer, it answers ``Exited`` with a ``launch_error``.
 
     ``warm``: a program of it will soon be started: its warm parent may be got ready. None: none is wanted.
+
+    ``guessed``: the server takes the spec to be ready already, since the node has said so of one that is made of the
+    same, and launches follow at once. They wait for it a few seconds; ``Staged`` is not waited for.
     """
 
     spec: int
@@ -105,6 +108,7 @@ class Stage(msgspec.Struct, frozen=True, tag="stage", omit_defaults=True):
     listed: bool = True
     environment: Environment = Environment()
     warm: Warm | None = None
+    guessed: bool = False
 
 
 class Launch(msgspec.Struct, frozen=True, tag="launch", omit_defaults=True):

@@ -41,6 +41,7 @@ def stage_order(request: StageRequest) -> Stage:
         listed=request.listed,
         environment=Environment(request.environment.python, request.environment.packages),
         warm=_warm(request.warm),
+        guessed=request.guessed,
     )
 
 
