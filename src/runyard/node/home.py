@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from runyard.core.ids import is_run_id
+from runyard.stores.apart import lay_apart
 
 PASSABLE = 0o711
 """Mode of folders that a program's user passes through without being able to list them."""
@@ -326,6 +327,7 @@ def open_home(root: str) -> Home:
     for path in (home.specs, home.temporary):
         make_folder(path, 0o700)
     make_folder(home.no_data, 0o555)
+    lay_apart(home.runs)
     descriptor = os.open(home.root + "/node.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return home

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from stat import S_ISREG
 
@@ -19,16 +19,24 @@ def closing(fd: int) -> Generator[int, None, None]:
         os.close(fd)
 
 
-def open_folder(root: int, parts: Sequence[str], *, make: bool = False, owner: tuple[int, int] | None = None) -> int:
+def open_folder(
+    root: int,
+    parts: Sequence[str],
+    *,
+    make: bool = False,
+    owner: tuple[int, int] | None = None,
+    sync: Callable[[int], None] = os.fsync,
+) -> int:
     """A descriptor of the folder that ``parts`` lead to from the folder ``root``.
 
-    With ``make``, missing ones are made, durably, and given to ``owner`` (a user and a group id). Raises ``OSError``;
-    its number is ``ELOOP`` or ``ENOTDIR`` when a part is no folder.
+    With ``make``, missing ones are made, durably, and given to ``owner`` (a user and a group id); ``sync`` is called
+    with a descriptor of each folder in which one was made. Raises ``OSError``; its number is ``ELOOP`` or ``ENOTDIR``
+    when a part is no folder.
     """
     fd = os.open(".", _FOLDER, dir_fd=root)
     try:
         for part in parts:
-            below = _step(fd, part, make, owner)
+            below = _step(fd, part, make, owner, sync)
             os.close(fd)
             fd = below
     except BaseException:
@@ -37,7 +45,7 @@ def open_folder(root: int, parts: Sequence[str], *, make: bool = False, owner: t
     return fd
 
 
-def _step(fd: int, part: str, make: bool, owner: tuple[int, int] | None) -> int:
+def _step(fd: int, part: str, make: bool, owner: tuple[int, int] | None, sync: Callable[[int], None]) -> int:
     try:
         return os.open(part, _FOLDER, dir_fd=fd)
     except FileNotFoundError:
@@ -50,7 +58,7 @@ def _step(fd: int, part: str, make: bool, owner: tuple[int, int] | None) -> int:
     below = os.open(part, _FOLDER, dir_fd=fd)
     if owner:
         os.fchown(below, *owner)
-    os.fsync(fd)
+    sync(fd)
     return below
 
 

@@ -1,5 +1,7 @@
 """Many small objects of the embedded store at once."""
 
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,33 @@ def test_each_is_stored_for_itself(tmp_path: Path) -> None:
     head = store.head("acme", "results", "a/b/c")
     assert head is not None
     assert head == kept[4]
+
+
+def test_more_than_are_open_at_a_time_and_one_in_a_folder_that_goes_meanwhile(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    many = [SmallObject("acme", "results", f"run-{number % 7}/{number}", b"%d" % number) for number in range(150)]
+    before = len(os.listdir("/proc/self/fd"))
+    stop = threading.Event()
+
+    def empty() -> None:
+        while not stop.is_set():
+            store.delete_prefix("acme", "results", "run-3/")
+
+    thread = threading.Thread(target=empty)
+    thread.start()
+    try:
+        for _ in range(3):
+            kept = store.put_all(many)
+            assert [each.key for each in kept if isinstance(each, StoredObject)] == [each.key for each in many]
+    finally:
+        stop.set()
+        thread.join()
+    store.put_all(many[:7])
+    for each in many:
+        if not each.key.startswith("run-3/") or each in many[:7]:
+            assert (tmp_path / "acme/results" / each.key).read_bytes() == each.content
+    assert list((tmp_path / ".incoming").iterdir()) == []
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_the_form_of_a_body() -> None:

@@ -20,6 +20,7 @@ from typing import BinaryIO
 
 from runyard.core.errors import StoreUnavailable
 from runyard.ports.embedded import ObjectWriter, SmallObject, StoredObject
+from runyard.stores.apart import lay_apart
 from runyard.stores.beneath import NotAFile, closing, etag_of, open_file, open_folder, walk
 from runyard.stores.errors import StoreError
 from runyard.stores.keys import check_bucket, check_key, is_key
@@ -31,6 +32,8 @@ _ACCOUNT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
 """What is no plain file in plain folders is not there, for whoever reads."""
+_AT_ONCE = 64
+"""Small objects that are open at a time."""
 
 
 class FolderStore:
@@ -41,6 +44,7 @@ class FolderStore:
 
     def __init__(self, root: Path) -> None:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lay_apart(root)
         self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._incoming = open_folder(self._root, [_INCOMING], make=True)
         for name in os.listdir(self._incoming):  # left by a process that was killed
@@ -82,49 +86,39 @@ class FolderStore:
             os.fsync(folder)
 
     def put_all(self, objects: Sequence[SmallObject]) -> Sequence[StoredObject | str]:
-        """See :class:`runyard.ports.embedded.EmbeddedStore`. Folders are made, and made durable, once for all."""
-        done: list[StoredObject | str] = [""] * len(objects)
-        folders: dict[tuple[str, ...], int] = {}
-        try:
-            for index, each in enumerate(objects):
-                try:
-                    done[index] = self._put_small(each, folders)
-                except StoreUnavailable as error:
-                    done[index] = error.message
-            for folder in folders.values():
-                os.fsync(folder)
-        finally:
-            for folder in folders.values():
-                os.close(folder)
-        return done
+        """See :class:`runyard.ports.embedded.EmbeddedStore`. All are written, then made durable, then moved in: so
+        the file system's journal is waited for twice, not at every object."""
+        found: list[StoredObject | str] = []
+        for start in range(0, len(objects), _AT_ONCE):
+            found += self._put_some(objects[start : start + _AT_ONCE])
+        return found
 
-    def _put_small(self, small: SmallObject, folders: dict[tuple[str, ...], int]) -> StoredObject:
-        place = _place(small.account, small.bucket, small.key)
-        name, stamp = secrets.token_hex(8), self._stamp()
-        with _disk():
-            fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=self._incoming)
-            moved = False
-            try:
-                view = memoryview(small.content)
-                while view:
-                    view = view[os.write(fd, view) :]
-                os.utime(fd, ns=(stamp, stamp))
-                os.fsync(fd)
-                status = os.fstat(fd)
-                with self._shape, _conflicts(place):
-                    key = tuple(place[:-1])
-                    folder = folders.get(key)
-                    if folder is None or os.fstat(folder).st_nlink == 0:  # a folder that was emptied meanwhile is gone
-                        if folder is not None:
-                            os.close(folders.pop(key))
-                        folder = folders[key] = open_folder(self._root, key, make=True)
-                    _rename(self._incoming, name, folder, place[-1])
-                moved = True
-            finally:
-                os.close(fd)
-                if not moved:
-                    os.unlink(name, dir_fd=self._incoming)
-        return _stored(small.key, status)
+    def _put_some(self, objects: Sequence[SmallObject]) -> Sequence[StoredObject | str]:
+        done: list[StoredObject | str] = [""] * len(objects)
+        batch = _Batch(self._incoming)
+        steps: tuple[Callable[[int], None], ...] = (
+            lambda index: batch.write(index, objects[index], self._stamp()),
+            batch.settle,
+            lambda index: self._move_small(batch, index),
+        )
+        try:
+            for step in steps:
+                for index in range(len(objects)):
+                    try:
+                        if not done[index]:
+                            step(index)
+                    except StoreUnavailable as error:
+                        done[index] = error.message
+            batch.settle_folders()
+        finally:
+            batch.close()
+        return [what or _stored(objects[index].key, batch.settled[index]) for index, what in enumerate(done)]
+
+    def _move_small(self, batch: _Batch, index: int) -> None:
+        name, place = batch.written[index]
+        with self._shape, _disk(), _conflicts(place):
+            _rename(self._incoming, name, batch.folder(self._root, place[:-1]), place[-1])
+        del batch.written[index]
 
     def _stamp(self) -> int:
         """A modification time in nanoseconds that no other object of this process has: etags are made of it."""
@@ -186,6 +180,66 @@ class FolderStore:
         """Give the descriptors back; the store is not used afterwards."""
         os.close(self._incoming)
         os.close(self._root)
+
+
+class _Batch:
+    """Small files on their way into a store: ``written`` has the name of each in ``incoming``, and its place."""
+
+    def __init__(self, incoming: int) -> None:
+        self._incoming = incoming
+        self.written: dict[int, tuple[str, list[str]]] = {}
+        self.settled: dict[int, os.stat_result] = {}
+        self._files: dict[int, int] = {}
+        self._folders: dict[tuple[str, ...], int] = {}
+        self._above: dict[tuple[int, int], int] = {}
+        """Folders in which one was made, by device and inode."""
+
+    def write(self, index: int, small: SmallObject, stamp: int) -> None:
+        """Write a file, of this modification time. Raises ``StoreUnavailable``."""
+        place, name = _place(small.account, small.bucket, small.key), secrets.token_hex(8)
+        with _disk():
+            fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=self._incoming)
+            self.written[index], self._files[index] = (name, place), fd
+            view = memoryview(small.content)
+            while view:
+                view = view[os.write(fd, view) :]
+            os.utime(fd, ns=(stamp, stamp))
+            # Has the kernel begin to write, and so give the file its blocks: one commit of the journal has them all.
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def settle(self, index: int) -> None:
+        """Make a file durable. Raises ``StoreUnavailable``."""
+        with _disk():
+            os.fsync(self._files[index])
+            self.settled[index] = os.fstat(self._files[index])
+
+    def folder(self, root: int, parts: Sequence[str]) -> int:
+        """A descriptor of a folder that is there now, made where it was missing; this batch's to close."""
+        key = tuple(parts)
+        found = self._folders.get(key)
+        if found is not None and os.fstat(found).st_nlink == 0:  # it was emptied meanwhile, and is gone
+            os.close(self._folders.pop(key))
+            found = None
+        if found is None:
+            found = self._folders[key] = open_folder(root, key, make=True, sync=self._made_in)
+        return found
+
+    def _made_in(self, above: int) -> None:
+        status = os.fstat(above)
+        if (status.st_dev, status.st_ino) not in self._above:
+            self._above[status.st_dev, status.st_ino] = os.dup(above)
+
+    def settle_folders(self) -> None:
+        """Make durable what lies where."""
+        for folder in (*self._folders.values(), *self._above.values()):
+            os.fsync(folder)
+
+    def close(self) -> None:
+        """Let go of everything, and remove what did not get to its place."""
+        for fd in (*self._files.values(), *self._folders.values(), *self._above.values()):
+            os.close(fd)
+        for name, _ in self.written.values():
+            os.unlink(name, dir_fd=self._incoming)
 
 
 class FolderWriter:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from runyard.core.errors import RunyardError
 from runyard.ports.logs import LogKey
+from runyard.stores.apart import lay_apart
 
 _PAIR = struct.Struct("<QQ")
 INDEX_MS = 50
@@ -39,6 +40,7 @@ class LogFiles:
 
     def __init__(self, root: Path, max_open: int = 128) -> None:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lay_apart(root)
         self._root = root
         self._open = _OpenStreams(max_open)
 
