@@ -31,6 +31,7 @@ from runyard.adapters.telemetry.metrics import MetricFiles
 from runyard.adapters.vault import FileVault
 from runyard.api.app import create_app
 from runyard.api.context import Context
+from runyard.api.listening import Listening
 from runyard.api.memory import few_heaps, settled
 from runyard.core.account import Account, Scope
 from runyard.core.errors import RunyardError
@@ -176,7 +177,7 @@ def main(argv: list[str] | None = None) -> int:
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, timeout_keep_alive=75, lifespan="on"
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    Listening(config).run(sockets=[listening])
     return 0
 
 

@@ -16,7 +16,7 @@ from runyard.node.link import Address, Link, Refused, Unreachable
 from runyard.node.parallel import Patience, for_each
 from runyard.node.prepare import Stopped, copy_tree
 from runyard.node.report import Report
-from runyard.node.ship import Shipping, Stream
+from runyard.node.ship import STEADY_AFTER, STEADY_S, Shipping, Stream
 from runyard.node.sweep import Found, LeftOut, Tree, open_step_by_step
 from runyard.node.views import merge
 from runyard.testing.wire_server import WireServer
@@ -208,6 +208,32 @@ def test_growth_is_shipped_in_ranges_and_coalesced(server: WireServer, attempt: 
     done = threading.Event()
     shipping.when_done(RUN, done.set)
     assert done.wait(5)
+
+
+def test_a_log_that_grows_all_the_time_is_sent_more_seldom_and_its_end_at_once(
+    server: WireServer, attempt: AttemptFolder
+) -> None:
+    shipping = Shipping(link_to(server))
+    shipping.open(attempt, fresh=True)
+    over = threading.Event()
+
+    def grow() -> None:
+        with open(attempt.log("training-log"), "ab", buffering=0) as log:
+            while not over.wait(0.01):
+                log.write(b"line\n")
+
+    writer = threading.Thread(target=grow)
+    writer.start()
+    server.wait(lambda: len(server.puts) > STEADY_AFTER, "the log to be steady")
+    sent, since = len(server.puts), time.monotonic()
+    server.wait(lambda: len(server.puts) >= sent + 4, "four looks")
+    took = time.monotonic() - since
+    over.set()
+    writer.join()
+    shipping.finish(attempt)
+    expected = Path(attempt.log("training-log")).read_bytes()
+    server.wait(lambda: server.log(RUN) == expected, "the whole log")
+    assert took > 2 * STEADY_S
 
 
 def test_the_servers_size_is_the_truth_forwards_and_backwards(server: WireServer, attempt: AttemptFolder) -> None:

@@ -116,6 +116,24 @@ def test_a_program_is_in_its_group_from_its_first_instruction_and_the_group_goes
     assert [folder for folder in cgroup["folders"] if os.path.exists(folder)] == []
 
 
+@needs_root
+@needs("cpu")
+def test_programs_together_weigh_as_a_process_for_each_processor(launcher: Launcher) -> None:
+    above = f"{group('weight')['name']}-above"
+    attempt = launcher.launch("sleep 60", cgroup={**group("weight", cpu_millis=1000), "name": f"{above}/own"})
+    client = attempt.running()
+    parents = [Path(folder).parent for folder in attempt.started()["cgroup"]["folders"]]
+    files = [parent / file for parent in parents for file in ("cpu.shares", "cpu.weight")]
+    weights = {file.name: int(file.read_text()) for file in files if file.exists()}
+    client.say(op="stop", cause="cancel", grace_s=0)
+    client.wait_for("exited")
+    for parent in parents:
+        parent.rmdir()
+    processors = len(os.sched_getaffinity(0))
+    assert weights
+    assert weights.items() <= {"cpu.shares": 1024 * processors, "cpu.weight": min(10_000, 100 * processors)}.items()
+
+
 def limit_files(folder: Path) -> list[Path]:
     names = ("memory.limit_in_bytes", "memory.max", "cpu.cfs_quota_us", "cpu.max", "pids.max")
     return [folder / name for name in names if (folder / name).exists()]

@@ -53,7 +53,7 @@ def main() -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     log = __import__("runyard").log if given.report else None
     first_step, loss = 0, torch.tensor(0.0)
-    began = time.perf_counter()
+    began, began_cpu = time.perf_counter(), time.process_time()
     for epoch in range(given.epochs):
         for batch in torch.randperm(len(pictures)).split(32):
             optimizer.zero_grad()
@@ -64,13 +64,14 @@ def main() -> None:
         if log is not None and epoch % given.report == 0:
             log(step=epoch, loss=loss.item())
             print(f"epoch {epoch} loss {loss.item():.6f}", flush=True)
-    compute = time.perf_counter() - began
+    compute, compute_cpu = time.perf_counter() - began, time.process_time() - began_cpu
     held = [pictures, labels, *model.parameters(), *(each.grad for each in model.parameters() if each.grad is not None)]
     held += [each for state in optimizer.state.values() for each in state.values() if isinstance(each, torch.Tensor)]
     told = {
         "first_line": BEGAN,
         "first_step": first_step,
         "compute_s": compute,
+        "compute_cpu_s": compute_cpu,
         "loss": loss.item(),
         "digest": digest(model),
         "threads": torch.get_num_threads(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from runyard.core.run import StopCause
 from runyard.node.disk import Measuring, disk_sentence
@@ -31,7 +31,9 @@ class Limiting:
         self._home = home
         self._watch = watch
         self._every_s = measure_every_s
-        self._logs: dict[Key, Freeing] = {}
+        self._logs: dict[Key, tuple[AttemptFolder, Freeing]] = {}
+        self._looked_at: Sequence[Key] = ()
+        """Whose logs these are."""
         self._runs: dict[tuple[str, int], Measuring] = {}
         self._told: set[tuple[str, int]] = set()
 
@@ -43,13 +45,16 @@ class Limiting:
     # ---------------------------------------------------------------------------------------------------------- logs
 
     def _look_at_logs(self) -> float:
-        folders = [folder for key in self._watch.watched() for folder in self._home.learners(*key)]
-        self._logs = {folder.key: self._logs.get(folder.key) or _freeing(folder) for folder in folders}
-        for folder in folders:
-            freeing = self._logs[folder.key]
+        keys = self._watch.listened_to()
+        if keys != self._looked_at:
+            attempts = dict.fromkeys((run, attempt) for run, attempt, _ in keys)
+            folders = [folder for run, attempt in attempts for folder in self._home.learners(run, attempt)]
+            self._logs = {folder.key: self._logs.get(folder.key) or (folder, _freeing(folder)) for folder in folders}
+            self._looked_at = keys
+        for folder, freeing in self._logs.values():
             if freeing.limit:
                 self._look_at_log(folder, freeing)
-        return LOOK_EVERY_S if folders else IDLE_S
+        return LOOK_EVERY_S if keys else IDLE_S
 
     def _look_at_log(self, folder: AttemptFolder, freeing: Freeing) -> None:
         try:

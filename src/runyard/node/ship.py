@@ -21,9 +21,9 @@ from runyard.node.prepare import limits_of
 from runyard.node.ranges import MOST, SMALL, Range, Ranges
 
 CHUNK = 1 << 20
-STEADY_S, STEADY_AFTER = 0.2, 10
-"""A log that grew in so many looks one after the other is looked at more seldom: each look costs time that the program
-could have had."""
+STEADY_S, STEADY_AFTER, OFTEN_S = 0.5, 10, 1.0
+"""A log that was sent so many times, each so soon after the last, is looked at more seldom: each look costs time that
+the program could have had."""
 GATHER_S = 0.02
 """After a request nothing is sent for so long, whatever comes: what several short runs leave goes together."""
 COALESCE_S = 0.05
@@ -54,7 +54,9 @@ class Stream:
     polled: bool = False
     """It grows, and the kernel would not watch it."""
     steady: int = 0
-    """In how many looks one after the other it had grown."""
+    """How many times it was sent soon after the last time."""
+    sent_at: float = 0.0
+    """When it was last sent, by ``time.monotonic``."""
     growing: bool = False
     """It was written to a moment ago, and is looked at again soon instead of being watched: the kernel's word on each
     write costs the program half as much as the write."""
@@ -106,6 +108,8 @@ class Shipping:
         self._streams: dict[tuple[Key, str], Stream] = {}
         self._waiters: list[tuple[str, Then]] = []
         self._ranges = Ranges(link)
+        self._in_step = False
+        """The thread sleeps until steady logs are looked at again: points that come meanwhile go with them."""
         self.companion: Companion | None = None
         self.is_known: Callable[[tuple[str, int]], bool] = lambda _attempt: True
         """Whether the server has a place for what is shipped of an attempt (a run and a number)."""
@@ -164,7 +168,7 @@ class Shipping:
             if complete and stream.final is None:
                 stream.final = size
             stream.dirty |= not stream.done
-            awaited = stream.dirty or bool(self._waiters)
+            awaited = (stream.dirty and (complete or not self._in_step)) or bool(self._waiters)
         if awaited:
             self._ring()
 
@@ -255,9 +259,7 @@ class Shipping:
             return
         backoff.reset()
         if not more:
-            time.sleep(GATHER_S)
-            steady = all(stream.steady >= STEADY_AFTER for stream in dirty)
-            self._wait(STEADY_S if steady else COALESCE_S, growth=False)
+            self._rest(STEADY_S if _are_steady(dirty) else COALESCE_S)
 
     def _still_growing(self) -> bool:
         """Look at what was written to a moment ago: what was again is dirty, what was not is watched again. Says
@@ -265,9 +267,8 @@ class Shipping:
         found = False
         with self._lock:
             for stream in [stream for stream in self._streams.values() if stream.growing]:
-                stream.steady += 1
                 if _size(stream) == stream.acked:
-                    stream.growing, stream.steady = False, 0
+                    stream.growing = False
                     self._rewatch(stream)
                 stream.dirty |= stream.growing or _size(stream) != stream.acked
                 found |= stream.dirty
@@ -286,6 +287,18 @@ class Shipping:
             for stream in polled:
                 stream.dirty = True
         return POLL_S if polled else None
+
+    def _rest(self, seconds: float) -> None:
+        """After a request: sleep so long, or until something rings, but no shorter than ``GATHER_S``."""
+        begun = time.monotonic()
+        with self._lock:
+            self._in_step = seconds >= STEADY_S and not any(stream.dirty for stream in self._streams.values())
+        self._wait(seconds, growth=False)
+        with self._lock:
+            self._in_step = False
+        left = begun + GATHER_S - time.monotonic()
+        if left > 0:
+            time.sleep(left)
 
     def _wait(self, seconds: float | None, *, growth: bool) -> None:
         poll = select.poll()
@@ -328,7 +341,7 @@ class Shipping:
     def _send_together(self, dirty: Sequence[Stream]) -> list[Stream]:
         """Send what is small of several streams in one request; returns the streams that have to be sent one by one.
         Raises as :meth:`_send` does; what was to be sent is dirty then."""
-        if len(dirty) < 2 or not self._ranges.are_taken:
+        if not self._ranges.are_taken:
             return list(dirty)
         alone: list[Stream] = []
         parts: list[tuple[Stream, int, Range]] = []
@@ -391,6 +404,15 @@ class Shipping:
             self._waiters = [waiter for waiter in self._waiters if waiter not in ready]
         for _, then in ready:
             do_safely(then)
+
+
+def _are_steady(streams: Sequence[Stream]) -> bool:
+    """Whether all that was just sent is sent often, and has been for a while."""
+    now = time.monotonic()
+    for stream in streams:
+        stream.steady = stream.steady + 1 if now - stream.sent_at < OFTEN_S else 0
+        stream.sent_at = now
+    return all(stream.steady >= STEADY_AFTER or stream.committed is not None for stream in streams)
 
 
 def _small_range(stream: Stream) -> Range | None:

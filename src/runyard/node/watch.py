@@ -75,6 +75,11 @@ class Watch:
         with self._lock:
             return list(dict.fromkeys((run, attempt) for run, attempt, _ in self._lines))
 
+    def listened_to(self) -> list[Key]:
+        """Every learner whose shim is being listened to."""
+        with self._lock:
+            return list(self._lines)
+
     def stop(self, run: str, attempt: int, cause: str, grace_ms: int | None) -> bool:
         """Ask all shims of an attempt to end their programs; ``grace_ms`` None: that of its launch order. False: there
         is none to ask."""

@@ -205,11 +205,24 @@ def _make(group: Group, bases: list[str]) -> str | None:
                 os.mkdir(folder, 0o755)  # which it mostly takes
             except OSError:
                 os.makedirs(folder, 0o755, exist_ok=True)
+                _weigh(base, group.name)
             return folder
         except OSError as error:
             problem = f"Cannot make the control group {folder}: {error.strerror}."
     group.missing.append(problem)
     return None
+
+
+def _weigh(base: str, name: str) -> None:
+    """Give the groups above a program's the weight of one process for each processor: new ones weigh as one process,
+    which all programs of the machine would have to share wherever others compete with them for processors."""
+    processors = len(os.sched_getaffinity(0))
+    folder = base
+    for part in name.split("/")[:-1]:
+        folder += "/" + part
+        for file, weight in (("cpu.shares", 1024 * processors), ("cpu.weight", min(10_000, 100 * processors))):
+            if os.path.exists(f"{folder}/{file}"):
+                _write(f"{folder}/{file}", str(weight))
 
 
 def _set(group: Group, folder: str, files: list[tuple[str, str]]) -> None:

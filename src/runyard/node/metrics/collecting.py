@@ -58,6 +58,8 @@ class Collecting:
         self._crew = Crew("metrics", 2)
         self._wakes_at = 0.0
         """When the listener looks again by itself: earlier, it has to be woken."""
+        self._deaf = False
+        """All learners are to be read when they are due: until then what the kernel says may wait in its queue."""
         threading.Thread(target=self._work, name="collect", daemon=True).start()
 
     # -------------------------------------------------------------------------------------------------- from outside
@@ -116,7 +118,10 @@ class Collecting:
     def _round(self) -> None:
         now = time.monotonic()
         wake_at: float | None = None
+        if self._deaf:
+            self._hear(self._inotify.events())
         with self._lock:
+            self._deaf = all(learner.done or learner.busy or learner.read for learner in self._learners.values())
             for learner in self._learners.values():
                 if learner.done or learner.busy:
                     continue
@@ -132,7 +137,8 @@ class Collecting:
     def _wait(self, seconds: float | None) -> None:
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
-        poll.register(self._inotify.fd, select.POLLIN)
+        if not self._deaf:
+            poll.register(self._inotify.fd, select.POLLIN)
         ready = {descriptor for descriptor, _ in poll.poll(None if seconds is None else seconds * 1000 + 1)}
         if self._wake in ready:
             os.eventfd_read(self._wake)
