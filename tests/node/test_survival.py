@@ -6,6 +6,8 @@ import signal
 import subprocess
 import time
 
+from runyard.node.home import Home
+from runyard.shim.cgroups import cgroup_paths
 from runyard.wire import facts
 from tests.node.nodes import NODE, OTHER, RUN, NodeProcess, launch_of, marked, of_run, stage_of, store_of
 from tests.support.waiting import wait_until
@@ -52,6 +54,19 @@ def test_a_killed_node_is_followed_by_one_that_finds_the_program(node: NodeProce
     ended_well(node)
     began = [fact for fact in node.server.facts if isinstance(fact, facts.Began)]
     assert len({fact.at_ms for fact in began}) == 1
+
+
+def test_a_node_that_ends_leaves_no_control_group_but_those_of_programs(node: NodeProcess) -> None:
+    group = Home(str(node.home)).group
+    counting(node)
+    made = cgroup_paths(group)
+    assert node.end() == 0
+    assert cgroup_paths(group) == made, "the program goes on, and is in them"
+    node.start()
+    let_end(node)
+    ended_well(node)
+    assert node.end() == 0
+    assert cgroup_paths(group) == []
 
 
 def test_a_program_that_ends_while_there_is_no_node_is_told_of_afterwards(node: NodeProcess) -> None:

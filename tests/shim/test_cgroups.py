@@ -171,6 +171,25 @@ def test_the_number_of_processes_is_bounded(launcher: Launcher) -> None:
     assert "BlockingIOError: [Errno 11] Resource temporarily unavailable" in attempt.logged()
 
 
+@needs("memory", "pids", "cpu")
+def test_what_lies_above_is_removed_once_nothing_is_in_it() -> None:
+    above = f"runyard/test-above-{os.getpid()}"
+    limits = {"memory_bytes": 1 << 27, "cpu_millis": 500, "pids": 9}
+    first, second = (cgroups.create(f"{above}/{name}", limits) for name in ("first", "second"))
+    parents = [os.path.dirname(folder) for folder in first.folders]
+    assert cgroups.remove(first.folders) == []
+    cgroups.remove_unused(above)
+    assert all(os.path.isdir(folder) for folder in [*parents, *second.folders])
+    assert cgroups.remove(second.folders) == []
+    cgroups.remove_unused(above)
+    assert parents
+    assert [folder for folder in parents if os.path.exists(folder)] == []
+    again = cgroups.create(f"{above}/again", limits)
+    assert (len(again.folders), again.missing) == (len(parents), [])
+    assert cgroups.remove(again.folders) == []
+    cgroups.remove_unused(above)
+
+
 # ------------------------------------------------------------------------------------- version 2, whatever the machine
 
 

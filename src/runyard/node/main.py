@@ -23,6 +23,7 @@ from runyard.node.lanes import do_safely
 from runyard.node.limiting import MEASURE_EVERY_S
 from runyard.node.limits import DEFAULTS, Limits
 from runyard.node.link import Address, Backoff, Refused, Unreachable
+from runyard.shim.cgroups import remove_unused
 from runyard.shim.lean import PR_SET_DUMPABLE, prctl
 from runyard.wire import facts, orders
 
@@ -68,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     threading.Thread(target=lambda: stay_connected(agent), name="orders", daemon=True).start()
     ended.wait()
     say("The node ends; programs go on, and the next node in this folder finds them.")
+    remove_unused(home.group)
     os._exit(0)  # threads in the middle of a transfer are left behind: what they make is whole or not there
 
 

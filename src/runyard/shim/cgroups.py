@@ -314,6 +314,17 @@ def remove(folders: "Iterable[str]") -> list[str]:
     return left
 
 
+def remove_unused(name: str) -> None:
+    """Remove the group of this name wherever it is, if it has neither members nor groups below it: what a node that
+    ends has made above those of its attempts. (Kept, they add up: setting a limit takes the kernel a look at each.)"""
+    for hierarchy in hierarchies():
+        for base in hierarchy.bases:
+            try:
+                os.rmdir(f"{base}/{name}")
+            except OSError:
+                pass  # it is in use, or not there
+
+
 def _remove_below(folder: str) -> list[str]:
     """The same for a folder that has others in it."""
     left: list[str] = []
