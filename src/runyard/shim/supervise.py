@@ -45,6 +45,7 @@ class Run(Facts):
         "kills",
         "loop",
         "over",
+        "over_told",
         "record",
     )
 
@@ -60,6 +61,7 @@ class Run(Facts):
         """Whether the child was reaped."""
         self.over = False
         """Whether no process of it is left."""
+        self.over_told = False
         self.done = False
         """Whether its record is on disk, and everybody told."""
         self.due = Due()
@@ -359,9 +361,7 @@ class Run(Facts):
         """Read the evidence, remove the group, put the record on disk, and tell who listens. An end that is not on disk
         is not known: it is tried again for as long as the folder exists. That no process is left is told before: the
         next program may begin meanwhile."""
-        if self.ending is None:
-            self.clients.accept()
-            self.clients.tell_all({"event": "over", "cause": self.cause})
+        self.tell_over()
         self.ending = record = self.ending or records.of_end(self)
         try:
             lean.write_record(self.folder, "exit.json", record)
@@ -374,6 +374,13 @@ class Run(Facts):
         self.clients.accept()
         self.clients.tell_all(self.state())
         self.close()
+
+    def tell_over(self) -> None:
+        """Tell once that no process is left."""
+        if not self.over_told:
+            self.over_told = True
+            self.clients.accept()
+            self.clients.tell_all({"event": "over", "cause": self.cause})
 
     def close(self) -> None:
         """Let go of everything, the lock last."""

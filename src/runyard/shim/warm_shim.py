@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 AT = 3
 """The descriptor at which the parent finds the connection to this process."""
+SUCCESSOR_NS = 3_000_000
+"""How long the record of an end waits for the launch of the program that follows."""
 NEVER_KILLED = "-1000"
 NO_NAMESPACES = "The program has no namespaces of its own: user namespaces are not allowed on this machine."
 GONE = "The warm parent has ended."
@@ -75,6 +77,15 @@ class WarmRun(Run):
             covered, missing = ([], []) if made is None else (made.covered, made.missing)
             view, lacking = [*covered, *report.get("view", [])], [*missing, *report.get("missing", [])]
             super().release({"view": view, "missing": lacking, "outside": self.outside})
+
+    def on_time(self, now: int) -> None:
+        """As any run; but its end goes to the disk a moment after it was told that nothing is left of it: the node may
+        have the next one begin meanwhile, which is forked while this process writes."""
+        if self.over and not self.over_told:
+            self.tell_over()
+            self.due.none_but_record()
+            self.due.record_at = now + SUCCESSOR_NS
+        super().on_time(now)
 
     def childless(self) -> None:
         """Says nothing of this run: its init may not be known yet."""
