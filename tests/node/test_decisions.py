@@ -5,10 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from runyard.node.became import Became, Early, Trace, end_without_program, exited, look, lost, what_became
+from runyard.node.became import (
+    Became,
+    Early,
+    Trace,
+    end_without_program,
+    exited,
+    look,
+    lost,
+    not_isolated,
+    what_became,
+)
 from runyard.node.evidence import Evidence, clip, human
 from runyard.node.home import AttemptFolder, Home
-from runyard.node.inventory import Device, Inventory, choose, isolation_notes, take_inventory
+from runyard.node.inventory import Device, Inventory, choose, drawing_nodes, isolation_notes, take_inventory
 from runyard.node.ready import fingerprint
 from runyard.node.report import without_overtaken
 from runyard.node.views import variable_name, view_key
@@ -211,3 +221,32 @@ def test_sizes_for_people(size: int, text: str) -> None:
 def test_records_of_ours_are_json(folder: AttemptFolder) -> None:
     end_without_program(folder, Early(cause="cancel"))
     assert json.loads(Path(folder.exit).read_text())["attempt"] == f"{RUN}/2"
+
+
+OWNED = tuple(
+    Device(index, "H100", f"GPU-{index}", (f"/dev/nvidia{index}", f"/dev/dri/card{index}")) for index in range(3)
+)
+
+
+def test_a_program_is_closed_out_of_all_gpus_but_its_own() -> None:
+    nodes = tuple(node for device in OWNED for node in device.nodes)
+    machine = Inventory(("H100",) * 4, False, 1000, 1000, (OWNED[0], OWNED[2]), slots_per_gpu=2, nodes=nodes)
+    assert machine.closed_nodes((0, 1)) == ["/dev/nvidia1", "/dev/dri/card1", "/dev/nvidia2", "/dev/dri/card2"]
+    assert machine.closed_nodes((0, 2)) == ["/dev/nvidia1", "/dev/dri/card1"]
+    assert machine.closed_nodes(()) == list(nodes)
+    assert [machine.visible_devices(slots) for slots in ((0,), (3, 0), ())] == ["GPU-0", "GPU-0,GPU-2", ""]
+    alone = Inventory(("H100",), False, 1000, 1000, OWNED[:1], nodes=OWNED[0].nodes)
+    assert (alone.closed_nodes((0,)), alone.visible_devices((0,))) == ([], "0")
+
+
+def test_the_drawing_nodes_of_a_gpu_are_found_by_its_bus_address(tmp_path: Path) -> None:
+    for name in ("card1", "renderD129"):
+        (tmp_path / "0000:3b:00.0" / "drm" / name).mkdir(parents=True)
+    assert drawing_nodes("00000000:3B:00.0", str(tmp_path)) == ("/dev/dri/card1", "/dev/dri/renderD129")
+    assert drawing_nodes("00000000:5E:00.0", str(tmp_path)) == ()
+
+
+def test_what_a_program_lacks_of_its_isolation_is_told_with_its_start(tmp_path: Path) -> None:
+    started = {"missing": ["No filter."], "cgroup": {"missing": "No memory limit."}}
+    assert not_isolated(started) == ["Not isolated: No filter.", "Not isolated: No memory limit."]
+    assert not_isolated({"cgroup": None}) == []

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -18,9 +19,9 @@ can_cut = pytest.mark.skipif("network_off" not in WORKS, reason="this machine le
 
 def test_the_probe_prints_names_and_leaves_this_process_where_it_is() -> None:
     assert probed.returncode == 0
-    assert set(WORKS) <= {"shm", "network_off", "user", "pid", "mount", "ipc"}
+    assert set(WORKS) <= {"shm", "network_off", "user", "pid", "mount", "ipc", "metadata"}
     if os.geteuid() != 0:
-        assert not set(WORKS) & {"shm", "network_off"}
+        assert not set(WORKS) & {"shm", "network_off", "metadata"}
 
 
 @can_shm
@@ -96,3 +97,35 @@ def test_mounts_are_made_in_a_root_that_is_no_mount_point(tmp_path: Path) -> Non
     )
     assert done.stdout == f"{3 << 20} ['dev', 'proc', 'work']\n", done.stderr
     assert not os.path.ismount(tmp_path / "proc")
+
+
+OPENING = "for n in 0 1; do head -c 1 /dev/null < $FOLDER/gpu$n && echo open $n || echo closed $n; done"
+
+
+@can_shm
+@needs_root
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_program_opens_the_devices_that_it_was_given(open_launcher: Launcher, closed: bool) -> None:
+    for number in (0, 1):
+        path = open_launcher.folder / f"gpu{number}"
+        os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))  # what /dev/null is: it can be opened without a GPU
+        path.chmod(0o666)
+    attempt = open_launcher.launch(
+        OPENING,
+        uid=UID,
+        gid=UID,
+        namespaces=["pid", "mount", "ipc"],
+        env={"PATH": "/usr/bin:/bin", "FOLDER": str(open_launcher.folder)},
+        closed_devices=[str(open_launcher.folder / "gpu1"), "/dev/no-such-device"] if closed else [],
+    )
+    assert attempt.ended()["exit_code"] == 0, attempt.logged()
+    said = [line for line in attempt.logged().splitlines() if line.startswith(("open", "closed"))]
+    assert said == ["open 0", "closed 1" if closed else "open 1"]
+    assert attempt.started()["missing"] == []
+
+
+@needs_root
+def test_devices_that_cannot_be_closed_are_told(open_launcher: Launcher) -> None:
+    attempt = open_launcher.launch("true", uid=UID, gid=UID, closed_devices=["/dev/null"])
+    assert attempt.ended()["exit_code"] == 0
+    assert "GPUs that it was not given" in attempt.started()["missing"][0]

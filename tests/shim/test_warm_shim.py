@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,16 @@ PROGRAMS = {
     "burns.py": "for _ in range(3_000_000): pass\n",
     "adjusts.py": "print(open('/proc/self/oom_score_adj').read().strip())\n",
     "forges.py": FORGER,
+    "opens.py": """
+import sys
+for path in sys.argv[1:]:
+    try:
+        open(path).close()
+        print('open')
+    except OSError as error:
+        print(type(error).__name__)
+print(open('/proc/self/status').read().partition('Seccomp:')[2].split()[0])
+""",
 }
 SPARE = "with open('/proc/self/oom_score_adj', 'w') as file: file.write('-1000')"
 
@@ -198,6 +209,18 @@ def test_a_run_has_its_own_records_and_sees_itself_alone(warm: Warm) -> None:
     assert not other.lock_is_free()
     other.go()
     assert other.ended()["exit_code"] == 5
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_run_opens_the_devices_that_it_was_given_and_is_filtered(warm: Warm, base: Path, closed: bool) -> None:
+    nodes = [str(base / f"gpu{number}") for number in (0, 1)]
+    for node in nodes:
+        os.mknod(node, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+        os.chmod(node, 0o666)
+    program = {"script": "opens.py", "module": None, "args": nodes, "argv0": "opens.py"}
+    run = warm.launch("opens.py", program=program, closed_devices=nodes[1:] if closed else [])
+    assert (run.ended()["exit_code"], run.started()["missing"]) == (0, [])
+    assert run.logged().split() == ["open", "PermissionError" if closed else "open", "2"]
 
 
 def test_what_it_used_is_in_its_record(warm: Warm) -> None:

@@ -88,7 +88,15 @@ def now_ms() -> int:
 def began(folder: AttemptFolder, started: Record) -> Began:
     """The fact in a start record."""
     way, note = (str(started.get(name) or "") for name in ("way", "way_note"))
+    note = " ".join(filter(None, [note, *not_isolated(started)]))
     return Began(folder.run, folder.number, int(started["started_at_ms"]), way, note)
+
+
+def not_isolated(started: Record) -> list[str]:
+    """Sentences on what of a program's isolation could not be had on this machine, from its start record."""
+    group: Record = started.get("cgroup") or {}
+    sentences: list[str | None] = [*(started.get("missing") or ()), group.get("missing")]
+    return [f"Not isolated: {sentence}" for sentence in sentences if sentence]
 
 
 def lost(folder: AttemptFolder, started: Record, boot: str) -> Lost:

@@ -29,6 +29,11 @@ def find_namespaces() -> tuple[str, ...]:
     return tuple(name for name in NAMESPACES if name in found) if "pid" in found else ()
 
 
+def tried() -> frozenset[str]:
+    """All that the shim's probe found to work here for this process."""
+    return _found()
+
+
 @cache
 def _found() -> frozenset[str]:
     """What works here, tried once: the shim's own words."""

@@ -23,6 +23,8 @@ class Device:
     index: int
     name: str
     uuid: str = ""
+    nodes: tuple[str, ...] = ()
+    """Below ``/dev``: what a program opens to use it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +40,27 @@ class Inventory:
     slots_per_gpu: int = 1
     notes: tuple[str, ...] = field(default=())
     features: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
+    """The device nodes of all the machine's GPUs, those that are not offered among them."""
 
     def visible_devices(self, slots: Sequence[int]) -> str:
-        """``CUDA_VISIBLE_DEVICES`` for some slots: device numbers, each once; empty when nothing is behind them."""
-        numbers = {self.devices[slot // self.slots_per_gpu].index for slot in slots if self._is_real(slot)}
-        return ",".join(str(number) for number in sorted(numbers))
+        """``CUDA_VISIBLE_DEVICES`` for some slots: devices, each once; empty when nothing is behind them.
+
+        They are numbers, but where other GPUs are closed to the program, which counts its own from 0 then: there they
+        are called by their UUIDs, which hold in either case."""
+        given = self._given(slots)
+        if self.closed_nodes(slots) and all(device.uuid for device in given):
+            return ",".join(device.uuid for device in given)
+        return ",".join(str(device.index) for device in given)
+
+    def closed_nodes(self, slots: Sequence[int]) -> list[str]:
+        """The device nodes that a program with some slots is not given."""
+        given = {node for device in self._given(slots) for node in device.nodes}
+        return [node for node in self.nodes if node not in given]
+
+    def _given(self, slots: Sequence[int]) -> list[Device]:
+        devices = {self.devices[slot // self.slots_per_gpu] for slot in slots if self._is_real(slot)}
+        return sorted(devices, key=lambda device: device.index)
 
     def _is_real(self, slot: int) -> bool:
         return 0 <= slot // self.slots_per_gpu < len(self.devices)
@@ -56,10 +74,12 @@ def take_inventory(*, gpus: str = "all", fake_gpus: int = 0, slots_per_gpu: int 
     """
     cpu_millis, memory_mib = cpu_limit_millis(), memory_limit_mib()
     logical = False
+    found: tuple[Device, ...] = ()
     if fake_gpus:
         devices = tuple(Device(index, "fake GPU") for index in range(fake_gpus))
     else:
-        devices = choose(find_devices() if gpus != "none" else (), gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        found = find_devices()
+        devices = choose(found if gpus != "none" else (), gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
     names = [device.name for device in devices for _ in range(slots_per_gpu)]
     if not devices:
         logical = True
@@ -73,6 +93,7 @@ def take_inventory(*, gpus: str = "all", fake_gpus: int = 0, slots_per_gpu: int 
         slots_per_gpu=slots_per_gpu if devices else 1,
         notes=tuple(isolation_notes(os.geteuid())),
         features=find_features(),
+        nodes=tuple(node for device in found for node in device.nodes),
     )
 
 
@@ -112,7 +133,19 @@ def find_devices() -> tuple[Device, ...]:
 
 def _device(nvml: Any, index: int) -> Device:
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
-    return Device(index, _text(nvml.nvmlDeviceGetName(handle)), _text(nvml.nvmlDeviceGetUUID(handle)))
+    minor, bus = int(nvml.nvmlDeviceGetMinorNumber(handle)), _text(nvml.nvmlDeviceGetPciInfo(handle).busId)
+    nodes = (f"/dev/nvidia{minor}", *drawing_nodes(bus))
+    return Device(index, _text(nvml.nvmlDeviceGetName(handle)), _text(nvml.nvmlDeviceGetUUID(handle)), nodes)
+
+
+def drawing_nodes(bus: str, below: str = "/sys/bus/pci/devices") -> tuple[str, ...]:
+    """The other door to a GPU: ``/dev/dri/card0``, ``/dev/dri/renderD128`` of a PCI address as NVML writes it."""
+    domain, _, rest = bus.lower().partition(":")
+    folder = f"{below}/{domain[-4:]}:{rest}/drm"
+    try:
+        return tuple(f"/dev/dri/{name}" for name in sorted(os.listdir(folder)))
+    except OSError:
+        return ()  # none: a driver without graphics
 
 
 def _text(value: str | bytes) -> str:

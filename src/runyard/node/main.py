@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -23,6 +24,7 @@ from runyard.node.lanes import do_safely
 from runyard.node.limiting import MEASURE_EVERY_S
 from runyard.node.limits import DEFAULTS, Limits
 from runyard.node.link import Address, Backoff, Refused, Unreachable
+from runyard.shim import metadata
 from runyard.shim.cgroups import remove_unused
 from runyard.shim.lean import PR_SET_DUMPABLE, prctl
 from runyard.wire import facts, orders
@@ -35,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prctl(PR_SET_DUMPABLE, 0)  # where programs have our user id, they must not read credentials from our memory
     try:
         inventory = take_inventory(gpus=told.gpus, fake_gpus=told.fake_gpus, slots_per_gpu=told.slots_per_gpu)
+        inventory = replace(inventory, notes=(*inventory.notes, *close_metadata(told.uid_base)))
         home = open_home(told.home)
         address = Address(told.server.rstrip("/"), told.name, read_token(told.token_file))
     except BlockingIOError:
@@ -71,6 +74,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     say("The node ends; programs go on, and the next node in this folder finds them.")
     remove_unused(home.group)
     os._exit(0)  # threads in the middle of a transfer are left behind: what they make is whole or not there
+
+
+def close_metadata(uid_base: int) -> list[str]:
+    """Close the cloud's metadata address to programs; a sentence where that cannot be done."""
+    if os.geteuid() != 0:
+        return [f"{metadata.OPEN} (only a node that runs as root can close it)."]
+    return metadata.close(uid_base, uid_base + metadata.MEMBERS - 1)
 
 
 def stay_connected(agent: Agent) -> None:

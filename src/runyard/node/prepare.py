@@ -178,6 +178,7 @@ def _shim_order(
         "network": order.network,
         "namespaces": ground.namespaces,
         "hide": [ground.home.runs],
+        "closed_devices": list(seat.closed),
     }
 
 

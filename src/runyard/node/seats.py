@@ -19,8 +19,9 @@ RANGE_FILE = "/proc/sys/net/ipv4/ip_local_port_range"
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """One learner's place. ``devices``: its ``CUDA_VISIBLE_DEVICES``; ``gpus``: how many devices, or logical slots, it
-    has; ``processes`` of it have the ranks from ``first_rank`` on, of ``world_size`` in all."""
+    """One learner's place. ``devices``: its ``CUDA_VISIBLE_DEVICES``; ``closed``: nodes of devices that it lacks;
+    ``gpus``: how many devices, or logical slots, it has; ``processes`` of it have the ranks from ``first_rank`` on, of
+    ``world_size`` in all."""
 
     learner: int
     learners: int
@@ -29,6 +30,7 @@ class Seat:
     processes: int
     first_rank: int
     world_size: int
+    closed: tuple[str, ...] = ()
 
 
 def seats(order: Launch, inventory: Inventory) -> list[Seat]:
@@ -36,10 +38,12 @@ def seats(order: Launch, inventory: Inventory) -> list[Seat]:
     ``launch: gpu`` for each of its GPUs (at least one)."""
     share = len(order.slots) // order.learners
     devices: list[str] = []
+    closed: list[tuple[str, ...]] = []
     gpus: list[int] = []
     for index in range(order.learners):
         slots = order.slots[index * share : (index + 1) * share]
         devices.append(inventory.visible_devices(slots))
+        closed.append(tuple(inventory.closed_nodes(slots)))
         gpus.append(len(devices[-1].split(",")) if devices[-1] else len(slots))
     processes = [max(1, count) if order.launch == "gpu" else 1 for count in gpus]
     return [
@@ -51,6 +55,7 @@ def seats(order: Launch, inventory: Inventory) -> list[Seat]:
             processes[index],
             sum(processes[:index]),
             sum(processes),
+            closed[index],
         )
         for index in range(order.learners)
     ]

@@ -44,6 +44,7 @@ class Order:
         "attempt",
         "cgroup",
         "cgroup_name",
+        "closed_devices",
         "cwd",
         "env",
         "gid",
@@ -78,6 +79,7 @@ class Order:
         self.network = bool(fields.get("network", True))
         self.nice = int(fields.get("nice") or 0)
         self.namespaces: list[str] = list(fields.get("namespaces") or [])
+        self.closed_devices: list[str] = list(fields.get("closed_devices") or [])
         self.hide: list[str] = list(fields.get("hide") or [])
         self.program: dict[str, Any] | None = fields.get("program")
         self.way_note = str(fields.get("way_note") or "")
@@ -268,10 +270,12 @@ def _own_places(child: Child) -> list[str]:
     """A ``/proc`` and a ``/dev/shm`` that go with its namespaces; returns sentences on what could not be had."""
     shm_mib = child.order.shm_mib
     if "mount" in child.namespaces:
-        return _isolation().own_places(child.namespaces, shm_mib)
+        missing: list[str] = _isolation().own_places(child.namespaces, shm_mib)
+        return missing + _isolation().close_devices(child.order.closed_devices)
     if shm_mib is not None:
         _isolation().own_shm(shm_mib)
-    return []
+    closed = child.order.closed_devices
+    return [f"{_isolation().OPEN_DEVICES}: it has no mounts of its own."] if closed else []
 
 
 def _take_user(child: Child) -> None:

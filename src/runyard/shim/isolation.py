@@ -10,7 +10,7 @@ import os
 import sys
 
 from runyard.shim.lean import PR_SET_DUMPABLE, fork_into, libc, prctl
-from runyard.shim.view import CLONE_NEWNS, MS_NODEV, MS_NOSUID, own_mounts
+from runyard.shim.view import CLONE_NEWNS, MS_BIND, MS_NODEV, MS_NOSUID, own_mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ NAMESPACES = {"user": 0x10000000, "pid": 0x20000000, "mount": CLONE_NEWNS, "ipc"
 """The namespaces that an order may ask for, and their flags of clone(2)."""
 NO_PROC = "The program sees the numbers of all of the machine's processes: it could not get a /proc of its own"
 NO_SHM = "The program shares /dev/shm with others of its user: it could not get one of its own"
+OPEN_DEVICES = "The program can open GPUs that it was not given"
 SHM = b"/dev/shm"
 AF_INET, SOCK_DGRAM, SOCK_CLOEXEC = 2, 2, 0o2000000
 SIOCSIFFLAGS, IFF_UP = 0x8914, 1
@@ -80,6 +81,24 @@ def own_places(namespaces: Iterable[str], shm_mib: int | None) -> list[str]:
     return missing
 
 
+def close_devices(paths: Iterable[str]) -> list[str]:
+    """Cover device nodes with a file that nobody can open, for a process whose mounts and ``/dev/shm`` are its own;
+    returns a sentence on those that could not be covered."""
+    left: list[str] = []
+    cover, source = -1, SHM + b"/.closed"
+    for path in filter(os.path.exists, paths):
+        try:
+            if cover < 0:
+                cover = os.open(source, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0)
+            libc("mount", source, os.fsencode(path), None, MS_BIND, None)
+        except OSError as error:
+            left.append(f"{path} ({error.strerror})")
+    if cover >= 0:
+        os.close(cover)
+        os.unlink(source)
+    return [f"{OPEN_DEVICES}: {', '.join(left)}."] if left else []
+
+
 def own_shm(mib: int) -> None:
     """Cover ``/dev/shm`` with an empty one of that size, which goes with the last process that sees it. What is in it
     counts as memory of who wrote it. Raises ``OSError``."""
@@ -116,6 +135,7 @@ def probe() -> int:
         "shm": (0, lambda: own_shm(1)),
         "network_off": (0, cut_network),
         "user": (0, _try_user),
+        "metadata": (0, _try_metadata),
         "pid mount ipc": (flags_of(("pid", "mount", "ipc") if root else NAMESPACES), _try_places),
     }
     for names, (flags, attempt) in tries.items():
@@ -147,6 +167,15 @@ def _try_user() -> None:
         os.setgid(NOBODY)
         os.setuid(NOBODY)
     libc("unshare", NAMESPACES["user"])
+
+
+def _try_metadata() -> None:
+    """The metadata address closed, in a network of the calling process's own."""
+    from runyard.shim import metadata  # noqa: PLC0415 - only the probe needs it, and sockets with it
+
+    libc("unshare", CLONE_NEWNET)
+    if metadata.close(NOBODY, NOBODY):
+        raise OSError(0, "not closed")
 
 
 def _try_places() -> None:

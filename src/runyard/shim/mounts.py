@@ -174,6 +174,7 @@ def _prepare(order: Order, user_namespace: int, control: Control) -> "NoReturn":
         covered = _plan(order)
         view.cover(covered)
         missing = isolation.own_places([name for name in order.namespaces if name != "pid"], order.shm_mib)
+        missing += isolation.close_devices(order.closed_devices)
         if root:
             libc("setns", user_namespace, isolation.NAMESPACES["user"])
             libc("unshare", view.CLONE_NEWNS)

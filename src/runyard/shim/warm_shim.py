@@ -369,6 +369,7 @@ def _order_of(run: WarmRun) -> "Record":
         "network": order.network,
         "shm_mib": None if prepared else order.shm_mib,
         "nice": order.nice,
+        "closed_devices": [] if prepared else order.closed_devices,
     }
 
 

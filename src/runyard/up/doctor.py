@@ -17,6 +17,8 @@ from pathlib import Path
 from runyard import settings
 from runyard.cli.options import DoctorOptions
 from runyard.core.errors import RunyardError
+from runyard.node.features import tried
+from runyard.shim import metadata, seccomp
 from runyard.shim.cgroups import hierarchies
 from runyard.up import record
 from runyard.up.finding import Finding
@@ -172,8 +174,27 @@ def _installation(home: Path) -> Iterable[Finding]:
 
 
 def _isolation() -> Iterable[Finding]:
-    yield Finding("not isolated", "note", "the network: programs reach what this machine reaches")
-    yield Finding("not isolated", "note", "runs of one member share a user id: they could signal each other")
+    works = tried()
+    alone = {"pid", "mount", "ipc"} <= works
+    if alone:
+        yield Finding("isolated", "ok", "each program sees its own processes, files, /dev/shm and GPUs alone")
+    else:
+        yield Finding("not isolated", "note", "processes: runs of one member see each other's (no PID namespaces)")
+        yield Finding("not isolated", "note", "files: runs of one member can read each other's (no mount namespaces)")
+        text = "GPUs: they are handed out by CUDA_VISIBLE_DEVICES, which a program can ignore (no mount namespaces)"
+        yield Finding("not isolated", "note", text)
+    unfiltered = seccomp.missing()
+    if unfiltered:
+        yield Finding("not isolated", "note", unfiltered[0])
+    else:
+        yield Finding("isolated", "ok", "programs are refused system calls that no training needs")
+    if "metadata" in works:
+        yield Finding("isolated", "ok", "the cloud's metadata address is closed to programs")
+    else:
+        why = (
+            "the node must run as root, on Linux 4.17 or later" if os.geteuid() != 0 else "the kernel has no such rules"
+        )
+        yield Finding("not isolated", "note", f"{metadata.OPEN} ({why})")
     yield Finding(
-        "not isolated", "note", "GPU devices are handed out by CUDA_VISIBLE_DEVICES, which a program can ignore"
+        "not isolated", "note", "the network: programs reach what this machine reaches, but for `network: off`"
     )

@@ -46,7 +46,7 @@ def begin(ground: Ground, order: Record, log: int, status: int, release: int, *m
             covers, beside = order["covers"]
             _put(covers, beside, mounts)
             stage = "shm"
-            missing = isolation.own_places(namespaces, order.get("shm_mib"))
+            missing = _own_places(namespaces, order)
         elif mounts:
             missing = _enter(mounts, namespaces)
         elif "mount" in namespaces:
@@ -54,7 +54,7 @@ def begin(ground: Ground, order: Record, log: int, status: int, release: int, *m
             covered = view.plan(order.get("view") or (), None, 0, order.get("hide") or ())
             view.cover(covered)
             stage = "shm"
-            missing = isolation.own_places(namespaces, order.get("shm_mib"))
+            missing = _own_places(namespaces, order)
         stage = "network"
         if not order.get("network", True):
             isolation.start_loopback()
@@ -72,6 +72,11 @@ def begin(ground: Ground, order: Record, log: int, status: int, release: int, *m
     except Exception as error:  # a mistake of ours ends the launch, and never runs the program unconfined
         os.write(status, encode(explain(stage, OSError(0, type(error).__name__))).encode() + b"\n")
     os._exit(init.FAILED)
+
+
+def _own_places(namespaces: list[str], order: Record) -> list[str]:
+    missing = isolation.own_places(namespaces, order.get("shm_mib"))
+    return missing + isolation.close_devices(order.get("closed_devices") or ())
 
 
 def _refuse(namespaces: list[str]) -> None:
