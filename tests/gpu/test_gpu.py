@@ -110,3 +110,24 @@ def test_two_processes_add_up_over_nccl(yard: Installation, devices: tuple[Devic
         pytest.skip("this machine has one GPU")
     run = submit(yard, REDUCE, "--wait", configuration="medium", extra="runyard: {launch: gpu}\n")
     assert yard.cli("logs", run).stdout.count("sum 3.0 of 2") == 2
+
+
+REACH = """
+import glob, json, os, torch
+def opens(path):
+    try:
+        os.close(os.open(path, os.O_RDWR))
+        return True
+    except OSError:
+        return False
+opened = [path for path in glob.glob("/dev/nvidia[0-9]*") if opens(path)]
+print("TOLD", json.dumps([len(opened), torch.cuda.device_count(), float(torch.ones(8, device="cuda").sum())]))
+"""
+
+
+def test_a_program_opens_the_gpu_that_it_was_given_and_no_other(yard: Installation) -> None:
+    run = submit(yard, REACH)
+    yard.client().wait([run], timeout=300)
+    log = yard.cli("logs", run).stdout
+    told = next(line for line in log.splitlines() if "TOLD" in line).partition("TOLD ")[2]
+    assert json.loads(told) == [1, 1, 8.0]
