@@ -1,6 +1,6 @@
 """The store in memory keeps the contract of the store; and the contract notices stores that do not."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -9,7 +9,8 @@ from runyard.core.lifecycle import Transition
 from runyard.core.metering import LedgerEntry
 from runyard.core.run import Run
 from runyard.core.scheduling.snapshot import QueueClass
-from runyard.ports.store import Store, Submission
+from runyard.core.use import Held
+from runyard.ports.store import NO_PACE, NOT_CLOSED, Store, Submission
 from runyard.testing.memory_store import MemoryStore
 from runyard.testing.store_contract import StoreContract
 
@@ -24,13 +25,18 @@ class Unguarded(MemoryStore):
     """Applies whatever comes."""
 
     def apply(
-        self, transitions: Sequence[Transition], ledger: Sequence[LedgerEntry] = (), *, whole: bool = False
+        self,
+        transitions: Sequence[Transition],
+        ledger: Sequence[LedgerEntry] = (),
+        *,
+        whole: bool = False,
+        held: Sequence[Held] = (),
     ) -> tuple[bool, ...]:
         fresh = []
         for transition in transitions:
             there = self.run(transition.before.id) or transition.before
             fresh.append(replace(transition, before=replace(transition.before, version=there.version)))
-        return super().apply(fresh, ledger, whole=whole)
+        return super().apply(fresh, ledger, whole=whole, held=held)
 
 
 class Forgetful(MemoryStore):
@@ -43,8 +49,16 @@ class Forgetful(MemoryStore):
 class Upended(MemoryStore):
     """Shows the heads of a class last first."""
 
-    def classes(self, now_ms: int, heads: int) -> Sequence[QueueClass]:
-        return [replace(found, heads=found.heads[::-1]) for found in super().classes(now_ms, heads)]
+    def classes(
+        self,
+        now_ms: int,
+        heads: int,
+        *,
+        expected: Mapping[int, int] = NO_PACE,
+        opens: Mapping[str, int] = NOT_CLOSED,
+    ) -> Sequence[QueueClass]:
+        found = super().classes(now_ms, heads, expected=expected, opens=opens)
+        return [replace(each, heads=each.heads[::-1]) for each in found]
 
 
 class Stuck(MemoryStore):

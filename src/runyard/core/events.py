@@ -23,6 +23,7 @@ class EventKind(StrEnum):
     store_problem = "store_problem"
     finished = "finished"
     moved = "moved"
+    priority = "priority"
     deleted = "deleted"
 
 

@@ -153,9 +153,9 @@ def begun(run: Run, number: int, at_ms: int, now: int, way: str = "", way_note: 
     return Transition(run, after, (_event(run, EventKind.running, now, number, **body),))
 
 
-def stop(run: Run, cause: StopCause, now: int) -> Transition | None:
-    """Somebody wants the run to stop. A waiting run ends at once (once what earlier attempts left is stored), a storing
-    one keeps what is stored.
+def stop(run: Run, cause: StopCause, now: int, detail: str = "") -> Transition | None:
+    """Somebody wants the run to stop; ``detail`` says on whose behalf. A waiting run ends at once (once what earlier
+    attempts left is stored), a storing one keeps what is stored.
 
     Only cancel and prune end a waiting run: the other causes were meant for a program that is gone.
     """
@@ -163,9 +163,9 @@ def stop(run: Run, cause: StopCause, now: int) -> Transition | None:
     if isinstance(state, Waiting) and cause in _WISHES:
         return _stop_granted(run, state, cause, now) if state.granted_to else _stop_waiting(run, cause, now)
     if isinstance(state, Starting | Running):
-        return _stop_program(run, Stopping(cause, now), now)
+        return _stop_program(run, Stopping(cause, now, detail), now)
     if isinstance(state, Stopping) and _WEIGHTS.index(cause) > _WEIGHTS.index(state.cause):
-        return _stop_program(run, Stopping(cause, state.since_ms), now)
+        return _stop_program(run, Stopping(cause, state.since_ms, detail), now)
     if isinstance(state, Storing) and cause is StopCause.cancel:
         note = "Canceled while storing: what was stored by then is kept, the rest is not in the bucket."
         ending = replace(state.ending, outcome=StateName.canceled)
@@ -192,7 +192,10 @@ def _stop_granted(run: Run, state: Waiting, cause: StopCause, now: int) -> Trans
 
 def _stop_program(run: Run, state: Stopping, now: int) -> Transition:
     number = run.attempts[-1].number
-    event = _event(run, EventKind.stopping, now, number, cause=state.cause.value)
+    body: dict[str, object] = {"cause": state.cause.value}
+    if state.detail:
+        body["detail"] = state.detail
+    event = _event(run, EventKind.stopping, now, number, **body)
     return Transition(run, _move(run, state), (event,), (Command.stop,))
 
 
@@ -267,6 +270,9 @@ def lost(run: Run, number: int, reason: Reason, detail: str, policy: RetryPolicy
 def _close(run: Run, attempt: Attempt, policy: RetryPolicy, now: int) -> Transition:
     ending = attempt.ending
     assert ending is not None
+    if ending.reason is Reason.preempted and isinstance(run.state, Stopping) and run.state.detail:
+        ending = replace(ending, detail=run.state.detail)
+        attempt = replace(attempt, ending=ending)
     attempts = _with_attempt(run, attempt)
     ended_event = _event(
         run,
@@ -324,16 +330,21 @@ def staged(run: Run, node_id: str, now: int, fetched: int = 0) -> Transition | N
     return Transition(run, after, (_event(run, EventKind.staged, now, node=node_id, fetched=fetched),))
 
 
+def first_start(start_after_ms: int | None, now: int) -> int:
+    """``not_before_ms`` of a run that may not start before a moment (None: at once)."""
+    return start_after_ms if start_after_ms is not None and start_after_ms > now else 0
+
+
 def is_blocked(run: Run) -> bool:
     """Whether a run waits for other runs (``after``)."""
     return isinstance(run.state, Waiting) and run.state.not_before_ms >= BLOCKED
 
 
-def unblocked(run: Run, now: int) -> Transition | None:
-    """All runs that it waited for have completed."""
+def unblocked(run: Run, now: int, start_after_ms: int | None = None) -> Transition | None:
+    """All runs that it waited for have completed; it may still have to wait for its start window."""
     if not isinstance(run.state, Waiting) or not is_blocked(run):
         return None
-    after = _move(run, replace(run.state, not_before_ms=0))
+    after = _move(run, replace(run.state, not_before_ms=first_start(start_after_ms, now)))
     return Transition(run, after, (_event(run, EventKind.unblocked, now),))
 
 

@@ -84,10 +84,11 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """Asked to stop since ``since_ms``; the grace runs."""
+    """Asked to stop since ``since_ms``; the grace runs. ``detail``: a sentence on whose behalf, where there is one."""
 
     cause: StopCause
     since_ms: int
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

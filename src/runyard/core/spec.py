@@ -108,7 +108,7 @@ NO_EVALUATION: Final = EvaluationMetrics()
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The ``runyard:`` keys, valid in both dialects. Durations in milliseconds."""
+    """The ``runyard:`` keys, valid in both dialects. Durations in milliseconds; ``start_after_ms`` since the epoch."""
 
     hyper_parameters: tuple[tuple[str, Scalar], ...] = ()
     env: tuple[tuple[str, str], ...] = ()
@@ -126,6 +126,7 @@ class Options:
     warm: str = "auto"
     network: bool = True
     shm_mib: int | None = None
+    start_after_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

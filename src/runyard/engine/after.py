@@ -86,16 +86,18 @@ def _decide(world: World, run_ids: Sequence[str]) -> list[Transition]:
     waits = world.store.dependencies([run.id for run in runs])
     states = states_of(world, {each for others in waits.values() for each in others})
     now = world.clock.now_ms()
-    found = (_decide_one(run, waits.get(run.id, ()), states, now) for run in runs)
+    found = (_decide_one(world, run, waits.get(run.id, ()), states, now) for run in runs)
     return [transition for transition in found if transition is not None]
 
 
-def _decide_one(run: Run, others: Sequence[str], states: Mapping[str, str], now: int) -> Transition | None:
+def _decide_one(
+    world: World, run: Run, others: Sequence[str], states: Mapping[str, str], now: int
+) -> Transition | None:
     for other in others:
         if states[other] in _WORDS:
             return lifecycle.dependency_failed(run, f"{other} {_WORDS[states[other]]}.", now)
     if all(states[other] == StateName.completed for other in others):
-        return lifecycle.unblocked(run, now)
+        return lifecycle.unblocked(run, now, world.specs.get(run.spec_id).spec.options.start_after_ms)
     return None
 
 

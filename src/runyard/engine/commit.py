@@ -12,6 +12,7 @@ from runyard.core.reasons import Reason
 from runyard.core.run import FINAL, HOLDS_SLOT, Run, Starting, StateName, Storing
 from runyard.engine.bell import AFTER, DISPATCH, EVENTS, STAGE, log_topic
 from runyard.engine.orders import CannotLaunch, direct
+from runyard.engine.shares import held_of
 from runyard.engine.world import World
 
 _TRIES = 20
@@ -42,7 +43,8 @@ def apply(world: World, transitions: Sequence[Transition], *, whole: bool = Fals
     """
     stuck: list[tuple[Run, CannotLaunch | None]] = []
     with world.orders:
-        applied = world.store.apply(transitions, ledger_of(world, transitions), whole=whole)
+        ledger, held = ledger_of(world, transitions), held_of(world, transitions)
+        applied = world.store.apply(transitions, ledger, whole=whole, held=held)
         done = [transition for transition, yes in zip(transitions, applied, strict=True) if yes]
         for transition in done:
             try:

@@ -29,6 +29,7 @@ def hello(world: World, node: Node, held: Sequence[tuple[str, int]], staged: Seq
     and does not hold waits for its turn again."""
     with world.orders:
         world.store.put_node(node)
+        world.machines.forget()
         world.ready.connected(node.id, tuple(staged))
         known = set(held)
         _take_back(world, node.id, known)

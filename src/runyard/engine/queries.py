@@ -17,10 +17,10 @@ from runyard.core.scheduling.explain import READINESS, Standing, estimate_ms, ne
 from runyard.core.scheduling.plan import Plan, Wait, make_plan
 from runyard.core.spec import Location
 from runyard.engine import after, frameworks
-from runyard.engine.dispatch import snapshot
 from runyard.engine.inputs import inputs_of
 from runyard.engine.metrics import by_label
 from runyard.engine.orders import command_of, parameters_of
+from runyard.engine.seeing import snapshot
 from runyard.engine.views import (
     AttemptView,
     ExplainView,

@@ -13,9 +13,11 @@ from runyard.core.account import Member
 from runyard.core.errors import NotFound
 from runyard.core.lifecycle import RetryPolicy
 from runyard.core.resources import DEFAULT_CONFIGURATIONS, ComputeConfiguration, Price
+from runyard.core.scheduling.snapshot import Policy
 from runyard.core.spec import Credentials
 from runyard.engine.bell import Bell
 from runyard.engine.caching import Caches
+from runyard.engine.machines import Machines
 from runyard.engine.readiness import Readiness
 from runyard.engine.summing import Summing
 from runyard.ports.catalog import Catalog, ClosedCatalog
@@ -33,7 +35,8 @@ OPENED_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Settings of the operator that decide about runs. ``most_runs``: in one submission."""
+    """Settings of the operator that decide about runs. ``most_runs``: in one submission; ``policy``: how the queue is
+    served."""
 
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     price: Price = field(default_factory=Price)
@@ -43,6 +46,7 @@ class Rules:
     stage_window: int = 16
     stage_attempts: int = 5
     default_results_bucket: str = "results"
+    policy: Policy = field(default_factory=Policy)
 
 
 class SpecShelf:
@@ -143,3 +147,4 @@ class World:
     orders: threading.RLock = field(default_factory=threading.RLock)
     caches: Caches = field(default_factory=Caches)
     summing: Summing = field(default_factory=Summing)
+    machines: Machines = field(default_factory=Machines)

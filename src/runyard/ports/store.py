@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from types import MappingProxyType
+from typing import Final, Protocol
 
 from runyard.core.account import Account, Member, Principal, Scope
 from runyard.core.events import EventKind, Recorded
@@ -14,11 +15,16 @@ from runyard.core.resources import Resources
 from runyard.core.run import Run, StateName
 from runyard.core.scheduling.snapshot import QueueClass
 from runyard.core.spec import OWN_ENVIRONMENT, Connection, EnvironmentRequest, RunSpec, StoreKind
+from runyard.core.use import Held
 from runyard.ports.canceling import Canceling
 from runyard.ports.dependencies import Dependencies
 from runyard.ports.environments import Environments
 from runyard.ports.secrets import Secrets
+from runyard.ports.shares import Shares
 from runyard.ports.summaries import Summaries
+
+NO_PACE: Final[Mapping[int, int]] = MappingProxyType({})
+NOT_CLOSED: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,7 @@ class Submission:
     every run's page. ``append_args``: hyper-parameters are appended to the command. ``provenance``: git commit,
     client and the like, as the client told. An idempotency key is (account, key), with a digest of the request.
     ``after``: runs that each of these waits for and that are not completed; with any, the runs are accepted as
-    :data:`~runyard.core.run.BLOCKED`.
+    :data:`~runyard.core.run.BLOCKED`; else they are held back until the spec's ``start_after_ms``.
     """
 
     account_id: str
@@ -127,7 +133,8 @@ class RunQuery:
 class Node:
     """A machine that executes runs. ``total``: what it offers; ``gpu_names`` one a slot; ``logical``: GPUs are only
     slots without a device. ``connected``: its stream is open now. ``closed``: why nothing may start on it.
-    ``features``, ``python`` and ``packages``: what its hello said it can do and has (``wire.facts.Hello``)."""
+    ``features``, ``python`` and ``packages``: what its hello said it can do and has (``wire.facts.Hello``).
+    ``draining_ms``: somebody has asked then that nothing new start on it; ``put_node`` does not write it."""
 
     id: str
     name: str
@@ -143,11 +150,13 @@ class Node:
     features: tuple[str, ...] = ()
     python: str = ""
     packages: Mapping[str, str] = field(default_factory=dict[str, str])
+    draining_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """An attempt that holds room on a node now, of a run of the queue class ``class_id``."""
+    """An attempt that holds room on a node now, since ``since_ms``, of a run of the queue class ``class_id``.
+    ``limit_ms``: how long its program may run (None: no limit); ``stopping``: it was asked to end."""
 
     run_id: str
     attempt: int
@@ -156,6 +165,10 @@ class Holding:
     slots: tuple[int, ...]
     resources: Resources
     class_id: int = 0
+    priority: int = 50
+    since_ms: int = 0
+    limit_ms: int | None = None
+    stopping: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +189,7 @@ class UsageRow:
     waste_gpu_ms: int
 
 
-class Store(Environments, Secrets, Dependencies, Summaries, Canceling, Protocol):
+class Store(Environments, Secrets, Dependencies, Summaries, Canceling, Shares, Protocol):
     """The store of record. Methods that change something commit before they return, or change nothing."""
 
     # accounts, members, tokens
@@ -305,14 +318,21 @@ class Store(Environments, Secrets, Dependencies, Summaries, Canceling, Protocol)
         ...
 
     def apply(
-        self, transitions: Sequence[Transition], ledger: Sequence[LedgerEntry] = (), *, whole: bool = False
+        self,
+        transitions: Sequence[Transition],
+        ledger: Sequence[LedgerEntry] = (),
+        *,
+        whole: bool = False,
+        held: Sequence[Held] = (),
     ) -> tuple[bool, ...]:
         """Apply each transition whose ``before.version`` is still the stored one, all in one transaction; with
         ``whole`` all of them or, where one is stale, none.
 
         Writes the run, its attempts that changed, the events (with sequence numbers in the given order) and those
-        ledger entries whose (run, attempt) belongs to an applied transition; an attempt's first entry stands. ``rank``
-        and ``tags`` stay as they are stored. Tells for each transition whether it applied.
+        ledger entries whose (run, attempt) belongs to an applied transition; an attempt's first entry stands. What they
+        spend is added to the days of their accounts, and what was ``held`` by their attempts to the accounts' use,
+        decayed by the store's half-life. ``rank`` and ``tags`` stay as they are stored. Tells for each transition
+        whether it applied.
         """
         ...
 
@@ -328,9 +348,16 @@ class Store(Environments, Secrets, Dependencies, Summaries, Canceling, Protocol)
         is absent or does not wait."""
         ...
 
+    def set_priority(self, run_id: str, priority: int, now_ms: int) -> bool:
+        """Give a waiting run another priority (0 to 100) and with it another queue class, with a ``priority`` event
+        (body: ``priority``, ``before``) and a new version; it keeps its rank. False when the run is absent, does not
+        wait, or was granted ahead."""
+        ...
+
     # staging
     def specs_to_stage(self, limit: int) -> Sequence[int]:
-        """Specs that have waiting runs which are not ready, in the order of the queue."""
+        """Specs that have waiting runs which are not ready, in the order of the queue; a spec has the highest priority
+        that it or one of its runs was ever given."""
         ...
 
     def mark_staged(self, spec_id: int, node_id: str, now_ms: int, fetched: int = 0) -> int:
@@ -348,11 +375,20 @@ class Store(Environments, Secrets, Dependencies, Summaries, Canceling, Protocol)
         ...
 
     # scheduling
-    def classes(self, now_ms: int, heads: int) -> Sequence[QueueClass]:
+    def classes(
+        self,
+        now_ms: int,
+        heads: int,
+        *,
+        expected: Mapping[int, int] = NO_PACE,
+        opens: Mapping[str, int] = NOT_CLOSED,
+    ) -> Sequence[QueueClass]:
         """Every class with ready waiting runs, by id, each with its first ``heads`` of them in order of rank. Those
         whose back-off is not over at ``now_ms`` are only taken where the others leave places among the ``heads``, and
         those that wait for other runs (``BLOCKED``) are none: a class may be left without any. Those that were granted
-        ahead are heads all the same, beside the first ``heads``, and marked.
+        ahead are heads all the same, beside the first ``heads``, and marked. Heads are given the ``expected``
+        milliseconds of their class, and open no earlier than their account does (``opens``); a run that was never
+        tried and is held back by a time is one whose start window is not open yet.
         The cost must not grow with the number of waiting runs."""
         ...
 

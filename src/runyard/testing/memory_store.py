@@ -16,7 +16,10 @@ from runyard.core.metering import LedgerEntry
 from runyard.core.resources import Resources
 from runyard.core.run import BLOCKED, FINAL, GRANT, HOLDS_SLOT, Run, StateName, StopCause, Waiting
 from runyard.core.scheduling.snapshot import Head, QueueClass
+from runyard.core.use import Held
 from runyard.ports.store import (
+    NO_PACE,
+    NOT_CLOSED,
     Holding,
     Node,
     RunQuery,
@@ -24,18 +27,19 @@ from runyard.ports.store import (
     Submission,
     UsageRow,
 )
-from runyard.testing.memory_accounts import MemoryAccounts
 from runyard.testing.memory_environments import MemoryEnvironments
 from runyard.testing.memory_secrets import MemoryDependencies, MemorySecrets
+from runyard.testing.memory_shares import MemoryShares
 from runyard.testing.memory_summaries import MemorySummaries
 
 
-class _Runs(MemoryAccounts, MemoryEnvironments, MemorySecrets, MemoryDependencies, MemorySummaries):
+class _Runs(MemoryShares, MemoryEnvironments, MemorySecrets, MemoryDependencies, MemorySummaries):
     """Runs and what happens to them."""
 
     def __init__(self) -> None:
         super().__init__()
         self._specs: dict[int, StoredSpec] = {}
+        self._spec_priorities: dict[int, int] = {}
         self._classes: dict[tuple[str, int, Resources], int] = {}
         self._replies: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {}
         self._tags: dict[str, tuple[str, ...]] = {}
@@ -90,10 +94,11 @@ class _Runs(MemoryAccounts, MemoryEnvironments, MemorySecrets, MemoryDependencie
             submission.environment,
         )
         self._specs[stored.id] = stored
-        shape = (submission.account_id, options.priority, submission.resources)
-        class_id = self._classes.setdefault(shape, len(self._classes) + 1)
+        self._spec_priorities[stored.id] = options.priority
+        class_id = self._class_of(submission.account_id, options.priority, submission.resources)
         tags = tuple(dict.fromkeys(options.tags))
-        state = Waiting(BLOCKED) if submission.after else Waiting()
+        first = lifecycle.first_start(options.start_after_ms, submission.now_ms)
+        state = Waiting(BLOCKED) if submission.after else Waiting(first)
         for run_id, name, parameters in zip(submission.ids, submission.names, submission.parameters, strict=True):
             self._seq += 1
             self._tags[run_id] = tags
@@ -119,6 +124,9 @@ class _Runs(MemoryAccounts, MemoryEnvironments, MemorySecrets, MemoryDependencie
             )
             body = {"member": submission.member_id}
             self._tell(Event(EventKind.accepted, run_id, submission.account_id, submission.now_ms, None, body))
+
+    def _class_of(self, account_id: str, priority: int, resources: Resources) -> int:
+        return self._classes.setdefault((account_id, priority, resources), len(self._classes) + 1)
 
     def _tell(self, event: Event) -> None:
         self._events.append(Recorded(len(self._events) + 1, event))
@@ -167,12 +175,17 @@ class _Runs(MemoryAccounts, MemoryEnvironments, MemorySecrets, MemoryDependencie
         return self._specs.get(spec_id)
 
     def apply(
-        self, transitions: Sequence[Transition], ledger: Sequence[LedgerEntry] = (), *, whole: bool = False
+        self,
+        transitions: Sequence[Transition],
+        ledger: Sequence[LedgerEntry] = (),
+        *,
+        whole: bool = False,
+        held: Sequence[Held] = (),
     ) -> tuple[bool, ...]:
         with self._lock:
             if whole and not self._all_fresh(transitions):
                 return (False,) * len(transitions)
-            return tuple(self._apply(transition, ledger) for transition in transitions)
+            return tuple(self._apply(transition, ledger, held) for transition in transitions)
 
     def _all_fresh(self, transitions: Sequence[Transition]) -> bool:
         versions = {run.id: run.version for run in self._runs.values()}
@@ -182,7 +195,7 @@ class _Runs(MemoryAccounts, MemoryEnvironments, MemorySecrets, MemoryDependencie
             versions[transition.after.id] = transition.after.version
         return True
 
-    def _apply(self, transition: Transition, ledger: Sequence[LedgerEntry]) -> bool:
+    def _apply(self, transition: Transition, ledger: Sequence[LedgerEntry], held: Sequence[Held] = ()) -> bool:
         there, after = self._runs.get(transition.before.id), transition.after
         if there is None or there.version != transition.before.version:
             return False
@@ -191,8 +204,11 @@ class _Runs(MemoryAccounts, MemoryEnvironments, MemorySecrets, MemoryDependencie
             self._tell(event)
         numbers = {attempt.number for attempt in after.attempts}
         for entry in ledger:
-            if entry.run_id == after.id and entry.attempt in numbers:
-                self._ledger.setdefault((entry.run_id, entry.attempt), entry)
+            key = (entry.run_id, entry.attempt)
+            if entry.run_id == after.id and entry.attempt in numbers and key not in self._ledger:
+                self._ledger[key] = entry
+                self._spend(entry)
+                self._fold_use(each for each in held if (each.run_id, each.attempt) == key)
         return True
 
     def delete_run(self, run_id: str, now_ms: int | None = None) -> bool:
@@ -247,8 +263,11 @@ class _Queue(_Runs):
             self._runs[other.id] = replace(other, rank=rank)
 
     def specs_to_stage(self, limit: int) -> Sequence[int]:
-        unready = self._waiting(lambda run: run.ready_on is None)
-        return list(dict.fromkeys(run.spec_id for run in unready))[:limit]
+        places: dict[int, tuple[int, int]] = {}
+        for run in self._waiting(lambda run: run.ready_on is None):
+            place = (-self._spec_priorities[run.spec_id], run.rank)
+            places[run.spec_id] = min(place, places.get(run.spec_id, place))
+        return sorted(places, key=lambda spec_id: places[spec_id])[:limit]
 
     def mark_staged(self, spec_id: int, node_id: str, now_ms: int, fetched: int = 0) -> int:
         with self._lock:
@@ -266,14 +285,55 @@ class _Queue(_Runs):
     def waiting_of_spec(self, spec_id: int, limit: int) -> Sequence[Run]:
         return self._waiting(lambda run: run.spec_id == spec_id)[:limit]
 
-    def classes(self, now_ms: int, heads: int) -> Sequence[QueueClass]:
+    def set_priority(self, run_id: str, priority: int, now_ms: int) -> bool:
+        with self._lock:
+            run = self._runs.get(run_id)
+            if run is None or run.state_name is not StateName.waiting or is_granted(run):
+                return False
+            if run.priority != priority:
+                class_id = self._class_of(run.account_id, priority, run.resources)
+                self._runs[run_id] = replace(run, priority=priority, class_id=class_id, version=run.version + 1)
+                self._spec_priorities[run.spec_id] = max(priority, self._spec_priorities[run.spec_id])
+                body = {"priority": priority, "before": run.priority}
+                self._tell(Event(EventKind.priority, run_id, run.account_id, now_ms, None, body))
+            return True
+
+    def _limit(self, run: Run) -> int | None:
+        return self._specs[run.spec_id].spec.options.max_runtime_ms
+
+    def classes(
+        self,
+        now_ms: int,
+        heads: int,
+        *,
+        expected: Mapping[int, int] = NO_PACE,
+        opens: Mapping[str, int] = NOT_CLOSED,
+    ) -> Sequence[QueueClass]:
         ready: defaultdict[int, list[Run]] = defaultdict(list)
         for run in self._waiting(lambda run: run.ready_on is not None):
             ready[run.class_id].append(run)
         return [
-            QueueClass(class_id, runs[0].account_id, runs[0].priority, runs[0].resources, _heads(runs, now_ms, heads))
+            QueueClass(
+                class_id,
+                runs[0].account_id,
+                runs[0].priority,
+                runs[0].resources,
+                tuple(
+                    self._head(run, expected.get(class_id), opens.get(run.account_id, 0))
+                    for run in _first(runs, now_ms, heads)
+                ),
+            )
             for class_id, runs in sorted(ready.items())
         ]
+
+    def _head(self, run: Run, expected_ms: int | None, opens_ms: int) -> Head:
+        node, limit = str(run.ready_on), self._limit(run)
+        if is_granted(run):
+            return Head(run.id, run.rank, node, granted=True, limit_ms=limit, expected_ms=expected_ms)
+        held = _backoff(run)
+        if held and not run.attempts:
+            return Head(run.id, run.rank, node, 0, False, limit, expected_ms, max(held, opens_ms))
+        return Head(run.id, run.rank, node, held, False, limit, expected_ms, opens_ms)
 
     def holdings(self) -> Sequence[Holding]:
         held = sorted((run for run in self._all() if run.state_name in HOLDS_SLOT), key=lambda run: run.seq)
@@ -286,6 +346,10 @@ class _Queue(_Runs):
                 run.attempt.slots,
                 run.resources,
                 run.class_id,
+                run.priority,
+                run.attempt.assigned_ms,
+                self._limit(run),
+                run.state_name is StateName.stopping,
             )
             for run in held
             if run.attempt is not None and run.attempt.way != GRANT
@@ -333,6 +397,7 @@ class MemoryStore(_Queue):
     def __init__(self) -> None:
         super().__init__()
         self._nodes: dict[str, Node] = {}
+        self._drains: dict[str, int] = {}
 
     def put_node(self, node: Node) -> None:
         with self._lock:
@@ -340,7 +405,17 @@ class MemoryStore(_Queue):
 
     def nodes(self) -> Sequence[Node]:
         with self._lock:
-            return [self._nodes[node_id] for node_id in sorted(self._nodes)]
+            return [replace(self._nodes[each], draining_ms=self._drains.get(each)) for each in sorted(self._nodes)]
+
+    def set_draining(self, node_id: str, since_ms: int | None) -> bool:
+        with self._lock:
+            if node_id not in self._nodes:
+                return False
+            if since_ms is None:
+                self._drains.pop(node_id, None)
+            else:
+                self._drains.setdefault(node_id, since_ms)
+            return True
 
     def events(
         self,
@@ -404,16 +479,13 @@ def _backoff(run: Run) -> int:
     return run.state.not_before_ms if isinstance(run.state, Waiting) else 0
 
 
-def _heads(ready: Sequence[Run], now_ms: int, count: int) -> tuple[Head, ...]:
+def _first(ready: list[Run], now_ms: int, count: int) -> list[Run]:
+    """The heads of a class, of its waiting runs in order."""
     granted = [run for run in ready if is_granted(run)]
     runs = [run for run in ready if not is_blocked(run) and not is_granted(run)]
     may_start = [run for run in runs if _backoff(run) <= now_ms]
     held_back = sorted((run for run in runs if _backoff(run) > now_ms), key=lambda run: (_backoff(run), run.rank))
-    chosen = sorted((may_start + held_back)[:count] + granted, key=lambda run: run.rank)
-    return tuple(
-        Head(run.id, run.rank, str(run.ready_on), 0 if is_granted(run) else _backoff(run), is_granted(run))
-        for run in chosen
-    )
+    return sorted((may_start + held_back)[:count] + granted, key=lambda run: run.rank)
 
 
 def _sum(group: str, entries: Sequence[LedgerEntry]) -> UsageRow:

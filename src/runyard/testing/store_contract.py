@@ -17,6 +17,7 @@ from runyard.testing.store_contract_history import HistoryContract
 from runyard.testing.store_contract_metrics import SummaryContract
 from runyard.testing.store_contract_queue import QueueContract
 from runyard.testing.store_contract_runs import RunContract
+from runyard.testing.store_contract_shares import ShareContract
 
 
 class StoreContract(
@@ -30,6 +31,7 @@ class StoreContract(
     HistoryContract,
     EnvironmentContract,
     SummaryContract,
+    ShareContract,
 ):
     """All that any store must do."""
 

@@ -259,9 +259,9 @@ class QueueContract:
         end(store, start(store, runs[2]))
         lose(store, runs[3])
         assert list(store.holdings()) == [
-            Holding(stopping.id, 1, "acme", "n1", (), ONE_GPU, stopping.class_id),
-            Holding(running.id, 1, "acme", "n2", (0, 2), ONE_GPU, running.class_id),
-            Holding(runs[4].id, 1, "acme", "n1", (3,), ONE_GPU, runs[4].class_id),
+            Holding(stopping.id, 1, "acme", "n1", (), ONE_GPU, stopping.class_id, 50, NOW, None, True),
+            Holding(running.id, 1, "acme", "n2", (0, 2), ONE_GPU, running.class_id, 50, NOW),
+            Holding(runs[4].id, 1, "acme", "n1", (3,), ONE_GPU, runs[4].class_id, 50, NOW),
         ]
         again = start(store, known(store, runs[3].id), node_id="n3", slots=(1,))
         assert [(h.run_id, h.attempt, h.node_id) for h in store.holdings()][2] == (again.id, 2, "n3")

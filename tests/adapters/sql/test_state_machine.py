@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from runyard.adapters.sql import SqlStore, open_store
 from runyard.core import lifecycle
 from runyard.core.account import Account
+from runyard.core.budget import Budget, Period
 from runyard.core.errors import Conflict
 from runyard.core.events import EventKind
 from runyard.core.lifecycle import Exit, RetryPolicy, Transition
@@ -22,8 +23,10 @@ from runyard.core.metering import LedgerEntry, settle
 from runyard.core.reasons import Reason
 from runyard.core.resources import Resources
 from runyard.core.run import Run, StateName, StopCause
+from runyard.core.use import Held
+from runyard.ports.shares import AccountShare
 from runyard.ports.store import RunQuery, Store
-from runyard.testing.builders import NOW, a_run_id, a_spec, a_submission
+from runyard.testing.builders import NOW, a_node, a_run_id, a_spec, a_submission
 from runyard.testing.lives import PRICE
 from runyard.testing.memory_store import MemoryStore
 
@@ -37,6 +40,16 @@ ANY = st.integers(0, 10**6)
 def plain(run: Run) -> Run:
     """Ranks are each store's own; their order is not."""
     return replace(run, rank=0)
+
+
+def held_of(transitions: list[Transition]) -> list[Held]:
+    """What the attempts that were released held: a GPU each, and half of one without any."""
+    return [
+        Held(t.after.id, t.settled.number, t.after.account_id, t.after.resources.gpus or 0.5, t.settled.assigned_ms,
+             t.settled.released_ms or 0)
+        for t in transitions
+        if t.settled is not None
+    ]  # fmt: skip
 
 
 def ledger_of(transitions: list[Transition]) -> list[LedgerEntry]:
@@ -61,6 +74,7 @@ class TwoStores(RuleBasedStateMachine):
             for account in ("acme", "beta"):
                 store.ensure_account(Account(account, account))
                 store.ensure_member(f"of-{account}", account, account.title())
+            store.put_node(a_node("n1"))
 
     def teardown(self) -> None:
         self.looker.close()
@@ -89,7 +103,7 @@ class TwoStores(RuleBasedStateMachine):
             assert run is not None
             move = decision(run)
             if move is not None:
-                assert store.apply([move], ledger_of([move])) == (True,)
+                assert store.apply([move], ledger_of([move]), held=held_of([move])) == (True,)
                 moves.append(move)
         if moves:
             ours, theirs = moves
@@ -187,6 +201,25 @@ class TwoStores(RuleBasedStateMachine):
         if runs:
             self.same(lambda store: store.set_rank(runs[number % len(runs)].id, position, self.now))
 
+    @rule(number=ANY, priority=st.sampled_from([0, 10, 50, 100]))
+    def change_priority(self, number: int, priority: int) -> None:
+        runs = self.runs()
+        if runs:
+            self.same(lambda store: store.set_priority(runs[number % len(runs)].id, priority, self.now))
+
+    @rule(
+        account=st.sampled_from(["acme", "beta", "nobody"]),
+        weight=st.sampled_from([None, 0.5, 3.0]),
+        budget=st.sampled_from([None, Budget(Period.week, 10, None), Budget(Period.month, None, 5, 50)]),
+        node=NODES,
+        draining=st.booleans(),
+    )
+    def share_out(self, account: str, weight: float | None, budget: Budget | None, node: str, draining: bool) -> None:
+        self.same(lambda store: store.set_weight(account, weight))
+        self.same(lambda store: store.set_budget(account, budget))
+        self.same(lambda store: store.set_window(account, None if draining else "22:00-06:00"))
+        self.same(lambda store: store.set_draining(node, self.now if draining else None))
+
     @rule(number=ANY)
     def delete(self, number: int) -> None:
         runs = self.runs()
@@ -205,7 +238,7 @@ class TwoStores(RuleBasedStateMachine):
             waiting = store.waiting_page(None, ALL)
             if fresh and waiting:
                 moves += filter(None, [lifecycle.assign(waiting[-1], "n1", (), self.now)])
-            applied.append(store.apply(moves, ledger_of(moves)))
+            applied.append(store.apply(moves, ledger_of(moves), held=held_of(moves)))
         assert applied[0] == applied[1]
         assert applied[0][0] is False
 
@@ -235,7 +268,7 @@ class TwoStores(RuleBasedStateMachine):
         for heads in (2, 50):
             self.same(
                 lambda store, heads=heads: [
-                    (c.id, c.account_id, c.priority, c.shape, [(h.run_id, h.node_id, h.not_before_ms) for h in c.heads])
+                    (c.id, c.account_id, c.priority, c.shape, [replace(h, rank=0) for h in c.heads])
                     for c in store.classes(self.now, heads)
                 ]
             )
@@ -265,6 +298,17 @@ class TwoStores(RuleBasedStateMachine):
 
     def sql_says(self, query: str) -> list[tuple[object, ...]]:
         return sorted(self.looker.execute(query).fetchall())
+
+    @invariant()
+    def shares_are_the_same_and_the_days_are_the_ledgers(self) -> None:
+        self.same(lambda store: {a: p for a, p in store.shares(self.now).items() if p != AccountShare()})
+        self.same(lambda store: [node.draining_ms for node in store.nodes()])
+        assert self.sql_says(
+            "SELECT account_id, sum(gpu_ms), sum(cost) FROM daily_use GROUP BY account_id"
+        ) == self.sql_says("SELECT account_id, sum(gpu_ms), sum(cost) FROM ledger WHERE NOT waste GROUP BY account_id")
+        for column, value in (("priority", "r.priority"), ("account_id", "r.account_id")):
+            of_class = f"SELECT r.id FROM runs r JOIN queue_classes c ON c.id = r.class_id WHERE c.{column} <> {value}"
+            assert self.sql_says(of_class) == []
 
     @invariant()
     def history_is_the_same(self) -> None:

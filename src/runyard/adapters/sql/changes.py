@@ -10,10 +10,12 @@ from typing import Final
 from runyard.adapters.sql.codec import columns_of, columns_of_attempt, columns_of_event, insert_into
 from runyard.adapters.sql.database import Database, Transaction
 from runyard.adapters.sql.places import changed, count_blocks
+from runyard.adapters.sql.shares import fold_use, spend
 from runyard.core.events import Event, EventKind
 from runyard.core.lifecycle import Transition
 from runyard.core.metering import LedgerEntry
 from runyard.core.run import FINAL, Run, StateName
+from runyard.core.use import Held
 
 _CHANGED: Final = (
     "state", "detail", "version", "attempt", "not_before_ms", "ready_on", "staged_ms", "finished_ms", "stored_ms",
@@ -61,9 +63,15 @@ class ChangeTables:
     """What happens to runs."""
 
     _db: Database
+    _half_life_ms: int
 
     def apply(
-        self, transitions: Sequence[Transition], ledger: Sequence[LedgerEntry] = (), *, whole: bool = False
+        self,
+        transitions: Sequence[Transition],
+        ledger: Sequence[LedgerEntry] = (),
+        *,
+        whole: bool = False,
+        held: Sequence[Held] = (),
     ) -> tuple[bool, ...]:
         if not transitions:
             return ()
@@ -73,9 +81,20 @@ class ChangeTables:
                 raise _Stale
             done = [transition for transition, ok in zip(transitions, applied, strict=True) if ok]
             if done:
-                _follow_up(tx, done, ledger)
+                _follow_up(tx, done)
+                self._settle(tx, done, ledger, held)
             return applied
         return (False,) * len(transitions)
+
+    def _settle(
+        self, tx: Transaction, done: Sequence[Transition], ledger: Sequence[LedgerEntry], held: Sequence[Held]
+    ) -> None:
+        ours = {(transition.after.id, attempt.number) for transition in done for attempt in transition.after.attempts}
+        new = [entry for entry in ledger if (entry.run_id, entry.attempt) in ours and _enter(tx, entry)]
+        if new:
+            spend(tx, new)
+            keys = {(entry.run_id, entry.attempt) for entry in new}
+            fold_use(tx, [each for each in held if (each.run_id, each.attempt) in keys], self._half_life_ms)
 
     def delete_run(self, run_id: str, now_ms: int | None = None) -> bool:
         with self._db.write() as tx:
@@ -99,15 +118,13 @@ def _change_run(tx: Transaction, transition: Transition) -> bool:
     return True
 
 
-def _follow_up(tx: Transaction, done: Sequence[Transition], ledger: Sequence[LedgerEntry]) -> None:
+def _enter(tx: Transaction, entry: LedgerEntry) -> bool:
+    """Write a ledger entry; False where the attempt has one."""
+    return tx.change(_INSERT_LEDGER, **{name: getattr(entry, name) for name in _LEDGER_COLUMNS}) == 1
+
+
+def _follow_up(tx: Transaction, done: Sequence[Transition]) -> None:
     add_events(tx, [event for transition in done for event in transition.events])
-    ours = {(transition.after.id, attempt.number) for transition in done for attempt in transition.after.attempts}
-    entries = [
-        {name: getattr(entry, name) for name in _LEDGER_COLUMNS}
-        for entry in ledger
-        if (entry.run_id, entry.attempt) in ours
-    ]
-    tx.change_each(_INSERT_LEDGER, entries)
     states: Counter[tuple[str, StateName]] = Counter()
     waiting: Counter[int] = Counter()
     ready: Counter[int] = Counter()

@@ -46,12 +46,12 @@ class NodeTables:
 
 _NODES: Final = (
     "SELECT id, name, boot_id, gpus, cpu_millis, memory_mib, gpu_names, logical, version, seen_ms, connected, closed, "
-    "notes, features, python, packages FROM nodes ORDER BY id"
+    "notes, features, python, packages, since_ms FROM nodes LEFT JOIN node_drains ON node_id = id ORDER BY id"
 )
 
 
 def _node(id: str, name: str, boot_id: str, gpus: int, cpu_millis: int, memory_mib: int, *row: Any) -> Node:
-    gpu_names, logical, version, seen_ms, connected, closed, notes, features, python, packages = row
+    gpu_names, logical, version, seen_ms, connected, closed, notes, features, python, packages, draining_ms = row
     return Node(
         id=id,
         name=name,
@@ -67,4 +67,5 @@ def _node(id: str, name: str, boot_id: str, gpus: int, cpu_millis: int, memory_m
         features=words(features),
         python=python,
         packages=texts(packages),
+        draining_ms=draining_ms,
     )

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any, Final
 
-from runyard.adapters.sql.changes import add_events, find_stage_ranks
+from runyard.adapters.sql.changes import add_events, count_classes, find_stage_ranks
 from runyard.adapters.sql.codec import numbers
 from runyard.adapters.sql.database import Database, Transaction
-from runyard.adapters.sql.places import ahead_of, count_blocks, moved, stands
+from runyard.adapters.sql.places import BLOCK, ahead_of, count_blocks, moved, stands
 from runyard.adapters.sql.ranks import RANK_STEP, between, spread
 from runyard.adapters.sql.runs import fetch_runs
 from runyard.adapters.sql.schema import IN_BACKOFF, NOT_BLOCKED
+from runyard.adapters.sql.submissions import class_of
 from runyard.core.events import Event, EventKind
+from runyard.core.lifecycle import is_granted
 from runyard.core.resources import Resources
 from runyard.core.run import GRANT, GRANTED, Run
 from runyard.core.scheduling.snapshot import Head, QueueClass
-from runyard.ports.store import Holding
+from runyard.ports.store import NO_PACE, NOT_CLOSED, Holding
 
 SAMPLE: Final = 20
 """How many finished attempts a typical duration is learned from."""
@@ -27,12 +29,13 @@ _HOLDS: Final = "state IN ('starting', 'running', 'stopping', 'storing') AND sta
 _ACTIVE: Final = "state IN ('starting', 'running', 'stopping', 'storing')"
 _OTHERS_WAITING: Final = "FROM runs WHERE state = 'waiting' AND priority = :priority AND id <> :id"
 _OTHERS_HOLDING: Final = f"FROM runs WHERE {_HOLDS} AND priority = :priority AND id <> :id"
+_LIMIT: Final = "(SELECT limit_ms FROM specs WHERE specs.id = spec_id)"
 _HEADS: Final = (
-    "SELECT id, rank, ready_on, not_before_ms FROM runs WHERE class_id = :class AND state = 'waiting' "
-    f"AND ready_on IS NOT NULL AND {NOT_BLOCKED}"
+    f"SELECT id, rank, ready_on, not_before_ms, attempt, {_LIMIT} FROM runs WHERE class_id = :class "
+    f"AND state = 'waiting' AND ready_on IS NOT NULL AND {NOT_BLOCKED}"
 )
 _GRANTED: Final = f"{IN_BACKOFF} AND not_before_ms = {GRANTED}"
-_GRANTED_HEADS: Final = f"SELECT id, rank, ready_on FROM runs WHERE class_id = :class AND {_GRANTED}"
+_GRANTED_HEADS: Final = f"SELECT id, rank, ready_on, {_LIMIT} FROM runs WHERE class_id = :class AND {_GRANTED}"
 _STANDS: Final = f"state = 'waiting' AND {NOT_BLOCKED}"
 _LATEST: Final = "LEFT JOIN attempts a ON a.run_id = r.id AND a.number = r.attempt"
 
@@ -42,29 +45,42 @@ class QueueTables:
 
     _db: Database
 
-    def classes(self, now_ms: int, heads: int) -> Sequence[QueueClass]:
+    def classes(
+        self,
+        now_ms: int,
+        heads: int,
+        *,
+        expected: Mapping[int, int] = NO_PACE,
+        opens: Mapping[str, int] = NOT_CLOSED,
+    ) -> Sequence[QueueClass]:
         with self._db.read() as tx:
             rows = tx.rows(
                 "SELECT id, account_id, priority, gpus, cpu_millis, memory_mib FROM queue_classes "
                 "WHERE ready > 0 ORDER BY id"
             )
             return [
-                QueueClass(row[0], row[1], row[2], Resources(*row[3:]), _heads(tx, row[0], now_ms, heads))
+                QueueClass(
+                    row[0],
+                    row[1],
+                    row[2],
+                    Resources(*row[3:]),
+                    _heads(tx, row[0], now_ms, heads, expected.get(row[0]), opens.get(row[1], 0)),
+                )
                 for row in rows
             ]
 
     def holdings(self) -> Sequence[Holding]:
         with self._db.read() as tx:
             rows = tx.rows(
-                "SELECT r.seq, r.id, a.number, r.account_id, a.node_id, a.slots, r.class_id, c.gpus, c.cpu_millis, "
-                "c.memory_mib "
-                "FROM runs r JOIN queue_classes c ON c.id = r.class_id "
+                "SELECT r.seq, r.id, a.number, r.account_id, a.node_id, a.slots, c.gpus, c.cpu_millis, c.memory_mib, "
+                "r.class_id, r.priority, a.assigned_ms, s.limit_ms, r.state = 'stopping' "
+                "FROM runs r JOIN queue_classes c ON c.id = r.class_id JOIN specs s ON s.id = r.spec_id "
                 "JOIN attempts a ON a.run_id = r.id AND a.number = r.attempt "
                 f"WHERE {_HOLDS} AND a.way <> '{GRANT}'"
             )
         return [
-            Holding(run_id, number, account_id, node_id, numbers(slots), Resources(*shape), class_id)
-            for _seq, run_id, number, account_id, node_id, slots, class_id, *shape in sorted(rows)
+            Holding(run_id, number, account, node, numbers(slots), Resources(*more[:3]), *more[3:7], bool(more[7]))
+            for _seq, run_id, number, account, node, slots, *more in sorted(rows)
         ]
 
     def ahead_of(self, run: Run) -> int:
@@ -121,6 +137,15 @@ class QueueTables:
             )
             return fetch_runs(tx, [run_id for _seq, run_id in sorted(rows)])
 
+    def set_priority(self, run_id: str, priority: int, now_ms: int) -> bool:
+        with self._db.write() as tx:
+            found = fetch_runs(tx, [run_id])
+            if not found or found[0].state_name.value != "waiting" or is_granted(found[0]):
+                return False
+            if found[0].priority != priority:
+                _change_priority(tx, found[0], priority, now_ms)
+            return True
+
     def set_rank(self, run_id: str, position: int, now_ms: int) -> bool:
         with self._db.write() as tx:
             found = fetch_runs(tx, [run_id])
@@ -141,7 +166,32 @@ class QueueTables:
             return True
 
 
-def _heads(tx: Transaction, class_id: int, now_ms: int, count: int) -> tuple[Head, ...]:
+def _change_priority(tx: Transaction, run: Run, priority: int, now_ms: int) -> None:
+    ready = run.ready_on is not None
+    count_classes(tx, {run.class_id: -1}, {run.class_id: -ready})
+    class_id = class_of(tx, run.account_id, priority, run.resources, 1)
+    count_classes(tx, {}, {class_id: int(ready)})
+    tx.change(
+        "UPDATE runs SET priority = :priority, class_id = :class, version = version + 1 WHERE id = :id",
+        priority=priority,
+        id=run.id,
+        **{"class": class_id},
+    )
+    if stands(run):
+        block = run.rank // BLOCK
+        count_blocks(tx, {(run.priority, block): -1, (priority, block): 1})
+    tx.change(
+        "UPDATE specs SET priority = :priority WHERE id = :spec AND priority < :priority",
+        priority=priority,
+        spec=run.spec_id,
+    )
+    body = {"priority": priority, "before": run.priority}
+    add_events(tx, [Event(EventKind.priority, run.id, run.account_id, now_ms, None, body)])
+
+
+def _heads(
+    tx: Transaction, class_id: int, now_ms: int, count: int, expected_ms: int | None, opens_ms: int
+) -> tuple[Head, ...]:
     granted = tx.rows(_GRANTED_HEADS, **{"class": class_id})
     rows = list(
         tx.rows(
@@ -158,7 +208,13 @@ def _heads(tx: Transaction, class_id: int, now_ms: int, count: int) -> tuple[Hea
             "ORDER BY not_before_ms, rank LIMIT :count",
             now=now_ms, count=rest, **{"class": class_id},
         )  # fmt: skip
-    heads = [Head(*row) for row in rows] + [Head(*row, granted=True) for row in granted]
+    heads = [
+        Head(run_id, rank, node, at, False, limit, expected_ms, opens_ms)
+        if attempt or not at  # held back before its first attempt: until its start window
+        else Head(run_id, rank, node, 0, False, limit, expected_ms, max(at, opens_ms))
+        for run_id, rank, node, at, attempt, limit in rows
+    ]
+    heads += [Head(run_id, rank, node, 0, True, limit, expected_ms) for run_id, rank, node, limit in granted]
     return tuple(sorted(heads, key=lambda head: head.rank))
 
 

@@ -130,6 +130,7 @@ specs = sa.Table(
     _big("priority"),
     _maybe_big("stage_rank"),  # rank of its first waiting run that is not ready
     sa.Column("environment", WORD, nullable=False, server_default="{}"),  # what its interpreter must offer
+    _maybe_big("limit_ms"),  # how long a program of it may run
     _partial("ix_specs_to_stage", sa.text("priority DESC"), "stage_rank", where=TO_STAGE),
 )
 
@@ -339,6 +340,37 @@ ledger = sa.Table(
     sa.Index("ix_ledger_account", "account_id", "from_ms"),
     sa.Index("ix_ledger_from", "from_ms"),
 )
+
+account_shares = sa.Table(
+    "account_shares",
+    metadata,
+    _word("account_id", primary_key=True),
+    _real("weight"),
+    _maybe_word("start_window"),
+    sa.Column("used", REAL, nullable=False),  # milliseconds of one GPU, decayed to
+    _big("used_at_ms"),
+)
+
+budgets = sa.Table(
+    "budgets",
+    metadata,
+    _word("account_id", primary_key=True),
+    _word("period"),
+    _maybe_big("gpu_ms"),
+    _maybe_big("cost"),
+    _big("warn_percent"),
+)
+
+daily_use = sa.Table(
+    "daily_use",
+    metadata,
+    _word("account_id", primary_key=True),
+    _key("day"),  # since 1970-01-01, UTC
+    _big("gpu_ms"),
+    _big("cost"),
+)
+
+node_drains = sa.Table("node_drains", metadata, _word("node_id", primary_key=True), _big("since_ms"))
 
 idempotency = sa.Table(
     "idempotency",

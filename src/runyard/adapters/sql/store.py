@@ -18,10 +18,12 @@ from runyard.adapters.sql.nodes import NodeTables
 from runyard.adapters.sql.queue import QueueTables
 from runyard.adapters.sql.runs import RunTables
 from runyard.adapters.sql.secrets import SecretTables
+from runyard.adapters.sql.shares import ShareTables
 from runyard.adapters.sql.snapshots import keep_before
 from runyard.adapters.sql.staging import StagingTables
 from runyard.adapters.sql.submissions import SubmissionTables
 from runyard.adapters.sql.summaries import SummaryTables
+from runyard.core.scheduling.snapshot import HALF_LIFE_MS
 
 _log = logging.getLogger(__name__)
 
@@ -40,19 +42,21 @@ class SqlStore(
     HistoryTables,
     EnvironmentTables,
     SummaryTables,
+    ShareTables,
 ):
     """The store over one database. Its methods may be called from any number of threads."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, half_life_ms: int = HALF_LIFE_MS) -> None:
         self._db = database
+        self._half_life_ms = half_life_ms
 
     def close(self) -> None:
         self._db.close()
 
 
-def open_store(url: str, snapshots: Path | None = None) -> SqlStore:
+def open_store(url: str, snapshots: Path | None = None, *, half_life_ms: int = HALF_LIFE_MS) -> SqlStore:
     """Open the store at ``sqlite:///FILE`` or ``postgresql://...``; its schema is made, or migrated forward, after a
-    copy of an older one was put into a new folder of ``snapshots``.
+    copy of an older one was put into a new folder of ``snapshots``. ``half_life_ms``: of what accounts have used.
 
     Raises ``ValueError`` for any other URL, ``RunyardError`` when a newer Runyard made the schema.
     """
@@ -60,4 +64,4 @@ def open_store(url: str, snapshots: Path | None = None) -> SqlStore:
     before = migrate(database, None if snapshots is None else partial(keep_before, snapshots))
     if before is not None:
         _log.warning("the database was brought from schema %s to %s", before, HEAD)
-    return SqlStore(database)
+    return SqlStore(database, half_life_ms)

@@ -14,6 +14,8 @@ from runyard.adapters.sql.ranks import RANK_STEP
 from runyard.adapters.sql.renumber import next_id
 from runyard.core.errors import Conflict, NotFound
 from runyard.core.events import EventKind
+from runyard.core.lifecycle import first_start
+from runyard.core.resources import Resources
 from runyard.core.run import BLOCKED, StateName, Waiting
 from runyard.ports.store import Submission
 
@@ -30,6 +32,7 @@ _INSERT_SPEC: Final = insert_into(
         "priority",
         "stage_rank",
         "environment",
+        "limit_ms",
     ),
 )
 _INSERT_CLASS: Final = insert_into(
@@ -98,7 +101,7 @@ def _accept(tx: Transaction, submission: Submission) -> None:
     count = len(submission.ids)
     first = tx.take("run", count)
     spec_id = _add_spec(tx, submission, first * RANK_STEP)
-    class_id = _class_of(tx, submission, count)
+    class_id = class_of(tx, submission.account_id, submission.spec.options.priority, submission.resources, count)
     _add_runs(tx, submission, first, spec_id, class_id)
     first_event = tx.take("event", count)
     tx.change(
@@ -135,17 +138,19 @@ def _add_spec(tx: Transaction, submission: Submission, rank: int) -> int:
         priority=submission.spec.options.priority,
         stage_rank=rank,
         environment=to_json(submission.environment),
+        limit_ms=submission.spec.options.max_runtime_ms,
     )
     return spec_id
 
 
-def _class_of(tx: Transaction, submission: Submission, count: int) -> int:
+def class_of(tx: Transaction, account_id: str, priority: int, resources: Resources, count: int) -> int:
+    """The queue class of runs of this account, priority and shape, with ``count`` more that wait in it."""
     shape = {
-        "account_id": submission.account_id,
-        "priority": submission.spec.options.priority,
-        "gpus": submission.resources.gpus,
-        "cpu_millis": submission.resources.cpu_millis,
-        "memory_mib": submission.resources.memory_mib,
+        "account_id": account_id,
+        "priority": priority,
+        "gpus": resources.gpus,
+        "cpu_millis": resources.cpu_millis,
+        "memory_mib": resources.memory_mib,
     }
     known = tx.value(
         "SELECT id FROM queue_classes WHERE account_id = :account_id AND priority = :priority AND gpus = :gpus "
@@ -162,7 +167,7 @@ def _class_of(tx: Transaction, submission: Submission, count: int) -> int:
 
 def _add_runs(tx: Transaction, submission: Submission, first: int, spec_id: int, class_id: int) -> None:
     options = submission.spec.options
-    not_before = BLOCKED if submission.after else 0
+    not_before = BLOCKED if submission.after else first_start(options.start_after_ms, submission.now_ms)
     shared = {
         "account_id": submission.account_id,
         "member_id": submission.member_id,
