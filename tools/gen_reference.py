@@ -174,6 +174,12 @@ MEANINGS: Final[Mapping[str, str]] = {
     "pip_options": 'further words for pip where environments are built, such as `["--index-url", "https://..."]`',
     "pip_source_builds": "build packages that have no wheel, which runs their code as the node's user",
     "pythons": "globs of the interpreters and environments that `runyard.python` may name",
+    "fair_share": "among accounts, who has had least for its weight goes first; false: in order of submission",
+    "backfill": "what ends before the room that is kept for a run is needed may use it",
+    "preemption": "an account below its due share takes back what others have borrowed, checkpoint and all",
+    "preempt_by_priority": "a run may also take the room of one of lower priority",
+    "share_half_life_h": "hours after which what an account has used counts half",
+    "preempt_settle_s": "seconds for which an attempt is not stopped to make room",
     "compute_configurations": "sizes of your own: `[compute_configurations.NAME]` with `gpus`, `cpus`, `memory_gb`",
 }
 

@@ -62,7 +62,7 @@ class Bootstrap:
 def build(home: Path, settings: Settings, bootstrap: Bootstrap | None, url: str) -> tuple[FastAPI, Context]:
     """Put everything together over a folder of the server's own."""
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    store = open_store(store_url(home, settings), home / BEFORE)
+    store = open_store(store_url(home, settings), home / BEFORE, half_life_ms=settings.policy.half_life_ms)
     clock = MachineClock(store.latest_event_ms())
     embedded = FolderStore(home / "store")
     executor = NodeExecutor()
@@ -71,6 +71,7 @@ def build(home: Path, settings: Settings, bootstrap: Bootstrap | None, url: str)
         price=settings.price,
         configurations=settings.configurations,
         node_lost_after_ms=round(settings.node_lost_after_s * 1000),
+        policy=settings.policy,
     )
     world = World(
         store=store,

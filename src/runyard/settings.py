@@ -10,6 +10,7 @@ from typing import cast
 
 from runyard.core.errors import RunyardError
 from runyard.core.resources import DEFAULT_CONFIGURATIONS, ComputeConfiguration, Price, Resources
+from runyard.core.scheduling.snapshot import HALF_LIFE_MS, SETTLE_MS, Policy
 
 _MOST = 1_000_000_000
 
@@ -33,7 +34,10 @@ class Settings:
     of what is kept from a working directory. ``pip_options``: further words for pip where environments are built, such
     as ``["--index-url", "https://..."]``. ``pip_source_builds``: build packages that have no wheel, which runs their
     code as the user of the node. ``pythons``: globs of the interpreters and environments that ``python`` may name; all
-    by default, since a program is its user's own code under any of them.
+    by default, since a program is its user's own code under any of them. ``fair_share``, ``backfill``, ``preemption``
+    and ``preempt_by_priority``: how the queue is served (:class:`runyard.core.scheduling.snapshot.Policy`).
+    ``share_half_life_h``: what an account has used counts half after so many hours. ``preempt_settle_s``: an attempt
+    younger than this is not stopped to make room.
     """
 
     host_paths: tuple[str, ...] = ()
@@ -53,12 +57,30 @@ class Settings:
     pip_options: tuple[str, ...] = ()
     pip_source_builds: bool = False
     pythons: tuple[str, ...] = ("*",)
+    fair_share: bool = True
+    backfill: bool = True
+    preemption: bool = True
+    preempt_by_priority: bool = False
+    share_half_life_h: float = HALF_LIFE_MS / 3_600_000
+    preempt_settle_s: float = SETTLE_MS / 1000
     compute_configurations: tuple[tuple[str, int, float, float], ...] = ()
 
     @property
     def price(self) -> Price:
         """Prices in micro-units."""
         return Price(*(round(p * 1e6) for p in (self.price_gpu_hour, self.price_cpu_hour, self.price_gb_hour)))
+
+    @property
+    def policy(self) -> Policy:
+        """How the queue is served."""
+        return Policy(
+            fair_share=self.fair_share,
+            backfill=self.backfill,
+            preemption=self.preemption,
+            by_priority=self.preempt_by_priority,
+            half_life_ms=max(1, round(self.share_half_life_h * 3_600_000)),
+            settle_ms=round(self.preempt_settle_s * 1000),
+        )
 
     @property
     def configurations(self) -> dict[str, ComputeConfiguration]:

@@ -18,7 +18,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "api.md"
 ROOT = "/api/v1"
 RUN = "training-000000000"
 SHA = "a" * 64
-METHODS = {"get", "put", "post", "delete", "head"}
+METHODS = {"get", "put", "post", "patch", "delete", "head"}
 
 
 def plain(path: str) -> str:
@@ -122,6 +122,13 @@ CALLS: dict[tuple[str, str], Callable[[Client], object]] = {
     ("GET", "/quota"): lambda c: c.quota(),
     ("GET", "/quota/{}"): lambda c: c.quota("other"),
     ("PUT", "/quota/{}"): lambda c: c.set_quota("other", 1),
+    ("PUT", "/quota/{}/share"): lambda c: c.set_share("other", weight=2.0),
+    ("PUT", "/quota/{}/budget"): lambda c: c.set_budget("other", "week", gpu_hours=1.0),
+    ("DELETE", "/quota/{}/budget"): lambda c: c.remove_budget("other"),
+    ("GET", "/nodes"): lambda c: c.nodes(),
+    ("POST", "/nodes/{}/drain"): lambda c: c.drain("n1", preempt=True),
+    ("POST", "/nodes/{}/resume"): lambda c: c.resume_node("n1"),
+    ("PATCH", "/training-runs/{}"): lambda c: c.set_priority(RUN, 60),
     ("GET", "/usage"): lambda c: c.usage(),
     ("GET", "/data"): lambda c: c.buckets(),
     ("GET", "/data/{}"): lambda c: list(c.objects("bucket")),
@@ -172,7 +179,7 @@ def heard() -> Iterator[tuple[str, list[tuple[str, str]]]]:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _answer  # noqa: N815 - the names that http.server calls
+        do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = do_HEAD = _answer  # noqa: N815 - the names that http.server calls
 
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing."""

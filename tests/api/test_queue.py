@@ -57,7 +57,14 @@ def test_holding_the_accounts_queue_and_the_whole(api: Api, waiting: list[str]) 
 
 
 def test_quotas(api: Api) -> None:
-    assert api.get("/quota") == {"account": "default", "gpus": None, "used_gpus": 0, "slots": 0}
+    shown = api.get("/quota")
+    assert {key: shown[key] for key in ("account", "gpus", "used_gpus", "slots")} == {
+        "account": "default",
+        "gpus": None,
+        "used_gpus": 0,
+        "slots": 0,
+    }
+    assert (shown["share"], shown["budget"], shown["window"]) == ({"weight": 1.0, "used_gpu_hours": 0.0}, None, None)
     answer = api.call("PUT", "/quota/other", {"gpus": 3})
     assert (answer.status, answer.json()["gpus"]) == (200, 3)
     assert api.get("/quota", token="other")["gpus"] == 3
@@ -123,3 +130,63 @@ def test_connections_that_make_no_sense(api: Api, body: dict[str, str]) -> None:
 )
 def test_tokens_that_make_no_sense(api: Api, body: dict[str, object]) -> None:
     assert api.call("POST", "/tokens", body).code == "invalid_request"
+
+
+def test_the_share_of_an_account(api: Api) -> None:
+    answer = api.call("PUT", "/quota/other/share", {"weight": 2.5, "window": "22:00-06:00"})
+    assert (answer.status, answer.json()["share"]["weight"], answer.json()["window"]) == (200, 2.5, "22:00-06:00")
+    assert api.call("PUT", "/quota/other/share", {"weight": None}).json()["window"] == "22:00-06:00"
+    shown = api.call("PUT", "/quota/other/share", {"window": None}).json()
+    assert (shown["share"]["weight"], shown["window"]) == (1.0, None)
+    for wrong in ({}, {"weight": 0}, {"weight": -1}, {"weight": "NaN"}, {"window": "noon"}, {"window": ""}, {"x": 1}):
+        assert api.call("PUT", "/quota/other/share", wrong).status in (409, 422), wrong
+    assert api.call("PUT", "/quota/nobody/share", {"weight": 1}).code == "not_found"
+    assert api.call("PUT", "/quota/default/share", {"weight": 1}, token="member").code == "access_denied"
+
+
+def test_the_budget_of_an_account(api: Api) -> None:
+    answer = api.call("PUT", "/quota/other/budget", {"per": "week", "gpu_hours": 10, "money": "12.50"})
+    budget = answer.json()["budget"]
+    assert (budget["per"], budget["gpu_hours"], budget["money"], budget["warn_percent"]) == (
+        "week",
+        10.0,
+        "12.500000",
+        80,
+    )
+    assert (budget["percent"], budget["stopped"], budget["sentence"]) == (0, False, None)
+    stopped = api.call("PUT", "/quota/other/budget", {"per": "month", "gpu_hours": 0}).json()["budget"]
+    assert stopped["stopped"]
+    assert "nothing new starts before" in stopped["sentence"]
+    assert api.call("DELETE", "/quota/other/budget").json()["budget"] is None
+    for wrong in ({}, {"per": "week"}, {"per": "day", "money": 1}, {"per": "week", "gpu_hours": -1}):
+        assert api.call("PUT", "/quota/other/budget", wrong).status in (409, 422), wrong
+    assert api.call("PUT", "/quota/nobody/budget", {"per": "week", "money": 1}).code == "not_found"
+    assert api.call("PUT", "/quota/other/budget", {"per": "week", "money": 1}, token="other").status == 403
+
+
+def test_the_priority_of_a_run(api: Api, waiting: list[str]) -> None:
+    path = f"/training-runs/{waiting[1]}"
+    before = api.get(path)
+    answer = api.call("PATCH", path, {"priority": 60})
+    assert (answer.status, answer.json()["priority"], answer.json()["position"]) == (200, 60, 1)
+    events = api.get(f"{path}/events")["items"]
+    assert (events[-1]["kind"], events[-1]["priority"], events[-1]["before"]) == ("priority", 60, 50)
+    assert api.call("PATCH", path, {"priority": 50}).json()["position"] == before["position"]
+    for wrong in ({}, {"priority": 101}, {"priority": -1}, {"priority": None}, {"priority": 5, "name": "x"}):
+        assert api.call("PATCH", path, wrong).code == "invalid_request"
+    assert api.call("PATCH", path, {"priority": 7}, token="other").code == "not_found"
+    ended = api.submit()[0]
+    api.call("POST", f"/training-runs/{ended}/cancel")
+    assert api.call("PATCH", f"/training-runs/{ended}", {"priority": 7}).code == "conflict"
+
+
+def test_machines_are_drained_and_go_on(api: Api, waiting: list[str]) -> None:
+    (shown,) = [each for each in api.get("/nodes")["items"] if each["draining_since"] is None][:1]
+    node = shown["node"]["id"]
+    drained = api.call("POST", f"/nodes/{node}/drain", {"preempt": True})
+    assert (drained.status, drained.json()["node"]["id"]) == (200, node)
+    assert drained.json()["draining_since"] is not None
+    assert api.call("POST", f"/nodes/{node}/resume").json()["draining_since"] is None
+    assert api.call("POST", f"/nodes/{node}/drain", token="member").status == 403
+    assert api.call("POST", "/nodes/nobody/drain").code == "not_found"
+    assert api.call("POST", f"/nodes/{node}/drain", {"hard": True}).code == "invalid_request"

@@ -124,3 +124,49 @@ def test_the_older_services_words(server: ApiServer, cli: Cli) -> None:
     assert "ml explain" in cli("show", "last", program="ml").stderr
     assert json.loads(cli("show", "last", "--json", program="ml").stdout)["state"] == "waiting"
     assert cli("monitor", "training-runs", run, "logs", program="ml").returncode == 1
+
+
+def test_a_budget_a_weight_and_a_window(server: ApiServer, cli: Cli) -> None:
+    done = cli("quota", "set", "default", "--gpu-hours", "10", "--money", "12.50", "--per-week", "--weight", "3")
+    assert "budget" in done.stdout
+    assert "10 GPU-hours and 12.5 of money a week: 10 % is used." in done.stdout
+    assert server.state.part["budget"]["money"] == "12.50"
+    assert server.state.part["weight"] == 3.0
+    assert "weight 1" in cli("quota", "show").stdout
+    assert cli("quota", "set", "default", "--window", "22:00-06:00").returncode == 0
+    assert server.state.part["window"] == "22:00-06:00"
+    assert "22:00-06:00" in cli("quota", "show").stdout
+    assert "budget" not in cli("quota", "set", "default", "--gpu-hours", "none", "--window", "none").stdout
+    assert json.loads(cli("quota", "set", "default", "--money", "1", "--json").stdout)["budget"]["per"] == "month"
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--per", "week"], ["--warn", "5"], ["--gpu-hours", "many"], ["--weight", "x"], ["--warn", "0"]]
+)
+def test_a_quota_that_says_nothing_is_wrong_usage(cli: Cli, words: list[str]) -> None:
+    assert cli("quota", "set", "default", *words).returncode == 2
+
+
+def test_machines(server: ApiServer, cli: Cli) -> None:
+    assert "open" in cli("nodes", "list").stdout.splitlines()[1]
+    assert json.loads(cli("nodes", "list", "--json").stdout)[0]["node"]["id"] == "n1"
+    done = cli("nodes", "drain", "big", "--preempt")
+    assert (done.stdout, done.stderr) == (
+        "n1\n",
+        "big: nothing new starts on it; 2 runs on it are asked to make room.\n",
+    )
+    assert "left to end" in cli("nodes", "drain", "big").stderr
+    assert cli("nodes", "resume", "big").stderr == "big: runs start on it again.\n"
+    told = [("big", "drain", {"preempt": True}), ("big", "drain", {}), ("big", "resume", {})]
+    assert server.state.drained == told
+    assert json.loads(cli("nodes", "drain", "big", "--json").stdout)["draining_since"]
+
+
+def test_another_priority(server: ApiServer, cli: Cli) -> None:
+    run = server.add_run()
+    done = cli("queue", "priority", run, "80")
+    assert done.stdout == f"{run}\n"
+    assert "has priority 80 now, at place 1." in done.stderr
+    assert server.state.runs[run]["priority"] == 80
+    assert json.loads(cli("queue", "priority", run, "70", "--json").stdout)["priority"] == 70
+    assert cli("queue", "priority", run, "101").returncode == 2

@@ -60,6 +60,8 @@ class State:
     frameworks: dict[str, dict[str, Any]] = field(default_factory=dict)
     tokens: dict[str, dict[str, Any]] = field(default_factory=dict)
     quota: dict[str, int | None] = field(default_factory=lambda: {"default": 1})
+    part: dict[str, Any] = field(default_factory=dict[str, Any])
+    drained: list[tuple[str, str, Any]] = field(default_factory=list[tuple[str, str, Any]])
     paused: bool = False
     moved: list[tuple[str, int]] = field(default_factory=list)
     submissions: list[dict[str, Any]] = field(default_factory=list)
@@ -243,7 +245,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.handle_call()
 
-    do_POST = do_PUT = do_DELETE = do_HEAD = do_GET  # noqa: N815  # http.server's names
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = do_GET  # noqa: N815  # http.server's names
 
     def handle_call(self) -> None:
         server = self.server_of_tests
@@ -589,7 +591,36 @@ class Handler(BaseHTTPRequestHandler):
             raise Problem(404, "not_found", f"There is no account {account}.")
         if seen.method == "PUT":
             quota[account] = json.loads(seen.body)["gpus"]
-        return 200, {"account": account, "gpus": quota[account], "used_gpus": 1, "slots": 2}
+        return 200, {"account": account, "gpus": quota[account], "used_gpus": 1, "slots": 2, **self._part()}
+
+    def _part(self) -> dict[str, Any]:
+        return self.server_of_tests.state.part
+
+    def share(self, seen: Seen, account: str) -> tuple[int, Any]:
+        self._part().update({"share": {"weight": 1.0, "used_gpu_hours": 2.5}} | json.loads(seen.body))
+        return self.quota(Seen("GET", seen.path, {}, {}, b""), account)
+
+    def budget(self, seen: Seen, account: str) -> tuple[int, Any]:
+        self._part().pop("budget", None)
+        if seen.method == "PUT":
+            told = {"percent": 10, "sentence": None, "gpu_hours": None, "money": None}
+            self._part()["budget"] = told | json.loads(seen.body)
+        return self.quota(Seen("GET", seen.path, {}, {}, b""), account)
+
+    def nodes(self, _: Seen) -> tuple[int, Any]:
+        return 200, {"items": [self._machine(None)]}
+
+    def drain(self, seen: Seen, node: str, verb: str) -> tuple[int, Any]:
+        self.server_of_tests.state.drained.append((node, verb, json.loads(seen.body)))
+        return 200, self._machine(iso(time.time()) if verb == "drain" else None)
+
+    def _machine(self, since: str | None) -> dict[str, Any]:
+        node = {"id": "n1", "name": "big", "connected": True, "gpus": ["a", "b"], "closed": None}
+        return {"node": node, "running": 2, "draining_since": since}
+
+    def change_run(self, seen: Seen, run: str) -> tuple[int, Any]:
+        self.find(run).update(json.loads(seen.body))
+        return 200, dict(self.find(run))
 
     def usage(self, seen: Seen) -> tuple[int, Any]:
         line = {"group": "default", "runs": 2, "attempts": 3, "gpu_seconds": 12.5, "cpu_seconds": 50.0,
@@ -669,6 +700,7 @@ ROUTES = [
     ("GET", f"{V}/training-runs/{ONE}", "show"),
     ("POST", f"{V}/training-runs/cancel", "cancel_many"),
     ("POST", f"{V}/training-runs/{ONE}/cancel", "cancel"),
+    ("PATCH", f"{V}/training-runs/{ONE}", "change_run"),
     ("DELETE", f"{V}/training-runs/{ONE}", "delete"),
     ("GET", f"{V}/training-runs/{ONE}/logs", "log"),
     ("GET", f"{V}/training-runs/{ONE}/metrics", "metrics"),
@@ -685,6 +717,11 @@ ROUTES = [
     ("GET", f"{V}/quota", "quota"),
     ("GET", f"{V}/quota/{ONE}", "quota"),
     ("PUT", f"{V}/quota/{ONE}", "quota"),
+    ("PUT", f"{V}/quota/{ONE}/share", "share"),
+    ("PUT", f"{V}/quota/{ONE}/budget", "budget"),
+    ("DELETE", f"{V}/quota/{ONE}/budget", "budget"),
+    ("GET", f"{V}/nodes", "nodes"),
+    ("POST", f"{V}/nodes/{ONE}/(drain|resume)", "drain"),
     ("GET", f"{V}/usage", "usage"),
     ("GET", f"{V}/data", "buckets"),
     ("GET", f"{V}/data/{ONE}", "list_objects"),

@@ -212,7 +212,7 @@ def documented() -> list[tuple[str, str]]:
     page = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
     found: list[tuple[str, str]] = []
     for line in page.splitlines():
-        cell = re.match(r"\| ((?:GET|HEAD|PUT|POST|DELETE).*?) \|", line.replace("\\|", "or"))
+        cell = re.match(r"\| ((?:GET|HEAD|PUT|POST|PATCH|DELETE).*?) \|", line.replace("\\|", "or"))
         for part in re.split(r"; |(?<=`), (?=[A-Z]{3})", cell[1]) if cell else []:
             for path in re.findall(r"`(/[^?`]*)", part):
                 found += [(method, path) for method in re.findall(r"[A-Z]{3,}", part.split("`")[0])]
@@ -246,6 +246,9 @@ def test_every_route_of_the_page_has_its_method(server: ApiServer, client: Clien
         client.secrets, lambda: client.put_secret("S", "x"), lambda: client.remove_secret("S"),
         lambda: client.convert_manifest("m"), client.frameworks, lambda: client.framework_versions("pytorch"),
         lambda: client.add_framework("f", python="/p"), lambda: client.remove_framework("f"),
+        lambda: client.set_priority(run, 60), client.nodes, lambda: client.drain("n"), lambda: client.resume_node("n"),
+        lambda: client.set_share("default", weight=2.0), lambda: client.set_budget("default", "week", gpu_hours=5),
+        lambda: client.remove_budget("default"),
         client.caches, lambda: client.change_caches("clear"), lambda: client.delete(run),
     ):  # fmt: skip
         each()

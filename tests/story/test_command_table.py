@@ -108,6 +108,7 @@ MEANINGS: dict[str, str] = {
     "PATH=VALUE": "model_definition.name=x", "NAME": "python", "NAME:VERSION": "python:3", "SIZE": "1Gb",
     "BUCKET": "bucket", "BUCKET/PREFIX": "bucket/prefix", "BUCKET/KEY": "bucket/one.txt", "FILE": "saved.yml",
     "COMMAND": "python3 train.py --lr {lr}", "NEW": "new", "OLD": "new", "POSITION": "1", "ACCOUNT": "default",
+    "NODE": "local",
 }  # fmt: skip
 """What words in capitals stand for."""
 SPECIAL: dict[tuple[str, str], str] = {
@@ -117,6 +118,7 @@ SPECIAL: dict[tuple[str, str], str] = {
 }  # fmt: skip
 FRESH: dict[str, Callable[[Caller], str]] = {
     "cancel": Caller.slow, "delete": Caller.completed, "move": Caller.waiting,
+    "priority": Caller.waiting,
 }  # fmt: skip
 MORE: dict[str, list[str]] = {
     "connections add": ["--type", "s3", "--endpoint-url", "http://127.0.0.1:1"],

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from runyard.api.context import Admin, Ctx, Who
 from runyard.core.account import Principal, Scope
 from runyard.core.errors import AccessDenied, NotFound, Refused
-from runyard.engine import control, queries
+from runyard.engine import control, queries, quotas
 from runyard.engine.views import QueueView, QuotaView, RunView, UsageView
 
 router = APIRouter(tags=["queue, quota, usage"])
@@ -96,7 +96,7 @@ def move(body: MoveBody, context: Ctx, who: Who) -> RunView:
 @router.get("/quota")
 def own_quota(context: Ctx, who: Who) -> QuotaView:
     """The account's own quota."""
-    return queries.quota(context.world, who.account_id)
+    return quotas.quota(context.world, who.account_id)
 
 
 @router.get("/quota/{account}")
@@ -104,14 +104,14 @@ def quota(account: str, context: Ctx, who: Who) -> QuotaView:
     """An account's quota; another's only for administrators."""
     if account != who.account_id and who.scope is not Scope.admin:
         raise NotFound(f"There is no account {account}.")
-    return queries.quota(context.world, account)
+    return quotas.quota(context.world, account)
 
 
 @router.put("/quota/{account}")
 def set_quota(account: str, body: QuotaBody, context: Ctx, _: Admin) -> QuotaView:
     """Set an account's quota."""
     control.set_quota(context.world, account, body.gpus)
-    return queries.quota(context.world, account)
+    return quotas.quota(context.world, account)
 
 
 def _moment(text: str | None, what: str) -> int | None:

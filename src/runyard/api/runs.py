@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from runyard.api.bodies import read_submission
 from runyard.api.context import Ctx, Who
@@ -131,6 +131,21 @@ def list_runs(
 def show(run: str, context: Ctx, who: Who) -> RunView:
     """One run; the id may be shortened while unique, or be ``last`` or ``last-N``."""
     return queries.show(context.world, queries.resolve(context.world, who.account_id, run))
+
+
+class RunChange(BaseModel):
+    """What of a waiting run can be changed."""
+
+    model_config = ConfigDict(extra="forbid")
+    priority: int = Field(ge=0, le=100)
+
+
+@router.patch("/{run}")
+def change(run: str, body: RunChange, context: Ctx, who: Who) -> RunView:
+    """Give a waiting run another priority."""
+    found = queries.resolve(context.world, who.account_id, run)
+    changed = control.set_priority(context.world, who.account_id, found.id, body.priority)
+    return queries.show(context.world, changed)
 
 
 @router.post("/{run}/cancel", status_code=202)

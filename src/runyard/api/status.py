@@ -7,10 +7,10 @@ from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
 
 from runyard.api.context import Ctx, Who, member_of
+from runyard.api.nodes import view
 from runyard.core.errors import Refused
 from runyard.engine.views import NodeView, SlotsView, iso
 from runyard.manifest import generate, schema
-from runyard.ports.store import Node
 
 router = APIRouter(tags=["installation"])
 
@@ -29,23 +29,6 @@ class Status(BaseModel):
     queue_paused: bool
 
 
-def _node(node: Node, now: int) -> NodeView:
-    return NodeView(
-        id=node.id,
-        name=node.name,
-        connected=node.connected,
-        gpus=node.gpu_names,
-        logical_gpus=node.logical,
-        cpus=node.total.cpu_millis / 1000,
-        memory_mib=node.total.memory_mib,
-        version=node.version,
-        seen_at=iso(now if node.connected else node.seen_ms),
-        closed=node.closed,
-        notes=node.notes,
-        features=node.features,
-    )
-
-
 @router.get("/status")
 def status(context: Ctx, who: Who) -> Status:
     """Version, machines, slots, and how many runs are in each state."""
@@ -57,7 +40,7 @@ def status(context: Ctx, who: Who) -> Status:
         started_at=iso(context.started_ms),
         account=who.account_id,
         member=member.name if member is not None else who.member_id,
-        nodes=[_node(node, context.world.clock.now_ms()) for node in nodes],
+        nodes=[view(node, context.world.clock.now_ms()) for node in nodes],
         slots=SlotsView(
             total=sum(node.total.gpus for node in nodes if node.connected),
             used=sum(len(holding.slots) for holding in holdings),

@@ -45,7 +45,8 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
     },
     "Queue, quota, bill": {
         "queue": Entry("queueing", "queue", "Show, hold, let go or reorder the queue."),
-        "quota": Entry("quotas", "quota", "Show or set how many GPUs an account may hold."),
+        "quota": Entry("quotas", "quota", "Show or set what an account may hold and spend."),
+        "nodes": Entry("nodes", "nodes", "Show the machines; let nothing new start on one."),
         "usage": Entry("usage", "usage", "Show what was held and what it costs."),
     },
     "Data and access": {

@@ -15,7 +15,7 @@ EVERYBODY = click.option("--all", "everybody", is_flag=True, help="The queue of 
 @common
 @click.pass_context
 def queue(context: click.Context) -> None:
-    """Show the queue, or: pause, resume, move ID POSITION."""
+    """Show the queue, or: pause, resume, move ID POSITION, priority ID P."""
     if context.invoked_subcommand is not None:
         return
     session = session_of(context)
@@ -73,3 +73,19 @@ def move(session: Session, run: str, position: int) -> None:
     else:
         session.out(run_id)
         session.say(f"{run_id}: moved to place {position}.")
+
+
+@queue.command()
+@click.argument("run", metavar="ID", shell_complete=complete_runs)
+@click.argument("value", type=click.IntRange(0, 100), metavar="P")
+@common
+@click.pass_obj
+def priority(session: Session, run: str, value: int) -> None:
+    """Give a waiting run another priority, 0 to 100."""
+    changed = session.client.set_priority(one(session, "queue priority", [run]), value)
+    if session.json:
+        session.emit(changed.raw)
+    else:
+        session.out(changed.id)
+        place = f", at place {changed.position}" if changed.position else ""
+        session.say(f"{changed.id}: has priority {changed.priority} now{place}.")

@@ -1,17 +1,21 @@
-"""``quota``: how many GPUs an account may hold at once."""
+"""``quota``: what an account may hold at once, what is due to it, and what it may spend."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import click
 
 from runyard.cli.session import Session, common
 from runyard.cli.table import pairs
+from runyard.cli.times import money
 from runyard.client.account_records import Quota
+from runyard.client.decode import Json, child, integer, number, text
 
 
 @click.group()
 def quota() -> None:
-    """Show or set how many GPUs an account may hold at once; the rest waits."""
+    """Show or set what an account may hold at once and spend, and what part of the machines is due to it."""
 
 
 @quota.command()
@@ -19,20 +23,70 @@ def quota() -> None:
 @common
 @click.pass_obj
 def show(session: Session, account: str | None) -> None:
-    """Show the quota of an account (one's own, unless named)."""
+    """Show the quota, share and budget of an account (one's own, unless named)."""
     _tell(session, session.client.quota(account))
 
 
 @quota.command("set")
 @click.argument("account")
-@click.option("--gpus", required=True, metavar="N|none", help="GPUs at once; none: as many as there are.")
+@click.option("--gpus", metavar="N|none", help="GPUs at once; none: as many as there are.")
+@click.option("--gpu-hours", metavar="N|none", help="Budget: GPU-hours in each period; none: no budget.")
+@click.option("--money", metavar="N|none", help="Budget: money in each period; none: no budget.")
+@click.option("--per", type=click.Choice(["week", "month"]), help="The period of a budget.  [default: month]")
+@click.option("--per-week", "per", flag_value="week", help="The same as --per week.")
+@click.option("--per-month", "per", flag_value="month", help="The same as --per month.")
+@click.option("--warn", type=click.IntRange(1, 100), metavar="P", help="Warn from P % of a budget on, 80 unless told.")
+@click.option("--weight", metavar="W|none", help="What part of the machines is due, beside other accounts' weights.")
+@click.option("--window", metavar="HH:MM-HH:MM|none", help="When its runs may start, in UTC or with +HH:MM behind.")
 @common
 @click.pass_obj
-def set_quota(session: Session, account: str, gpus: str) -> None:
-    """Set the quota of an account (for an admin)."""
-    if gpus != "none" and not gpus.isdigit():
-        raise click.BadParameter(f"{gpus!r} is neither a number nor none.", param_hint="--gpus")
-    _tell(session, session.client.set_quota(account, None if gpus == "none" else int(gpus)))
+def set_quota(session: Session, account: str, **options: Any) -> None:
+    """Set the quota, budget, weight or start window of an account (for an admin)."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if not given:
+        raise click.UsageError("Say what to set: --gpus, --gpu-hours, --money, --weight or --window.")
+    if {"per", "warn"} & set(given) and not {"gpu_hours", "money"} & set(given):
+        raise click.UsageError("A budget needs --gpu-hours or --money.")
+    limits = {name: _number(f"--{name.replace('_', '-')}", given[name]) for name in _NUMBERS & set(given)}
+    if "gpus" in given and given["gpus"] != "none" and not given["gpus"].isdigit():
+        raise click.BadParameter(f"{given['gpus']!r} is neither a number nor none.", param_hint="--gpus")
+    _tell(session, _set(session, account, given, limits))
+
+
+_NUMBERS = frozenset({"gpu_hours", "money", "weight"})
+
+
+def _number(option: str, text: str) -> float | None:
+    if text == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is neither a number nor none.", param_hint=option) from None
+
+
+def _set(session: Session, account: str, given: dict[str, Any], limits: dict[str, float | None]) -> Quota:
+    client = session.client
+    shares: dict[str, float | str | None] = {name: limits[name] for name in limits if name == "weight"}
+    if "window" in given:
+        shares["window"] = None if given["window"] == "none" else given["window"]
+    if shares:
+        client.set_share(account, **shares)
+    budget = {name: limits[name] for name in limits if name != "weight"}
+    if budget and all(value is None for value in budget.values()):
+        client.remove_budget(account)
+    elif budget:
+        money = None if budget.get("money") is None else given["money"]
+        client.set_budget(
+            account,
+            given.get("per", "month"),
+            gpu_hours=budget.get("gpu_hours"),
+            money=money,
+            warn_percent=given.get("warn"),
+        )
+    if "gpus" in given:
+        return client.set_quota(account, None if given["gpus"] == "none" else int(given["gpus"]))
+    return client.quota(account)
 
 
 def _tell(session: Session, found: Quota) -> None:
@@ -40,10 +94,35 @@ def _tell(session: Session, found: Quota) -> None:
         session.emit(found.raw)
         return
     limit = "as many as there are" if found.gpus is None else f"{found.gpus} at once"
+    share = child(found.raw, "share")
     facts = [
         ("account", found.account),
         ("GPUs", limit),
         ("in use", str(found.used_gpus)),
         ("slots", "" if found.slots is None else f"{found.slots} in this service"),
+        ("share", _share(share)),
+        ("used", f"{number(share, 'used_gpu_hours'):.3g} GPU-hours of late" if share else ""),
+        ("starts", text(found.raw, "window")),
+        ("budget", _budget(child(found.raw, "budget"))),
     ]
     session.out(pairs(facts))
+
+
+def _share(share: Json) -> str:
+    if not share:
+        return ""
+    due, held = number(share, "due"), number(share, "in_use")
+    told = f"{due:.3g} GPUs due (weight {number(share, 'weight'):g}), {held:.3g} in use"
+    for key in ("borrowed", "lent"):
+        if number(share, key):
+            told += f", {number(share, key):.3g} {key}"
+    return told
+
+
+def _budget(budget: Json) -> str:
+    if not budget:
+        return ""
+    limits = [f"{number(budget, 'gpu_hours'):g} GPU-hours"] if budget.get("gpu_hours") is not None else []
+    limits += [f"{money(text(budget, 'money')) or '0'} of money"] if budget.get("money") is not None else []
+    state = text(budget, "sentence") or f"{integer(budget, 'percent')} % is used."
+    return f"{' and '.join(limits)} a {text(budget, 'per')}: {state}"

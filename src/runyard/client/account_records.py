@@ -119,6 +119,36 @@ class Quota:
 
 
 @dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine. ``running``: attempts that hold room on it; ``closed``: why nothing may start there, None when it
+    may; ``draining_since``: None while it is not being drained."""
+
+    id: str
+    name: str
+    connected: bool
+    gpus: int
+    running: int
+    closed: str | None
+    draining_since: datetime | None
+    raw: Json = field(repr=False)
+
+    @staticmethod
+    def of(raw: Json) -> Machine:
+        """Read one."""
+        node = child(raw, "node")
+        return Machine(
+            text(node, "id"),
+            text(node, "name"),
+            truth(node, "connected"),
+            len(texts(node, "gpus")),
+            integer(raw, "running"),
+            text_or_none(node, "closed"),
+            moment(raw, "draining_since"),
+            raw,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class UsageLine:
     """What one group (account, user, day or tag) held, in seconds; ``cost`` is text with six decimals."""
 

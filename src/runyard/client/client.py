@@ -14,12 +14,13 @@ from runyard.client.metric_records import NewPoints
 from runyard.client.records import Event, LogChunk, Run, StateChange
 from runyard.client.run_calls import RunCalls, WhichLog
 from runyard.client.secret_calls import SecretCalls
+from runyard.client.share_calls import ShareCalls
 from runyard.client.streams import Patience, Reconnected, account_events, log_events, metric_events
 from runyard.client.transport import Limits, Transport, path_of
 from runyard.client.waiting import wait_for
 
 
-class Client(RunCalls, DataCalls, AccountCalls, SecretCalls, MetricCalls, FrameworkCalls):
+class Client(RunCalls, DataCalls, AccountCalls, ShareCalls, SecretCalls, MetricCalls, FrameworkCalls):
     """A connection to a service.
 
     ``url`` and ``token`` default to RUNYARD_URL and RUNYARD_TOKEN, then ML_ENV with ML_USERNAME and ML_PASSWORD, then

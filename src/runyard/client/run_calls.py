@@ -166,6 +166,10 @@ class RunCalls(Calls):
         """Stop a run and its whole process tree; the answer is the run on its way."""
         return Run.of(self._send("POST", self._path(run, "cancel"), repeatable=True))
 
+    def set_priority(self, run: str | Run, priority: int) -> Run:
+        """Give a waiting run another priority, 0 to 100."""
+        return Run.of(self._send("PATCH", self._path(run), {"priority": priority}, repeatable=True))
+
     def cancel_many(self, runs: Sequence[str | Run] = (), *, states: Sequence[str] = ()) -> Canceled:
         """Stop many in one call: ids and selectors (``tag:NAME`` is every run with the tag that is not final), and
         every run of the account in one of ``states``."""

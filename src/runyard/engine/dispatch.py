@@ -54,7 +54,7 @@ def _plan_once(world: World) -> tuple[Plan, bool, int | None]:
         seen = look.snapshot(world)
         plan = make_plan(seen)
         grants = give_ahead(seen, plan, _running(look.holdings), world.pace.means())
-        transitions = _transitions(world, plan, grants, now)
+        transitions = transitions_of(world, plan, grants, now)
         applied = apply(world, transitions) if transitions else ()
     begun = sum(yes for yes, t in zip(applied, transitions, strict=True) if t.after.state_name is StateName.starting)
     if begun < len(plan.starts) or _more_behind(seen, plan.starts, grants):
@@ -67,7 +67,8 @@ def _running(holdings: Sequence[Holding]) -> dict[Place, int]:
     return Counter((holding.class_id, holding.node_id) for holding in holdings)
 
 
-def _transitions(world: World, plan: Plan, grants: Sequence[Grant], now: int) -> list[Transition]:
+def transitions_of(world: World, plan: Plan, grants: Sequence[Grant], now: int) -> list[Transition]:
+    """What a plan and grants make of runs, as they are now."""
     ids = [each.run_id for each in (*plan.starts, *plan.preempts, *grants)]
     ids += [each.for_run_id for each in plan.preempts]
     runs = {run.id: run for run in world.store.runs_of(list(dict.fromkeys(ids)))} if ids else {}

@@ -13,7 +13,7 @@ from runyard.core.errors import NotFound, Refused, StoreUnavailable
 from runyard.core.ids import run_id
 from runyard.core.resources import Fitted, Resources, fit
 from runyard.core.spec import Credentials, EnvironmentRequest, Location, RunSpec, Scalar
-from runyard.engine import after, frameworks, wishes
+from runyard.engine import after, frameworks, quotas, wishes
 from runyard.engine.bell import EVENTS, STAGE
 from runyard.engine.orders import credentials_for, seal_credentials
 from runyard.engine.world import World
@@ -123,7 +123,7 @@ def examine(world: World, who: Principal, request: Request) -> Checklist:
         secrets=parsed.secrets,
         resources=fitted.resources,
         parameters=parameters,
-        notes=(*parsed.notes, *fitted.notes, *resolution.notes),
+        notes=(*parsed.notes, *fitted.notes, *resolution.notes, *_of_budget(world, who.account_id)),
         checks=(
             *check_stores(world, who.account_id, parsed.spec, parsed.secrets),
             *_check_origin(world, who.account_id, parsed.spec, awaited),
@@ -131,6 +131,11 @@ def examine(world: World, who: Principal, request: Request) -> Checklist:
         environment=resolution.environment,
         after=awaited,
     )
+
+
+def _of_budget(world: World, account_id: str) -> tuple[str, ...]:
+    told = quotas.warning(world, account_id)
+    return () if told is None else (told,)
 
 
 def _check_origin(world: World, account_id: str, spec: RunSpec, awaited: Sequence[str]) -> tuple[StoreCheck, ...]:

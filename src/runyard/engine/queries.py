@@ -20,7 +20,7 @@ from runyard.engine import after, frameworks
 from runyard.engine.inputs import inputs_of
 from runyard.engine.metrics import by_label
 from runyard.engine.orders import command_of, parameters_of
-from runyard.engine.seeing import snapshot
+from runyard.engine.seeing import draining, snapshot
 from runyard.engine.views import (
     AttemptView,
     ExplainView,
@@ -28,7 +28,6 @@ from runyard.engine.views import (
     ProgressView,
     QueueItemView,
     QueueView,
-    QuotaView,
     ResourcesView,
     RunView,
     UsageItemView,
@@ -226,9 +225,9 @@ def _waiting(world: World, run: Run, state: Waiting, plan: Plan | None) -> _Wher
     elif plan is None:
         where = Standing("capacity", "Waits for its turn.")
     else:
-        where = standing(plan, run.class_id, run.id, ahead=ahead or 0)
+        where = _drained(world, run, plan) or standing(plan, run.class_id, run.id, ahead=ahead or 0)
     return _Where(
-        where.sentence,
+        _with_past(where.sentence, state),
         where.readiness,
         where.readiness,
         position=position,
@@ -236,6 +235,22 @@ def _waiting(world: World, run: Run, state: Waiting, plan: Plan | None) -> _Wher
         estimate=_estimate(world, run, ahead) if ahead is not None else None,
         exit_code=exit_code,
     )
+
+
+def _drained(world: World, run: Run, plan: Plan) -> Standing | None:
+    """That its machine is being drained, where that is what a run waits for."""
+    if plan.heads.get(run.id, (Wait.node_closed, ""))[0] is not Wait.node_closed:
+        return None
+    nodes = (node for node in world.store.nodes() if node.id == run.ready_on)
+    return next((Standing("draining", draining(node)) for node in nodes if node.draining_ms is not None), None)
+
+
+def _with_past(sentence: str, state: Waiting) -> str:
+    """A run that made room says so while it waits again."""
+    previous = state.previous
+    if previous is None or previous.reason is not Reason.preempted:
+        return sentence
+    return f"{sentence_of(previous)} {sentence}"
 
 
 def _name_of(world: World, node_id: str) -> str:
@@ -362,16 +377,6 @@ def queue(world: World, account_id: str, limit: int) -> QueueView:
         waiting=world.store.counts(account_id).get(StateName.waiting, 0),
         items=tuple(items),
     )
-
-
-def quota(world: World, account_id: str) -> QuotaView:
-    """An account's quota and how much of it is in use."""
-    account = world.store.account(account_id)
-    if account is None:
-        raise NotFound(f"There is no account {account_id}: `runyard accounts list` shows those that there are.")
-    used = sum(h.resources.gpus for h in world.store.holdings() if h.account_id == account_id)
-    slots = sum(node.total.gpus for node in world.store.nodes() if node.connected)
-    return QuotaView(account_id, account.quota_gpus, used, slots)
 
 
 def usage(world: World, account_id: str, by: str, since_ms: int | None, until_ms: int | None) -> UsageView:

@@ -77,17 +77,18 @@ def _ask_safely(world: World, node_id: str, spec_id: int) -> None:
 
 
 def node_for(world: World, spec_id: int) -> str | None:
-    """The connected node that is to make a spec ready: one that has it, else the first that can take its runs."""
+    """The connected node that is to make a spec ready: one that has it, else the first that can take its runs; one that
+    is being drained only where no other can."""
     first = next(iter(world.store.waiting_of_spec(spec_id, 1)), None)
     if first is None:
         return None
     features = wishes.needed(world.specs.get(spec_id).spec.options)
     fitting = [
-        node.id
+        (node.draining_ms is not None, not world.ready.has(node.id, spec_id), node.id)
         for node in world.store.nodes()
         if node.connected and first.resources.fits_in(node.total) and features <= set(node.features)
     ]
-    return min(fitting, key=lambda node_id: (not world.ready.has(node_id, spec_id), node_id), default=None)
+    return min(fitting)[-1] if fitting else None
 
 
 def _ask(world: World, node_id: str, spec_id: int) -> None:

@@ -213,13 +213,43 @@ class SlotsView:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetView:
+    """What an account may spend in a period (None: no limit of that kind), what it has spent of it, running attempts
+    with it, and what that means: ``sentence`` is a warning, or why nothing new starts (``stopped``); None while all is
+    well. ``opens_at``: when the next period begins."""
+
+    per: str
+    gpu_hours: float | None
+    money: str | None
+    warn_percent: int
+    spent_gpu_hours: float
+    spent_money: str
+    percent: int
+    stopped: bool
+    sentence: str | None
+    opens_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShareView:
+    """An account's part of the machines. ``used_gpu_hours``: what it has used of late, decayed."""
+
+    weight: float
+    used_gpu_hours: float
+
+
+@dataclass(frozen=True, slots=True)
 class QuotaView:
-    """An account's GPU quota (None: all slots) and what it holds of it now."""
+    """An account's GPU quota (None: all slots) and what it holds of it now; its share and budget; the hours in which
+    its runs may start (None: all)."""
 
     account: str
     gpus: int | None
     used_gpus: int
     slots: int
+    share: ShareView | None = None
+    budget: BudgetView | None = None
+    window: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,60 @@
+"""What an account may hold, is due and may spend, and how it stands: views."""
+
+from __future__ import annotations
+
+from runyard.core.budget import Budget, judge
+from runyard.core.errors import NotFound
+from runyard.core.metering import MS_PER_HOUR
+from runyard.engine import shares
+from runyard.engine.seeing import Look
+from runyard.engine.views import BudgetView, QuotaView, ShareView, iso, money
+from runyard.engine.world import World
+
+
+def quota(world: World, account_id: str) -> QuotaView:
+    """An account's quota and how much of it is in use, its share of the machines, and its budget."""
+    account = world.store.account(account_id)
+    if account is None:
+        raise NotFound(f"There is no account {account_id}: `runyard accounts list` shows those that there are.")
+    look = Look.of(world, world.clock.now_ms())
+    part = look.parts.get(account_id, shares.NOTHING)
+    holdings = [holding for holding in look.holdings if holding.account_id == account_id]
+    weight = 1.0 if part.weight is None else part.weight
+    return QuotaView(
+        account=account_id,
+        gpus=account.quota_gpus,
+        used_gpus=sum(holding.resources.gpus for holding in holdings),
+        slots=sum(node.total.gpus for node in look.nodes if node.connected),
+        share=ShareView(weight, shares.used_ms(world, look.now_ms, part, holdings) / MS_PER_HOUR),
+        budget=None if part.budget is None else budget_of(world, look, account_id, part.budget),
+        window=part.window,
+    )
+
+
+def budget_of(world: World, look: Look, account_id: str, budget: Budget) -> BudgetView:
+    """How a budget stands."""
+    part = look.parts[account_id]
+    holdings = [holding for holding in look.holdings if holding.account_id == account_id]
+    spent = shares.spent_now(world, look.now_ms, budget, part.spent, holdings)
+    verdict = judge(budget, spent, look.now_ms)
+    return BudgetView(
+        per=budget.period.value,
+        gpu_hours=None if budget.gpu_ms is None else budget.gpu_ms / MS_PER_HOUR,
+        money=None if budget.cost is None else money(budget.cost),
+        warn_percent=budget.warn_percent,
+        spent_gpu_hours=spent.gpu_ms / MS_PER_HOUR,
+        spent_money=money(spent.cost),
+        percent=verdict.percent,
+        stopped=verdict.stopped is not None,
+        sentence=verdict.stopped or verdict.warning,
+        opens_at=iso(verdict.opens_ms),
+    )
+
+
+def warning(world: World, account_id: str) -> str | None:
+    """What a person who submits should know of the account's budget, None while there is enough."""
+    look = Look.of(world, world.clock.now_ms())
+    part = look.parts.get(account_id)
+    if part is None or part.budget is None:
+        return None
+    return budget_of(world, look, account_id, part.budget).sentence
