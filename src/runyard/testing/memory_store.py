@@ -21,13 +21,13 @@ from runyard.ports.store import (
     NO_PACE,
     NOT_CLOSED,
     Holding,
-    Node,
     RunQuery,
     StoredSpec,
     Submission,
     UsageRow,
 )
 from runyard.testing.memory_environments import MemoryEnvironments
+from runyard.testing.memory_nodes import MemoryNodes
 from runyard.testing.memory_secrets import MemoryDependencies, MemorySecrets
 from runyard.testing.memory_shares import MemoryShares
 from runyard.testing.memory_summaries import MemorySummaries
@@ -391,31 +391,8 @@ class _Queue(_Runs):
         return sorted(self._waiting(lambda run: _node(run) == node_id), key=lambda run: run.seq)
 
 
-class MemoryStore(_Queue):
+class MemoryStore(_Queue, MemoryNodes):
     """The whole port, :class:`runyard.ports.store.Store`, without a file. It may be called from any thread."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._nodes: dict[str, Node] = {}
-        self._drains: dict[str, int] = {}
-
-    def put_node(self, node: Node) -> None:
-        with self._lock:
-            self._nodes[node.id] = node
-
-    def nodes(self) -> Sequence[Node]:
-        with self._lock:
-            return [replace(self._nodes[each], draining_ms=self._drains.get(each)) for each in sorted(self._nodes)]
-
-    def set_draining(self, node_id: str, since_ms: int | None) -> bool:
-        with self._lock:
-            if node_id not in self._nodes:
-                return False
-            if since_ms is None:
-                self._drains.pop(node_id, None)
-            else:
-                self._drains.setdefault(node_id, since_ms)
-            return True
 
     def events(
         self,
