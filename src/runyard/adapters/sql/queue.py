@@ -78,10 +78,7 @@ class QueueTables:
                 "JOIN attempts a ON a.run_id = r.id AND a.number = r.attempt "
                 f"WHERE {_HOLDS} AND a.way <> '{GRANT}'"
             )
-        return [
-            Holding(run_id, number, account, node, numbers(slots), Resources(*more[:3]), *more[3:7], bool(more[7]))
-            for _seq, run_id, number, account, node, slots, *more in sorted(rows)
-        ]
+        return [_holding(*row) for row in sorted(rows)]
 
     def ahead_of(self, run: Run) -> int:
         with self._db.read() as tx:
@@ -164,6 +161,23 @@ class QueueTables:
             find_stage_ranks(tx, {run.spec_id})
             add_events(tx, [Event(EventKind.moved, run.id, run.account_id, now_ms, None, {"position": place})])
             return True
+
+
+def _holding(_seq: int, run_id: str, number: int, account_id: str, node_id: str, slots: str, *row: Any) -> Holding:
+    gpus, cpu_millis, memory_mib, class_id, priority, since_ms, limit_ms, stopping = row
+    return Holding(
+        run_id=run_id,
+        attempt=number,
+        account_id=account_id,
+        node_id=node_id,
+        slots=numbers(slots),
+        resources=Resources(gpus, cpu_millis, memory_mib),
+        class_id=class_id,
+        priority=priority,
+        since_ms=since_ms,
+        limit_ms=limit_ms,
+        stopping=bool(stopping),
+    )
 
 
 def _change_priority(tx: Transaction, run: Run, priority: int, now_ms: int) -> None:
