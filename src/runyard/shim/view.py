@@ -32,15 +32,16 @@ def plan(visible: Sequence[str], uid: int | None, gid: int, hide: Sequence[str] 
     """
     hidden = list(dict.fromkeys(os.path.realpath(folder) for folder in hide if os.path.isdir(folder)))
     closed: dict[str, set[str]] = {folder: set() for folder in hidden}
+    passed: set[str] = set()
     for path in visible:
         for name in {os.path.normpath(path), os.path.realpath(path)}:
             cover = max((folder for folder in hidden if _is_below(name, folder)), key=len, default=None)
             if cover is None and uid is not None:
-                cover = _barrier(name, uid, gid)
+                cover = _barrier(name, uid, gid, passed)
             if cover is not None:
                 closed.setdefault(cover, set()).add(name)
     for folder in hidden:
-        barrier = None if uid is None else _barrier(folder, uid, gid)
+        barrier = None if uid is None else _barrier(folder, uid, gid, passed)
         if barrier is not None:
             closed.setdefault(barrier, set())
     return {barrier: outermost(paths) for barrier, paths in sorted(closed.items())}
@@ -50,18 +51,21 @@ def _is_below(path: str, folder: str) -> bool:
     return path.startswith(folder + "/")
 
 
-def _barrier(path: str, uid: int, gid: int) -> str | None:
-    """The topmost folder above a path that a user cannot pass, by owner, group and mode."""
+def _barrier(path: str, uid: int, gid: int, passed: set[str]) -> str | None:
+    """The topmost folder above a path that a user cannot pass, by owner, group and mode. ``passed``: those that were
+    found to be passable for other paths of the same plan."""
     folder = "/"
     for part in path.strip("/").split("/"):
-        try:
-            facts = os.stat(folder)
-        except OSError:
-            return None
-        bit = stat.S_IXUSR if facts.st_uid == uid else stat.S_IXGRP if facts.st_gid == gid else stat.S_IXOTH
-        if not facts.st_mode & bit:
-            return folder
-        folder = os.path.join(folder, part)
+        if folder not in passed:
+            try:
+                facts = os.stat(folder)
+            except OSError:
+                return None
+            bit = stat.S_IXUSR if facts.st_uid == uid else stat.S_IXGRP if facts.st_gid == gid else stat.S_IXOTH
+            if not facts.st_mode & bit:
+                return folder
+            passed.add(folder)
+        folder = f"{folder.rstrip('/')}/{part}"
     return None
 
 
