@@ -1,10 +1,11 @@
 """Data that are already there: staging from a real S3 server, first and again, beside other clients of S3.
 
-    python -m bench.staging [--repeat 5] [--peers DIR] [--json FILE]
+    python -m bench.staging [--repeat 5] [--within 240] [--peers DIR] [--json FILE]
 
 A node of its own gets the order to stage a bucket; what is timed is from the order on its way to the node's word that
 all is ready. Peers get an interpreter of their own (`--peers`, made at the first time), and list and fetch the same
-bucket into a folder of the same disk, in turns with ours. Everything that was fetched is removed before each turn.
+bucket into a folder of the same disk, in turns with ours. Everything that was fetched is removed before each turn. All
+of them have the first turn; the two fastest of it have the others, until there were enough or the time is over.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import time
 import venv
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -36,6 +38,15 @@ PEERS = ("boto3", "obstore", "obstore-async", "aiobotocore", "s5cmd")
 GIB = 1 << 30
 SMALL, SMALL_BYTES = 10_000, 10_000
 SPARED_S = 0.020
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """How many turns each bucket gets: none begins after ``within_s`` seconds, once there were ``least``."""
+
+    most: int
+    within_s: float
+    least: int = 2
 
 
 class Node:
@@ -135,18 +146,26 @@ def installed(folder: Path) -> Path:
 
 
 def compared(
-    turns: int, own: Callable[[], float], others: dict[str, Callable[[], float | None]]
+    turns: Turns, own: Callable[[], float], others: dict[str, Callable[[], float | None]]
 ) -> dict[str, list[float]]:
-    """Seconds by client, in turns; what fails once is left out from then on."""
+    """Seconds by client, in turns; what fails once is left out from then on, and after the first turn all but the two
+    fastest."""
     seconds: dict[str, list[float]] = {"runyard": []}
-    for _ in range(turns):
+    ends = time.monotonic() + turns.within_s
+    for turn in range(turns.most):
+        if turn == 1:
+            fastest = sorted(others, key=lambda name: seconds[name][0])[:2]
+            others = {name: others[name] for name in fastest}
+            seconds = {name: seconds[name] for name in ("runyard", *fastest)}
+        if turn >= turns.least and time.monotonic() > ends:
+            break
         os.sync()
         seconds["runyard"].append(own())
         for name, fetch in list(others.items()):
             os.sync()  # what one has written is not to slow down the next
             took = fetch()
             if took is None:
-                others.pop(name)
+                del others[name]
                 seconds.pop(name, None)
             else:
                 seconds.setdefault(name, []).append(took)
@@ -158,7 +177,7 @@ def compared(
 def shown(title: str, seconds: dict[str, list[float]]) -> dict[str, object]:
     """Print a table and give the row for it: ours against the fastest of the others."""
     fastest = min((name for name in seconds if name != "runyard"), key=lambda name: median(seconds[name]))
-    ratio = median(seconds[fastest]) / median(seconds["runyard"])
+    ratio = median(theirs / own for theirs, own in zip(seconds[fastest], seconds["runyard"], strict=True))
     rows = [[name, *spread(values), "s"] for name, values in seconds.items()]
     print(table([title, "median", "least", "most", ""], rows))
     print(f"speed of ours / of {fastest}, the fastest: {ratio:.2f} (target: 0.8)\n", flush=True)
@@ -193,7 +212,7 @@ def again(node: Node, server: S3Server, turns: int) -> dict[str, object]:
     }
 
 
-def measured(folder: Path, peers: Path, turns: int) -> Sequence[dict[str, object]]:
+def measured(folder: Path, peers: Path, turns: Turns) -> Sequence[dict[str, object]]:
     python = installed(peers)
     with running_s3_server(folder / "s3") as server:
         fill(server)
@@ -208,7 +227,7 @@ def measured(folder: Path, peers: Path, turns: int) -> Sequence[dict[str, object
                 seconds = compared(turns, lambda bucket=bucket: ours(node, server, bucket), others)
                 rows.append(shown(title, seconds))
             shutil.rmtree(folder / "peer", ignore_errors=True)
-            return [*rows, again(node, server, turns)]
+            return [*rows, again(node, server, turns.most)]
         finally:
             node.stop()
             node.server.stop()
@@ -217,11 +236,12 @@ def measured(folder: Path, peers: Path, turns: int) -> Sequence[dict[str, object
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--within", type=float, default=240, metavar="S", help="for each of the two buckets")
     parser.add_argument("--peers", type=Path, default=Path.home() / ".cache" / "runyard-bench" / "s3-clients")
     parser.add_argument("--json", type=Path, help="write the rows there")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="runyard-bench-") as folder:
-        rows = measured(Path(folder), given.peers, given.repeat)
+        rows = measured(Path(folder), given.peers, Turns(given.repeat, given.within))
     if given.json:
         given.json.write_text(json.dumps(rows, indent=2) + "\n")
 

@@ -9,7 +9,7 @@ from statistics import median
 
 from bench.context import Context
 from bench.measures.stopping import record
-from bench.processes import Process, pss, tree
+from bench.processes import Process, memory, pss, tree
 from bench.processes import private as private_bytes
 from bench.values import Measure, Row, check, row
 from bench.yard import PROGRAMS, Yard, manifest, parameters
@@ -69,6 +69,19 @@ def held(yard: Yard, count: int, text: str) -> tuple[list[float], list[float]]:
     return found, shares
 
 
+def clean_pages(yard: Yard, count: int, text: str) -> list[float]:
+    """MB of each of so many training programs at once that are clean pages of files which it alone has mapped: the
+    kernel has them once for the whole machine, and gives them up when it needs the room."""
+    batch = yard.submit(PROGRAMS / "train", text, parameters(count, epochs=2, hold=HOLD_S))
+    wait_for_reports(yard, batch.ids)
+    time.sleep(1.0)
+    pids = [program_tree(yard, run) for run in batch.ids]
+    found = [sum(memory(pid).get("Private_Clean", 0) for pid in each) / MB for each in pids]
+    yard.client.cancel_many(batch.ids)
+    yard.wait(batch)
+    return found
+
+
 def _parent_of(pids: set[int], yard: Yard) -> int:
     every = yard.processes()
     return next((every[pid].parent for pid in pids if pid in every and every[pid].parent not in pids), 0)
@@ -82,6 +95,7 @@ def runs_in_memory(context: Context) -> list[Row]:
         way = yard.warmed(PROGRAMS / "train", text, {"epochs": 1})
         void = "" if way == "warm" else "not started warm"
         one, one_share = held(yard, 1, text)
+        clean = clean_pages(yard, 1, text)
         many, many_share = held(yard, at_once, text)
         cold, cold_share = held(yard, 1, manifest("train", grace="1s", warm="off"))
         parts = {role: share(yard, role) for role in ("warm parent", "warm shim", "launcher", "supervisor")}
@@ -89,6 +103,7 @@ def runs_in_memory(context: Context) -> list[Row]:
     rows = [
         row(f"{what}: 1 at once", "MB", one, "<= 25", yardstick=median(cold), void=void),
         row(f"{what}: {at_once} at once", "MB", many, "<= 25", yardstick=median(cold), void=void),
+        row(f"{what}: of the 1 at once, clean pages of files", "MB", clean),
         row(f"{what}: exec, 1 at once (yardstick)", "MB", cold),
         row("PSS of a torch program: warm, 1 at once", "MB", one_share, yardstick=median(cold_share)),
         row(f"PSS of a torch program: warm, {at_once} at once", "MB", many_share, yardstick=median(cold_share)),
