@@ -25,6 +25,7 @@ python: /path/or/name
 warm: auto
 network: on
 shm: 2Gb
+start_after: 2030-01-31T22:00
 """
 OPTIONS = Options(
     hyper_parameters=(("lr", 0.1), ("width", 64)),
@@ -43,6 +44,7 @@ OPTIONS = Options(
     warm="auto",
     network=True,
     shm_mib=1908,
+    start_after_ms=1_896_127_200_000,
 )
 
 
@@ -110,6 +112,9 @@ def test_environment_values_keep_their_text() -> None:
         ("max_runtime: 90", "max_runtime_ms", 90_000),
         ("max_runtime: 1d2h3m4.5s6ms", "max_runtime_ms", 93_784_506),
         ("shm: 64MiB", "shm_mib", 64),
+        ("start_after: 2030-01-31T22:00Z", "start_after_ms", 1_896_127_200_000),
+        ("start_after: '2030-01-31T23:00+01:00'", "start_after_ms", 1_896_127_200_000),
+        ("start_after: 2030-01-31", "start_after_ms", 1_896_048_000_000),
         ("priority: 0", "priority", 0),
         ("priority: 100", "priority", 100),
         ("python: 3.11", "python", "3.11"),

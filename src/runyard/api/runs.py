@@ -17,7 +17,8 @@ from runyard.api.slow import slowly
 from runyard.api.submitting import SubmitBody, request_of
 from runyard.core.account import Principal
 from runyard.core.run import StateName
-from runyard.engine import control, intake, queries
+from runyard.engine import control, intake, preview, queries
+from runyard.engine.preview import PreviewView
 from runyard.engine.views import ExplainView, LocationView, ResourcesView, RunView, iso
 from runyard.engine.world import World
 from runyard.ports.store import Recorded, RunQuery
@@ -52,6 +53,7 @@ class Checked(BaseModel):
     results: LocationView
     notes: list[str]
     checks: list[CheckAnswer]
+    preview: PreviewView
 
 
 class RunPage(BaseModel):
@@ -187,7 +189,9 @@ check_router = APIRouter(prefix="/manifests", tags=["manifests"])
 @check_router.post("/check")
 async def check(body: SubmitBody, context: Ctx, who: Who) -> Checked:
     """Examine a submission without accepting it."""
-    examined = await slowly(intake.examine, context.world, who, request_of(body, body.parameters))
+    world = context.world
+    examined = await slowly(intake.examine, world, who, request_of(body, body.parameters))
+    told = await slowly(preview.preview, world, who, examined, body.definition)
     resources = examined.resources
     return Checked(
         name=examined.spec.name,
@@ -201,4 +205,5 @@ async def check(body: SubmitBody, context: Ctx, who: Who) -> Checked:
             CheckAnswer(what=c.what, verdict=c.checked.verdict.value, message=c.checked.message)
             for c in examined.checks
         ],
+        preview=told,
     )

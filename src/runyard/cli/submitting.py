@@ -15,9 +15,10 @@ from runyard.cli.selecting import complete_runs
 from runyard.cli.session import Function, Session
 from runyard.cli.showing import location_text, resources_text
 from runyard.cli.table import pairs, table
+from runyard.cli.times import local, money
 from runyard.client.calls import Progress
 from runyard.client.data_calls import bucket_name
-from runyard.client.decode import child, integer
+from runyard.client.decode import Json, child, integer, moment, text, truth
 from runyard.client.packing import Packed, counted, human_size
 from runyard.client.records import Checked, Submitted
 from runyard.client.run_calls import Overrides
@@ -97,10 +98,10 @@ def earlier(session: Session, options: dict[str, Any]) -> tuple[str, ...]:
 def assignments(option: str, texts: Sequence[str]) -> dict[str, str]:
     """``KEY=VALUE`` texts of an option as a mapping."""
     found: dict[str, str] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
+    for each in texts:
+        key, equals, value = each.partition("=")
         if not equals or not key:
-            raise click.BadParameter(f"{text!r} has no `=`: write {option} KEY=VALUE.", param_hint=option)
+            raise click.BadParameter(f"{each!r} has no `=`: write {option} KEY=VALUE.", param_hint=option)
         found[key] = value
     return found
 
@@ -143,6 +144,30 @@ class _Telling(Watching):
         return self._line.bytes_moved("sending:")
 
 
+def _preview(told: Json) -> list[tuple[str, str]]:
+    """When it would start, what it would cost, and what is at hand."""
+    ahead = integer(told, "ahead")
+    costs = [
+        f"about {money(text(told, 'cost_expected')) or '0'}, by what runs of the account take"
+        if text(told, "cost_expected")
+        else "",
+        f"at most {money(text(told, 'cost_most')) or '0'}, by max_runtime" if text(told, "cost_most") else "",
+    ]
+    times = [
+        f"{word} {local(moment(told, key))}"
+        for word, key in (("about", "earliest"), ("at the latest", "latest"))
+        if moment(told, key) is not None and text(told, "starts") != "now"
+    ]
+    kept = [name for name in ("code", "data", "environment") if truth(told, f"{name}_at_hand")]
+    return [
+        ("ahead", f"{ahead} run{'s' * (ahead != 1)} in the queue" if ahead else "nobody waits"),
+        ("would start", " ".join([text(told, "sentence"), *([f"({', '.join(times)})"] if times else [])])),
+        ("machine", text(told, "machine") or "none is connected that can take it"),
+        ("cost", "; ".join(filter(None, costs)) or "not known: set max_runtime, or let a run end first"),
+        ("at hand", ", ".join(kept) if kept else "nothing of an earlier submission"),
+    ]
+
+
 def _tell_check(session: Session, checked: Checked) -> int:
     bad = any(each.verdict != "ok" for each in checked.checks)
     if session.json:
@@ -156,9 +181,7 @@ def _tell_check(session: Session, checked: Checked) -> int:
         ("results", location_text(child(checked.raw, "results"))),
         ("notes", "\n".join(checked.notes)),
     ]
-    waiting = session.client.queue().waiting
-    facts.append(("ahead", f"{waiting} run{'s' * (waiting != 1)} in the queue" if waiting else "nobody waits"))
-    session.out(pairs(facts))
+    session.out(pairs([*facts, *_preview(child(checked.raw, "preview"))]))
     if checked.checks:
         rows = [(each.what, each.verdict, each.message) for each in checked.checks]
         session.out("\n" + table(("CHECK", "VERDICT", ""), rows, flexible=2))

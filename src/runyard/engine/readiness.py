@@ -71,6 +71,11 @@ class Readiness:
             self._guessed = {(node, spec) for node, spec in self._guessed if node != node_id}
             self._asked = {spec: node for spec, node in self._asked.items() if node != node_id}
 
+    def newest(self, node_id: str, count: int) -> list[int]:
+        """The specs that a node has ready, the newest first, at most ``count``."""
+        with self._lock:
+            return sorted(self._ready.get(node_id, ()), reverse=True)[:count]
+
     def asked(self, spec_id: int) -> bool:
         """Whether a node is being asked for a spec."""
         with self._lock:

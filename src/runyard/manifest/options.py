@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from runyard.core.ids import is_run_id
@@ -55,6 +56,7 @@ RESERVED: Final = frozenset(
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _DEFAULTS: Final = Options()
+_LATEST_MS: Final = 4_102_444_800_000  # 2100-01-01
 
 
 def variable_name(name: str) -> str | None:
@@ -80,6 +82,27 @@ class _RunId:
 
     def schema(self) -> Json:
         return {"type": "string", "pattern": r"^training-[0-9A-Za-z]{9}(_[0-9]+)?$"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """A date and time, as milliseconds since the epoch; in UTC where it names no zone."""
+
+    def read(self, node: Node, place: Place) -> int | None:
+        if (found := scalar(node, place, "a date and time")) is None:
+            return None
+        try:
+            moment = datetime.fromisoformat(found.text)
+            at = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+        except (ValueError, OverflowError):
+            at = -1
+        if not 0 <= at <= _LATEST_MS:
+            place.say("This must be a date and time such as 2030-01-31T22:00, in UTC, or with +01:00 behind it.")
+            return None
+        return at
+
+    def schema(self) -> Json:
+        return {"type": "string", "examples": ["2030-01-31T22:00", "2030-01-31T22:00+01:00"]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +223,13 @@ WARM: Final = Key(
 )
 NETWORK: Final = Key("network", Switch(), _DEFAULTS.network, "Whether the program may use the network.", sample="on")
 SHM: Final = Key("shm", SIZE, _DEFAULTS.shm_mib, "Size of /dev/shm, with its unit.", sample="2Gb")
+START_AFTER: Final = Key(
+    "start_after",
+    _Moment(),
+    _DEFAULTS.start_after_ms,
+    "Date and time before which it does not start, in UTC or with an offset. Staged meanwhile.",
+    sample="2030-01-31T22:00",
+)
 
 TABLE: Final = Table(
     (
@@ -219,6 +249,7 @@ TABLE: Final = Table(
         WARM,
         NETWORK,
         SHM,
+        START_AFTER,
     )
 )
 
@@ -250,4 +281,5 @@ def options(opened: Opened | None) -> Options:
         warm=opened[WARM],
         network=opened[NETWORK],
         shm_mib=opened[SHM],
+        start_after_ms=opened[START_AFTER],
     )
