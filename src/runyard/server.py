@@ -59,8 +59,11 @@ class Bootstrap:
     node_hint: str
 
 
-def build(home: Path, settings: Settings, bootstrap: Bootstrap | None, url: str) -> tuple[FastAPI, Context]:
-    """Put everything together over a folder of the server's own."""
+def build(
+    home: Path, settings: Settings, bootstrap: Bootstrap | None, url: str, authority: str = ""
+) -> tuple[FastAPI, Context]:
+    """Put everything together over a folder of the server's own. ``authority``: the certificate (PEM) of its own
+    authority, where it has one."""
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     store = open_store(store_url(home, settings), home / BEFORE, half_life_ms=settings.policy.half_life_ms)
     clock = MachineClock(store.latest_event_ms())
@@ -97,7 +100,8 @@ def build(home: Path, settings: Settings, bootstrap: Bootstrap | None, url: str)
         definitions=DefinitionFiles(home / "definitions"),
         embedded=embedded,
         version=runyard.__version__,
-        url=url,
+        url=settings.public_url or url,
+        authority=authority,
         started_ms=clock.now_ms(),
         definition_limit=settings.upload_limit_mib * 1024 * 1024,
     )
@@ -146,6 +150,10 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--home", type=Path, required=True, help="the installation's folder")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8642)
+    parser.add_argument("--url", help="what this machine's programs call it [default: the socket's address]")
+    parser.add_argument("--certificate", type=Path, help="serve https with this certificate (PEM)")
+    parser.add_argument("--key", type=Path, help="and its key")
+    parser.add_argument("--authority", type=Path, help="the certificate that clients may pin (PEM)")
     parser.add_argument("--fd", type=int, help="a listening socket to inherit, in the place of host and port")
     parser.add_argument("--patience", type=float, default=PATIENCE_S, metavar="S", help="with who takes no bytes")
     for name in ("owner-digest", "owner-hint", "node-digest", "node-hint"):
@@ -168,15 +176,23 @@ def main(argv: list[str] | None = None) -> int:
     # with it goes what is held for it here: the stream, an open file, some buffers.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(options.patience * 1000))
     host, port = listening.getsockname()[:2]
-    url = f"http://{host}:{port}"
+    url = options.url or f"{'http' if options.certificate is None else 'https'}://{host}:{port}"
     few_heaps()
     try:
-        app, _ = build(options.home / "server", settings_room.load(options.home), bootstrap, url)
+        authority = options.authority.read_text() if options.authority is not None else ""
+        app, _ = build(options.home / "server", settings_room.load(options.home), bootstrap, url, authority)
     except RunyardError as error:
         logging.getLogger(__name__).error("%s", error.message)
         return 4
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, timeout_keep_alive=75, lifespan="on"
+        app,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=2,
+        timeout_keep_alive=75,
+        lifespan="on",
+        ssl_certfile=options.certificate,
+        ssl_keyfile=options.key,
     )
     Listening(config).run(sockets=[listening])
     return 0

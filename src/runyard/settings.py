@@ -38,6 +38,9 @@ class Settings:
     and ``preempt_by_priority``: how the queue is served (:class:`runyard.core.scheduling.snapshot.Policy`).
     ``share_half_life_h``: what an account has used counts half after so many hours. ``preempt_settle_s``: an attempt
     younger than this is not stopped to make room.
+    ``tls``: serve https with an authority of the installation's own; ``tls_certificate`` and ``tls_key``: or with these
+    files (PEM); ``tls_names``: further host names and addresses for its certificate. ``public_url``: what the service is
+    called outside, behind a proxy, such as ``https://lab.example/runyard``.
     """
 
     host_paths: tuple[str, ...] = ()
@@ -63,6 +66,11 @@ class Settings:
     preempt_by_priority: bool = False
     share_half_life_h: float = HALF_LIFE_MS / 3_600_000
     preempt_settle_s: float = SETTLE_MS / 1000
+    tls: bool = False
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    tls_names: tuple[str, ...] = ()
+    public_url: str | None = None
     compute_configurations: tuple[tuple[str, int, float, float], ...] = ()
 
     @property

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, FastAPI
+from fastapi.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from runyard.api import (
@@ -33,8 +35,9 @@ from runyard.api import (
     short_path,
     status,
 )
-from runyard.api.context import Context
+from runyard.api.context import Context, Ctx
 from runyard.api.limits import BodyLimit
+from runyard.core.errors import NotFound
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -66,9 +69,13 @@ _ROUTERS: tuple[APIRouter, ...] = (
 
 
 class _Application(FastAPI):
-    """An application with a short way for what nodes ask most often."""
+    """An application with a short way for what nodes ask most often. A proxy may pass the path on with or without the
+    prefix that the service is published under."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        prefix = self.root_path
+        if prefix and scope["type"] == "http" and scope["path"].startswith(prefix + "/"):
+            scope = {**scope, "path": scope["path"].removeprefix(prefix)}
         if not await short_path.taken(self.state.context, scope, receive, send):
             await super().__call__(scope, receive, send)
 
@@ -82,6 +89,7 @@ def create_app(context: Context, lifespan: Lifespan | None = None) -> FastAPI:
         docs_url="/api/docs",
         redoc_url=None,
         lifespan=lifespan,
+        root_path=urlsplit(context.url).path.rstrip("/"),
     )
     app.state.context = context
     problems.install(app)
@@ -89,9 +97,17 @@ def create_app(context: Context, lifespan: Lifespan | None = None) -> FastAPI:
     for router in _ROUTERS:
         app.include_router(router, prefix="/api/v1")
     app.add_api_route("/healthz", _health, tags=["installation"])
+    app.add_api_route("/api/authority.pem", _authority, tags=["installation"], response_class=PlainTextResponse)
     return app
 
 
 async def _health() -> dict[str, str]:
     """The server answers."""
     return {"status": "ok"}
+
+
+async def _authority(context: Ctx) -> str:
+    """The certificate of the service's own authority (PEM), for who knows its fingerprint. Anybody may have it."""
+    if not context.authority:
+        raise NotFound("This service has no authority of its own: its certificate, if any, is signed by another.")
+    return context.authority

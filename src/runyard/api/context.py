@@ -62,7 +62,8 @@ class Doorkeeper:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The engine's world and what only the API needs beside it. ``definition_limit``: bytes of one upload."""
+    """The engine's world and what only the API needs beside it. ``definition_limit``: bytes of one upload. ``url``:
+    what the service is called; ``authority``: certificate (PEM) of the authority that signed its own, or empty."""
 
     world: World
     links: NodeLinks
@@ -72,6 +73,7 @@ class Context:
     url: str
     started_ms: int
     definition_limit: int = 512 * 1024 * 1024
+    authority: str = field(default="", repr=False)
     doorkeeper: Doorkeeper = field(default_factory=Doorkeeper)
 
 

@@ -24,6 +24,10 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
         "down": Entry("embedded", "down", "Stop it; running programs go on unless told otherwise."),
         "status": Entry("about", "status", "Show the service, its machines and what they do."),
         "doctor": Entry("embedded", "doctor", "Look for what is wrong with this machine or installation."),
+        "login": Entry("contexts", "login", "Sign in to a service elsewhere."),
+        "logout": Entry("contexts", "logout", "Forget a service elsewhere."),
+        "context": Entry("contexts", "context", "Choose among the services that you are signed in to."),
+        "service": Entry("embedded", "service", "Start the service with this machine (systemd)."),
         "version": Entry("about", "version", "Print the version."),
         "completion": Entry("about", "completion", "Print the completion script of a shell."),
     },
@@ -62,7 +66,7 @@ COMMANDS: Final = {name: entry for section in SECTIONS.values() for name, entry 
 
 LATER: Final = (
     "top", "compare", "tensorboard", "import", "rerun", "store", "deploy",
-    "score", "experiments", "shell", "backup", "restore", "login", "service",
+    "score", "experiments", "shell", "backup", "restore",
 )  # fmt: skip
 """Commands that are promised and not there yet."""
 

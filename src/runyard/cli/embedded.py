@@ -1,7 +1,8 @@
-"""``up``, ``down`` and ``doctor``: thin doors to :mod:`runyard.up`, which needs the server's packages and Linux."""
+"""``up``, ``down``, ``doctor``, ``service``: thin doors to :mod:`runyard.up`, for the server's packages and Linux."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -11,7 +12,7 @@ from typing import Final, cast
 import click
 
 from runyard.cli.failures import REFUSED
-from runyard.cli.options import DoctorOptions, DownOptions, UpOptions
+from runyard.cli.options import DoctorOptions, DownOptions, ServiceOptions, UpOptions
 from runyard.cli.session import Session, common
 from runyard.client.address import home_folder
 
@@ -33,6 +34,8 @@ def _count(least: int) -> click.IntRange:
 @click.option("--slots-per-gpu", default=1, show_default=True, type=_count(1), help="Runs that share a GPU.")
 @click.option("--fake-gpus", type=_count(0), metavar="N", help="Offer N logical slots instead of GPUs.")
 @click.option("--detach", is_flag=True, help="Return once it answers.")
+@click.option("--tls", is_flag=True, help="Serve https, with an authority of its own for `login` to pin.")
+@click.option("--insecure", is_flag=True, help="Listen beyond loopback without TLS.")
 @common
 @click.pass_obj
 def up(
@@ -44,10 +47,12 @@ def up(
     slots_per_gpu: int,
     fake_gpus: int | None,
     detach: bool,
+    tls: bool,
+    insecure: bool,
 ) -> int:
     """Start the service on this machine: server, node and pages."""
     _check_gpus(gpus)
-    options = UpOptions(_home(home), host, port, gpus, slots_per_gpu, fake_gpus, detach)
+    options = UpOptions(_home(home), host, port, gpus, slots_per_gpu, fake_gpus, detach, tls, insecure)
     return _call(session, "up", options)
 
 
@@ -69,6 +74,52 @@ def down(session: Session, home: str | None, cancel_runs: bool) -> int:
 def doctor(session: Session, home: str | None, gpu: bool) -> int:
     """Look for what is wrong with this machine or the installation."""
     return _call(session, "doctor", DoctorOptions(_home(home), session.json, gpu))
+
+
+@click.group()
+def service() -> None:
+    """Start the service with this machine, by systemd: install, uninstall, status."""
+
+
+SYSTEM = click.option("--system/--user", default=None, help="The machine's unit, or yours [default: system for root].")
+
+
+@service.command()
+@HOME
+@SYSTEM
+@click.option("--print", "only_print", is_flag=True, help="Print the unit and change nothing.")
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[-- UP-OPTIONS]")
+@common
+@click.pass_obj
+def install(session: Session, home: str | None, system: bool | None, only_print: bool, words: tuple[str, ...]) -> int:
+    """Install and start the unit; what stands after `--` is passed to `up`."""
+    return _service(session, ServiceOptions("install", _home(home), _is_system(system), words, only_print))
+
+
+@service.command()
+@SYSTEM
+@common
+@click.pass_obj
+def uninstall(session: Session, system: bool | None) -> int:
+    """Stop and remove the unit. Training programs go on."""
+    return _service(session, ServiceOptions("uninstall", _home(None), _is_system(system)))
+
+
+@service.command("status")
+@SYSTEM
+@common
+@click.pass_obj
+def service_status(session: Session, system: bool | None) -> int:
+    """Show what systemd says of the unit."""
+    return _service(session, ServiceOptions("status", _home(None), _is_system(system)))
+
+
+def _is_system(told: bool | None) -> bool:
+    return os.geteuid() == 0 if told is None else told
+
+
+def _service(session: Session, options: ServiceOptions) -> int:
+    return _call(session, "service", options)
 
 
 def _home(home: str | None) -> str:

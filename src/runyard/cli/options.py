@@ -1,4 +1,4 @@
-"""What ``up``, ``down`` and ``doctor`` ask of the embedded installation."""
+"""What ``up``, ``down``, ``doctor`` and ``service`` ask of the embedded installation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class UpOptions:
     """Start server and node. ``gpus``: all, none, or numbers such as ``0,2``; ``fake_gpus``: so many logical slots
-    instead, None for real ones; ``detach``: return once it answers."""
+    instead, None for real ones; ``detach``: return once it answers. ``tls``: serve with certificates of an authority of
+    its own; ``insecure``: listen beyond loopback without TLS all the same."""
 
     home: str
     host: str
@@ -17,6 +18,8 @@ class UpOptions:
     slots_per_gpu: int
     fake_gpus: int | None
     detach: bool
+    tls: bool = False
+    insecure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +38,15 @@ class DoctorOptions:
     home: str
     json: bool
     gpu: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceOptions:
+    """The installation as a unit of systemd. ``what``: install, uninstall or status; ``words``: options for ``up``;
+    ``system``: a unit of the machine, not of the user; ``only_print``: show the unit, change nothing."""
+
+    what: str
+    home: str
+    system: bool
+    words: tuple[str, ...] = ()
+    only_print: bool = False

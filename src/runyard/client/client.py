@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 
 from runyard.client.account_calls import AccountCalls
-from runyard.client.address import find_address
+from runyard.client.address import Address, find_address
 from runyard.client.data_calls import DataCalls
 from runyard.client.framework_calls import FrameworkCalls
 from runyard.client.metric_calls import EVERYTHING, MetricCalls, WhichMetrics
@@ -24,7 +24,8 @@ class Client(RunCalls, DataCalls, AccountCalls, ShareCalls, SecretCalls, MetricC
     """A connection to a service.
 
     ``url`` and ``token`` default to RUNYARD_URL and RUNYARD_TOKEN, then ML_ENV with ML_USERNAME and ML_PASSWORD, then
-    what ``runyard up`` left in its home. Safe to use from several threads. Errors: :mod:`runyard.client.errors`.
+    the context that `runyard login` made, then what ``runyard up`` left in its home; ``address`` is one that was found
+    already. Safe to use from several threads. Errors: :mod:`runyard.client.errors`.
 
     >>> client = Client()
     >>> for run in client.runs(states=["running"]): print(run.id, run.name)
@@ -38,8 +39,9 @@ class Client(RunCalls, DataCalls, AccountCalls, ShareCalls, SecretCalls, MetricC
         limits: Limits | None = None,
         patience: Patience | None = None,
         agent: str = "sdk",
+        address: Address | None = None,
     ) -> None:
-        super().__init__(Transport(find_address(url, token), limits, agent))
+        super().__init__(Transport(address or find_address(url, token), limits, agent))
         self._patience = patience or Patience()
 
     @property

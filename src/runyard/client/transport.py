@@ -1,6 +1,7 @@
 """HTTP to the service: kept connections, time limits, retries of what may be sent twice, answers as values.
 
-``ssl`` contexts are made only for https addresses; they trust the system's authorities, or those of SSL_CERT_FILE.
+``ssl`` contexts are made only for https addresses; they trust the address's own
+authority where it has one, else the system's, or those of SSL_CERT_FILE.
 """
 
 from __future__ import annotations
@@ -248,7 +249,7 @@ class Transport:
         import ssl  # noqa: PLC0415  # for start-up: most addresses are plain http on loopback
 
         if self._tls is None:
-            self._tls = ssl.create_default_context()
+            self._tls = ssl.create_default_context(cadata=address.authority or None)
         context = cast("ssl.SSLContext", self._tls)
         return HTTPSConnection(address.host, address.port, timeout=self.limits.connect, context=context)
 
@@ -261,7 +262,8 @@ class Transport:
             return Unreachable(f"The host {self.address.host!r} is not known: check RUNYARD_URL.")
         if type(error).__name__ == "SSLCertVerificationError":
             return Unreachable(
-                f"The certificate of {url} is not trusted ({error}): name its authority in SSL_CERT_FILE."
+                f"The certificate of {url} is not trusted ({error}): sign in again with `runyard login {url}`, or name "
+                "its authority in SSL_CERT_FILE."
             )
         if isinstance(error, TimeoutError):
             return Unreachable(f"{url} did not answer in time: check that it runs and can be reached, then try again.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import random
 import socket
+import ssl
 import threading
 import urllib.parse
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ TIMEOUT_S = 30.0
 """Pings come every ten seconds: a server that says nothing for this long is gone."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
 BASE = "/api/v1/node"
+_END = "-----END CERTIFICATE-----"
 
 
 class Unreachable(Exception):
@@ -32,11 +34,15 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the server is and how a node gets in. Its repr does not show the token."""
+    """Where the server is and how a node gets in. Its repr does not show the token. ``authority``: a file of
+    certificates (PEM) that are trusted there instead of the system's; ``certificate``: or of the server's own one,
+    which is known whatever names are in it."""
 
     url: str
     name: str
     token: str | None = field(default=None, repr=False)
+    authority: str | None = None
+    certificate: str | None = None
 
     def headers(self) -> dict[str, str]:
         """What every request carries."""
@@ -72,6 +78,7 @@ class Link:
         self._timeout_s = timeout_s
         self._url = urllib.parse.urlsplit(address.url)
         self._base = self._url.path.rstrip("/") + BASE
+        self._trusting = trusting(address.authority, address.certificate) if self._url.scheme == "https" else None
         self._kept = threading.local()
         self._streaming: http.client.HTTPConnection | None = None
 
@@ -162,7 +169,7 @@ class Link:
     def _open(self) -> http.client.HTTPConnection:
         host, port = self._url.hostname or "127.0.0.1", self._url.port
         if self._url.scheme == "https":
-            return http.client.HTTPSConnection(host, port, timeout=self._timeout_s)
+            return http.client.HTTPSConnection(host, port, timeout=self._timeout_s, context=self._trusting)
         return http.client.HTTPConnection(host, port, timeout=self._timeout_s)
 
 
@@ -178,3 +185,16 @@ def _exchange(
     connection.request(method, path, body=body, headers=headers)
     response = connection.getresponse()
     return response.status, response.read()
+
+
+def trusting(authority: str | None = None, certificate: str | None = None) -> ssl.SSLContext:
+    """Whom to believe to be the server; see :class:`Address`. Raises ``OSError`` for a file that cannot be used."""
+    if certificate is None:
+        return ssl.create_default_context(cafile=authority)
+    with open(certificate, encoding="ascii") as file:
+        first = file.read().partition(_END)[0] + _END
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # nothing but this very certificate is believed
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.load_verify_locations(cadata=first)
+    return context

@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         inventory = take_inventory(gpus=told.gpus, fake_gpus=told.fake_gpus, slots_per_gpu=told.slots_per_gpu)
         inventory = replace(inventory, notes=(*inventory.notes, *close_metadata(told.uid_base)))
         home = open_home(told.home)
-        address = Address(told.server.rstrip("/"), told.name, read_token(told.token_file))
+        url, token = told.server.rstrip("/"), read_token(told.token_file)
+        address = Address(url, told.name, token, told.server_authority, told.server_certificate)
     except BlockingIOError:
         say(f"Another node runs in {told.home}: end it first, or give this one a --home of its own.")
         return 1
@@ -129,6 +130,8 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m runyard.node", description="A node of Runyard: runs programs here.")
     made.add_argument("--home", required=True, help="folder of the node's own")
     made.add_argument("--server", required=True, metavar="URL")
+    made.add_argument("--server-authority", metavar="PEM", help="trust these for the server, not the system's")
+    made.add_argument("--server-certificate", metavar="PEM", help="or know it by its own one, whatever it is called")
     made.add_argument("--name", default=socket.gethostname(), help="name of this node, the same over its restarts")
     made.add_argument("--token-file", metavar="FILE", help="file with a token of scope `node`")
     made.add_argument("--gpus", default="all", metavar="all|none|0,2", help="GPUs that runs may have")

@@ -2,6 +2,7 @@
 
 from runyard.up.doctor import doctor
 from runyard.up.down import down
+from runyard.up.service import service
 from runyard.up.start import up
 
-__all__ = ["doctor", "down", "up"]
+__all__ = ["doctor", "down", "service", "up"]

@@ -19,6 +19,8 @@ def main() -> int:
     parser.add_argument("--gpus", default="all")
     parser.add_argument("--slots-per-gpu", type=int, default=1)
     parser.add_argument("--fake-gpus", type=int)
+    parser.add_argument("--tls", action="store_true")
+    parser.add_argument("--insecure", action="store_true")
     told = parser.parse_args()
     listening = socket.socket(fileno=told.fd)
     host, port = listening.getsockname()[:2]
@@ -30,6 +32,8 @@ def main() -> int:
         slots_per_gpu=told.slots_per_gpu,
         fake_gpus=told.fake_gpus,
         detach=False,
+        tls=told.tls,
+        insecure=told.insecure,
     )
     return foreground(told.home, options, listening)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from runyard.cli.options import DownOptions
 from runyard.client import Client
+from runyard.client.address import address_of, local
 from runyard.core.errors import RunyardError
 from runyard.up import record
 from runyard.up.say import say
@@ -55,7 +56,8 @@ def _stop(home: Path, running: record.Running) -> bool:
 def _prepare(home: Path, running: record.Running, *, cancel: bool) -> int:
     """Cancel all runs when asked to (what has ended goes on storing its results); returns how many programs go on."""
     try:
-        client = Client(url=running.url, token=(home / "token").read_text().strip())
+        here = local({"RUNYARD_HOME": str(home)})
+        client = Client(url=running.url) if here is None else Client(address=address_of(here))
         if cancel:
             client.wait(client.cancel_many(states=_LIVE).pending)
             return 0

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,8 +19,10 @@ from runyard import settings
 from runyard.cli.options import UpOptions
 from runyard.core.errors import RunyardError
 from runyard.up import record, tokens
+from runyard.up.reach import protect, url_of
 from runyard.up.say import answer, say
 from runyard.up.supervise import Child, Supervisor, python
+from runyard.up.tls import Tls, trusted_by
 
 _READY_S = 60.0
 
@@ -33,46 +36,49 @@ def up(options: UpOptions) -> int:
         say(f"Runyard runs already at {running.url} (home {home}): `runyard down` stops it.")
         return 0
     try:
-        settings.load(home)
+        protected = protect(home, options, settings.load(home))
         listening = listen(options.host, options.port)
     except RunyardError as error:
         say(error.message)
         return 4
     if options.detach:
-        return _detach(home, options, listening)
+        return _detach(home, options, listening, protected)
     return foreground(home, options, listening)
 
 
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket: kept open over restarts of the server, so that no request is ever refused meanwhile."""
     try:
-        return socket.create_server((host, port), backlog=1024)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=1024)
     except OSError as error:
         text = f"Cannot listen on {host} port {port} ({error.strerror}): choose another with --port, or 0 for any."
         raise RunyardError(text) from None
 
 
-def url_of(listening: socket.socket) -> str:
-    """The address of a listening socket."""
-    host, port = listening.getsockname()[:2]
-    return f"http://{host}:{port}"
-
-
-def _children(home: Path, options: UpOptions, listening: socket.socket) -> list[Child]:
+def _children(home: Path, options: UpOptions, listening: socket.socket, protected: Tls | None) -> list[Child]:
     logs = home / "log"
     logs.mkdir(exist_ok=True, mode=0o700)
     (home / "node").mkdir(exist_ok=True, mode=0o700)
     owner, node = tokens.ensure(home / "token"), tokens.ensure(home / "node" / "token")
     server_argv = [*python(), "-m", "runyard.server", "--home", str(home), "--fd", str(listening.fileno()),
                    "--owner-digest", owner.digest, "--owner-hint", owner.hint,
-                   "--node-digest", node.digest, "--node-hint", node.hint]  # fmt: skip
+                   "--node-digest", node.digest, "--node-hint", node.hint,
+                   "--url", url_of(listening, protected), *_served(protected)]  # fmt: skip
     return [
         Child("server", server_argv, logs / "server.log", (listening.fileno(),)),
-        Child("node", _node_argv(home, options, url_of(listening)), logs / "node.log"),
+        Child("node", _node_argv(home, options, url_of(listening, protected), protected), logs / "node.log"),
     ]
 
 
-def _node_argv(home: Path, options: UpOptions, url: str) -> list[str]:
+def _served(protected: Tls | None) -> list[str]:
+    if protected is None:
+        return []
+    argv = ["--certificate", str(protected.certificate), "--key", str(protected.key)]
+    return argv if protected.authority is None else [*argv, "--authority", str(protected.authority)]
+
+
+def _node_argv(home: Path, options: UpOptions, url: str, protected: Tls | None) -> list[str]:
     chosen = settings.load(home)
     argv = [*python(), "-m", "runyard.node", "--home", str(home / "node"), "--server", url]
     argv += ["--name", socket.gethostname(), "--token-file", str(home / "node" / "token")]
@@ -81,6 +87,9 @@ def _node_argv(home: Path, options: UpOptions, url: str) -> list[str]:
     disk_mib = math.ceil(chosen.disk_limit_gib * 1024)
     argv += ["--log-limit", str(chosen.log_limit_mib), "--disk-limit", str(disk_mib)]
     argv += ["--workdir-limit", str(chosen.workdir_limit_mib)]
+    if protected is not None:
+        own = ["--server-certificate", str(protected.certificate)]
+        argv += own if protected.authority is None else ["--server-authority", str(protected.authority)]
     if chosen.ca_file is not None:
         argv += ["--ca-file", chosen.ca_file]
     if options.fake_gpus is not None:
@@ -100,14 +109,17 @@ def foreground(home: Path, options: UpOptions, listening: socket.socket) -> int:
     if held is None:
         say(f"Another `runyard up` is just starting in {home}: wait for it.")
         return 4
-    url = url_of(listening)
+    chosen = settings.load(home)
+    protected = protect(home, options, chosen)
+    url = url_of(listening, protected)
     record.write(home, url)
-    authorities = settings.load(home).ca_file
-    if authorities is not None:
-        os.environ["SSL_CERT_FILE"] = authorities  # for server and node alike
-    children = _children(home, options, listening)
+    if chosen.ca_file is not None:
+        os.environ["SSL_CERT_FILE"] = chosen.ca_file  # for server and node alike
+    children = _children(home, options, listening, protected)
     supervisor = Supervisor(children)
     say(f"Runyard at {url} (home {home}); Ctrl-C stops it, programs go on.")
+    if protected is not None and protected.fingerprint:
+        say(f"Elsewhere: runyard login https://HOST:{listening.getsockname()[1]} --fingerprint {protected.fingerprint}")
     try:
         supervisor.run()
     finally:
@@ -116,38 +128,43 @@ def foreground(home: Path, options: UpOptions, listening: socket.socket) -> int:
     return 0
 
 
-def _detach(home: Path, options: UpOptions, listening: socket.socket) -> int:
+def _detach(home: Path, options: UpOptions, listening: socket.socket, protected: Tls | None) -> int:
     fd = listening.fileno()
     argv = [*python(), "-m", "runyard.up.detached", "--home", str(home), "--fd", str(fd)]
     argv += ["--gpus", options.gpus, "--slots-per-gpu", str(options.slots_per_gpu)]
     if options.fake_gpus is not None:
         argv += ["--fake-gpus", str(options.fake_gpus)]
+    argv += [f"--{name}" for name in ("tls", "insecure") if getattr(options, name)]
     logs = home / "log"
     logs.mkdir(exist_ok=True, mode=0o700)
     with (logs / "up.log").open("ab") as log:
         process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(fd,), start_new_session=True
         )
-    url = url_of(listening)
+    url, port = url_of(listening, protected), listening.getsockname()[1]
     listening.close()
     token = home / "token"
-    problem = wait_ready(url, token, process)
+    problem = wait_ready(url, token, process, trusted_by(protected))
     if problem is not None:
         say(f"{problem} See {logs}/server.log and {logs}/node.log.")
         process.terminate()
         return 4
     answer(url)
     say(f"Runyard is up (home {home}, token in {token}). `runyard down` stops it.")
+    if protected is not None and protected.fingerprint:
+        say(f"Elsewhere: runyard login https://HOST:{port} --fingerprint {protected.fingerprint}")
     return 0
 
 
-def wait_ready(url: str, token: Path, process: subprocess.Popen[bytes]) -> str | None:
+def wait_ready(
+    url: str, token: Path, process: subprocess.Popen[bytes], trusting: ssl.SSLContext | None = None
+) -> str | None:
     """Wait until the server answers and its node has joined; returns what went wrong, None when nothing did."""
     deadline = time.monotonic() + _READY_S
     for pause in _pauses(deadline):
         if process.poll() is not None:
             return f"Runyard ended at once (status {process.returncode})."
-        if token.exists() and _node_joined(url, token.read_text().strip()):
+        if token.exists() and _node_joined(url, token.read_text().strip(), trusting):
             return None
         time.sleep(pause)
     return f"Runyard was not ready within {_READY_S:g} seconds."
@@ -160,9 +177,14 @@ def _pauses(deadline: float) -> Iterator[float]:
         pause = min(0.25, pause * 1.3)
 
 
-def _node_joined(url: str, token: str) -> bool:
+def _node_joined(url: str, token: str, trusting: ssl.SSLContext | None) -> bool:
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=5)
+    host = parts.hostname or "127.0.0.1"
+    connection = (
+        http.client.HTTPConnection(host, parts.port, timeout=5)
+        if trusting is None
+        else http.client.HTTPSConnection(host, parts.port, timeout=5, context=trusting)
+    )
     with contextlib.closing(connection):
         try:
             connection.request("GET", "/api/v1/status", headers={"Authorization": f"Bearer {token}"})
