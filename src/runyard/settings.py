@@ -37,10 +37,9 @@ class Settings:
     by default, since a program is its user's own code under any of them. ``fair_share``, ``backfill``, ``preemption``
     and ``preempt_by_priority``: how the queue is served (:class:`runyard.core.scheduling.snapshot.Policy`).
     ``share_half_life_h``: what an account has used counts half after so many hours. ``preempt_settle_s``: an attempt
-    younger than this is not stopped to make room.
-    ``tls``: serve https with an authority of the installation's own; ``tls_certificate`` and ``tls_key``: or with these
-    files (PEM); ``tls_names``: further host names and addresses for its certificate. ``public_url``: what the service is
-    called outside, behind a proxy, such as ``https://lab.example/runyard``.
+    younger than this is not stopped to make room. ``tls``: serve https with an authority of the installation's own;
+    ``tls_certificate`` and ``tls_key``: or with these files (PEM); ``tls_names``: further host names and addresses for
+    its certificate. ``public_url``: what the service is called outside, as ``https://lab.example/runyard``.
     """
 
     host_paths: tuple[str, ...] = ()
