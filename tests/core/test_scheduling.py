@@ -94,9 +94,9 @@ CASES: list[tuple[str, Snapshot, str]] = [
         "b:0 a:capacity",
     ),
     (
-        "who is held behind reserves too",
+        "a machine is kept for one run, and who is held behind it keeps nothing",
         snapshot([Q("a", 4, cpus=8), Q("b", 1, cpus=4), Q("c", 0, cpus=8)], node(slots=1, cpus=16)),
-        "a:capacity b:behind c:behind",
+        "c:- a:capacity b:behind",
     ),
     (
         "a class reserves on each machine that its runs wait for",

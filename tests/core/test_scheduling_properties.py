@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from runyard.core.resources import Resources
 from runyard.core.scheduling.plan import Plan, Wait, in_order, make_plan
-from runyard.core.scheduling.snapshot import Head, QueueClass, Snapshot
+from runyard.core.scheduling.snapshot import Head, Policy, QueueClass, Snapshot
 from tests.core.queues import ACCOUNTS, WAITS_ALONE, Queued, account, node, snapshot, snapshots
 
 
@@ -108,6 +108,7 @@ def test_the_plan_wakes_with_the_first_back_off_that_is_all_it_waits_for(given: 
 
 @given(snapshots(), st.integers(0, 25))
 def test_who_comes_later_changes_nothing_for_those_before(given: Snapshot, keep: int) -> None:
+    given = replace(given, policy=Policy(fair_share=False))
     first = list(heads_of(given))[:keep]
     shortened = tuple(
         replace(c, heads=tuple(head for head in c.heads if head.run_id in set(first))) for c in given.classes
@@ -165,5 +166,6 @@ def test_runs_of_one_size_start_in_order_until_nothing_is_left(
 ) -> None:
     queue = [Queued(f"r{n}", gpus, account=a, priority=priorities[n]) for n, a in enumerate(accounts)]
     given = snapshot(queue, node(slots=slots), accounts=tuple(account(a) for a in ACCOUNTS))
+    given = replace(given, policy=Policy(fair_share=False))
     order = sorted(range(len(queue)), key=lambda n: (-priorities[n], n))
     assert [start.run_id for start in make_plan(given).starts] == [f"r{n}" for n in order[: slots // gpus]]

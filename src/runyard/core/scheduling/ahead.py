@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from runyard.core.resources import Resources
-from runyard.core.scheduling.plan import Plan, Wait, in_order
+from runyard.core.scheduling.decisions import Plan, Wait
+from runyard.core.scheduling.order import Order
+from runyard.core.scheduling.share import after
 from runyard.core.scheduling.snapshot import Head, QueueClass, Snapshot
 
 SHORT_MS: Final = 2_000
@@ -24,6 +26,9 @@ MOST: Final = 16
 """Grants for each attempt that runs, at most."""
 HOLD_MS: Final = 3_000
 """A node declines what it could not begin for so long: what is held, moved or overtaken meanwhile waits no longer."""
+
+_MAY: Final = frozenset({Wait.capacity, Wait.behind, Wait.quota, Wait.share})
+"""Who waits for these alone may be granted the room of another."""
 
 Place = tuple[int, str]
 """A class and a node."""
@@ -64,8 +69,15 @@ class _Field:
         self._started = {start.run_id for start in plan.starts}
         self._wanted = self._missing(snapshot, running, pace)
         self._lasts = {each.heads[-1].run_id for each in snapshot.classes if _is_cut(each, snapshot.depth)}
-        self._blocked: set[str] = set()
+        self._shares = after(snapshot, plan)
+        self._order = Order(snapshot, self._shares)
+        self._blocked = {each.node_id for run_id, each in plan.reservations.items() if run_id not in self._pinned()}
+        self._all_blocked = False
         self._held: set[str] = set()
+
+    def _pinned(self) -> set[str]:
+        """Heads that are bound to a machine: they block it when it is their turn."""
+        return {head.run_id for each in self._classes for head in each.heads if head.node_id}
 
     def _missing(self, snapshot: Snapshot, running: Mapping[Place, int], pace: Mapping[int, float]) -> dict[Place, int]:
         """How many grants each class lacks on each node."""
@@ -92,32 +104,51 @@ class _Field:
         return missing
 
     def grants(self) -> Iterator[Grant]:
-        for queue_class, head in in_order(self._classes):
-            if not any(self._wanted.values()):
+        for account, queue_class, head in self._order:
+            if not any(self._wanted.values()) or self._all_blocked:
                 return
             started = head.granted or head.run_id in self._started
-            if not started and self._may(queue_class, head):
-                yield Grant(head.run_id, queue_class.id, head.node_id)
+            node_id = None if started else self._may(queue_class, head)
+            if node_id is not None:
+                account.take(queue_class.shape, self._shares.size(queue_class.shape))
+                yield Grant(head.run_id, queue_class.id, node_id)
             if head.run_id in self._lasts:  # there are more behind it, which nobody may overtake
-                self._blocked.update(each.node_id for each in queue_class.heads)
+                for each in queue_class.heads:
+                    self._block(each.node_id)
                 self._held.add(queue_class.account_id)
 
-    def _may(self, queue_class: QueueClass, head: Head) -> bool:
-        """Whether a head is granted. One that is not, and waits for room or quota, lets nobody behind it have them."""
+    def _may(self, queue_class: QueueClass, head: Head) -> str | None:
+        """Where a head is granted, None if nowhere. One that is not, and waits for room or quota, lets nobody behind
+        it have them."""
         kind, _ = self._plan.heads.get(head.run_id, (Wait.capacity, ""))
-        if kind not in (Wait.capacity, Wait.behind, Wait.quota):
-            return False
-        place = (queue_class.id, head.node_id)
-        free = head.node_id not in self._blocked and queue_class.account_id not in self._held
-        if free and self._wanted.get(place, 0) > 0:
-            self._wanted[place] -= 1
-            return True
+        if kind not in _MAY:
+            return None
+        node_id = None if queue_class.account_id in self._held else self._place(queue_class, head)
+        if node_id is not None:
+            self._wanted[(queue_class.id, node_id)] -= 1
+            return node_id
         quota = self._quotas.get(queue_class.account_id)
         if kind is not Wait.quota:
-            self._blocked.add(head.node_id)
+            self._block(head.node_id)
         elif quota is not None and queue_class.shape.gpus <= quota:
             self._held.add(queue_class.account_id)
-        return False
+        return None
+
+    def _place(self, queue_class: QueueClass, head: Head) -> str | None:
+        """A machine where the class lacks grants and nobody waits who comes first."""
+        if head.node_id:
+            nodes = [head.node_id]
+        else:
+            nodes = sorted(node for class_id, node in self._wanted if class_id == queue_class.id)
+        for node_id in nodes:
+            if node_id not in self._blocked and self._wanted.get((queue_class.id, node_id), 0) > 0:
+                return node_id
+        return None
+
+    def _block(self, node_id: str) -> None:
+        """One who waits for room on a machine lets nobody behind it have grants there; one who takes any, nowhere."""
+        self._blocked.add(node_id)
+        self._all_blocked = self._all_blocked or not node_id
 
 
 def _is_cut(queue_class: QueueClass, depth: int) -> bool:

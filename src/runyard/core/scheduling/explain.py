@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from runyard.core.scheduling.plan import Plan, Wait
+from runyard.core.scheduling.decisions import Plan, Share, Wait
 
 READINESS: Final[Mapping[Wait, str]] = MappingProxyType(
     {
@@ -50,6 +50,20 @@ def standing(plan: Plan, class_id: int, run_id: str, *, ahead: int) -> Standing:
             return Standing("capacity", _ahead(ahead) or "Its turn comes with the next look at the queue.")
     kind, text = wait
     return Standing(READINESS[kind], f"{text} {_ahead(ahead)}".strip())
+
+
+def share_sentence(share: Share) -> str:
+    """What is due to an account, what it has borrowed or lent, and whether what it borrowed may be taken back."""
+    due, held, whole = (f"{amount:.4g}" for amount in (share.due, share.held, share.capacity))
+    said = f"Of {whole} GPUs {due} are due to the account and it holds {held}"
+    if share.held > share.due:
+        borrowed = f"{share.held - share.due:.4g} borrowed"
+        if share.short:
+            return f"{said}: {borrowed}, and asked back by accounts that have less than is due to them."
+        return f"{said}: {borrowed}, which it gives back as soon as others want what is due to them."
+    if share.held < share.due:
+        return f"{said}: {share.due - share.held:.4g} lent to others, and its next runs go first."
+    return f"{said}."
 
 
 def next_there(node: str) -> str:

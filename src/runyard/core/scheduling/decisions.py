@@ -1,0 +1,86 @@
+"""What a plan is made of: starts, reasons to wait, attempts to stop, room that is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Wait(StrEnum):
+    """Why a ready run does not start now."""
+
+    quota = "quota"
+    capacity = "capacity"
+    paused = "paused"
+    backoff = "backoff"
+    node_closed = "node_closed"
+    behind = "behind"
+    after = "after"
+    share = "share"
+    budget = "budget"
+    window = "window"
+
+
+No = tuple[Wait, str]
+"""A reason to wait, and its sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start ``run_id`` on a node in these GPU slots (none for a run without GPUs)."""
+
+    run_id: str
+    class_id: int
+    node_id: str
+    slots: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Preempt:
+    """Stop this attempt, so that ``for_run_id`` can start; ``sentence`` says on whose behalf and why."""
+
+    run_id: str
+    attempt: int
+    for_run_id: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """Room that is kept for a run: it starts at ``at_ms`` at the latest, as far as limits tell (None: they do not)."""
+
+    node_id: str
+    at_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Where an account stands once a plan is carried out, in GPUs (of a machine without any: in machines).
+
+    ``due``: its part of ``capacity`` by weight among those that hold or want something; ``held``: what it has;
+    ``short``: whether another account that wants more is below what is due to it.
+    """
+
+    due: float
+    held: float
+    capacity: float
+    short: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do now. ``waits``: for each class that has a head left, why its first one waits; ``heads``: the same
+    for each head, by run id.
+
+    ``wake_at_ms``: the next time at which the plan changes by itself, None when only an event can change it.
+    ``preempts``: attempts to stop; ``reservations``: by run id; ``shares``: by account.
+    """
+
+    starts: tuple[Start, ...]
+    waits: Mapping[int, No]
+    wake_at_ms: int | None = None
+    heads: Mapping[str, No] = field(default_factory=dict[str, No])
+    preempts: tuple[Preempt, ...] = ()
+    reservations: Mapping[str, Reservation] = field(default_factory=dict[str, Reservation])
+    shares: Mapping[str, Share] = field(default_factory=dict[str, Share])

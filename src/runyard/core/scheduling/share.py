@@ -1,0 +1,122 @@
+"""Shares: what is due to each account, what it holds, and who goes first.
+
+An account that holds less than is due to it goes before one that does not, whatever they used before: so what is due
+is had by who wants it. Within both, who has had least for its weight goes first; what was used long ago counts less.
+Amounts are millionths of a GPU, integers, so that no sum depends on the order in which rows were read.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from runyard.core.resources import Resources
+from runyard.core.scheduling.decisions import Plan, Share
+from runyard.core.scheduling.snapshot import AccountRoom, QueueClass, Snapshot
+
+ONE: Final = 1_000_000
+"""One GPU."""
+HELD_MS: Final = 3_600_000
+"""What is held counts as if it were used for so long: what a plan gives must count before time has passed."""
+
+Standing = tuple[bool, float]
+"""Less goes first: whether an account has its due, and what it used and holds for its weight."""
+
+
+class Account:
+    """An account while a plan is made. ``held`` and ``due`` in millionths of a GPU."""
+
+    __slots__ = ("busy", "due", "held", "held_kinds", "id", "reserved", "room", "wants", "weight")
+
+    def __init__(self, room: AccountRoom) -> None:
+        self.id = room.id
+        self.room = room
+        self.weight = max(room.weight, 1e-9)
+        self.held = 0
+        self.due = 0
+        self.wants = False
+        self.reserved = False
+        self.busy = (room.used_gpus, room.used.cpu_millis, room.used.memory_mib)
+        self.held_kinds: set[int] = set()
+
+    def standing(self) -> Standing:
+        return self.held >= self.due, (self.room.used_ms + self.held / ONE * HELD_MS) / self.weight
+
+    def take(self, shape: Resources, size: int) -> None:
+        """Count a start."""
+        self.held += size
+        gpus, cpus, memory = self.busy
+        self.busy = (gpus + shape.gpus, cpus + shape.cpu_millis, memory + shape.memory_mib)
+
+
+class Shares:
+    """The accounts of a snapshot by id, and how large a run is beside the whole."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.accounts = {room.id: Account(room) for room in snapshot.accounts}
+        self._total = _capacity(snapshot)
+        self._machines = sum(node.closed is None for node in snapshot.nodes)
+        self._sizes: dict[Resources, int] = {}
+        for busy in snapshot.busy:
+            if (account := self.accounts.get(busy.account_id)) is not None:
+                account.held += self.size(busy.resources)
+        for queue_class in snapshot.classes:
+            account = self.accounts[queue_class.account_id]
+            account.wants = account.wants or _wants(queue_class, account.room, snapshot)
+        self.capacity = self._whole() * ONE
+        here = [each for _, each in sorted(self.accounts.items()) if each.wants or each.held]
+        weights = sum(each.weight for each in here)
+        for each in here:
+            each.due = int(self.capacity * each.weight / weights)
+
+    def _whole(self) -> int:
+        return self._total.gpus or self._machines
+
+    def size(self, shape: Resources) -> int:
+        """How much of the whole a shape is: its GPUs; without any, the larger of its shares of CPUs and memory."""
+        if shape.gpus:
+            return shape.gpus * ONE
+        known = self._sizes.get(shape)
+        if known is None:
+            part = max(
+                shape.cpu_millis / max(1, self._total.cpu_millis), shape.memory_mib / max(1, self._total.memory_mib)
+            )
+            known = self._sizes[shape] = int(part * self._whole() * ONE)
+        return known
+
+    def told(self) -> dict[str, Share]:
+        """The shares of all that hold or want something, as they are now."""
+        low = {each.id for each in self.accounts.values() if each.wants and each.held < each.due}
+        return {
+            each.id: Share(each.due / ONE, each.held / ONE, self.capacity / ONE, bool(low - {each.id}))
+            for each in self.accounts.values()
+            if each.due
+        }
+
+
+def after(snapshot: Snapshot, plan: Plan) -> Shares:
+    """The shares once the starts of a plan are made."""
+    shares = Shares(snapshot)
+    classes = {each.id: each for each in snapshot.classes}
+    for start in plan.starts:
+        queue_class = classes[start.class_id]
+        shares.accounts[queue_class.account_id].take(queue_class.shape, shares.size(queue_class.shape))
+    return shares
+
+
+def _wants(queue_class: QueueClass, account: AccountRoom, snapshot: Snapshot) -> bool:
+    if snapshot.paused or account.paused or account.stopped is not None:
+        return False
+    now = snapshot.now_ms
+    return any(head.not_before_ms <= now and head.opens_ms <= now for head in queue_class.heads)
+
+
+def _capacity(snapshot: Snapshot) -> Resources:
+    """What the open machines have: what is free there and what is held."""
+    open_ones = {node.id for node in snapshot.nodes if node.closed is None}
+    rooms = [node.free for node in snapshot.nodes if node.closed is None]
+    rooms += [busy.resources for busy in snapshot.busy if busy.node_id in open_ones]
+    return Resources(
+        max(0, sum(each.gpus for each in rooms)),
+        max(0, sum(each.cpu_millis for each in rooms)),
+        max(0, sum(each.memory_mib for each in rooms)),
+    )
