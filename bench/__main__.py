@@ -1,4 +1,6 @@
-"""`python -m bench`: every figure of the table beside the peers', and the page that tells them."""
+"""`python -m bench`: every figure of the table beside the peers', and the page that tells them.
+
+`python -m bench simulator` shows what the scheduler does instead."""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ import time
 import traceback
 from pathlib import Path
 
-from bench import page
+from bench import page, simulator
 from bench.catalog import BY_NAME, MEASURES
 from bench.context import Context
 from bench.figures import Figures, Taken
@@ -83,6 +85,8 @@ def take(measure: Measure, context: Context, patience: float) -> Taken:
 
 def main() -> int:
     """Exit code: 0 when all measures could be taken and were true, else 1. A missed target is told, and is no error."""
+    if sys.argv[1:2] == ["simulator"]:
+        return simulator.main(sys.argv[2:])
     given = arguments()
     end_in_order()
     figures = Figures.read()

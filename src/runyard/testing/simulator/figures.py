@@ -50,7 +50,7 @@ def simulate(
     """Simulate, and take the figures."""
     weights = accounts_of(workload)
     coming = draw(workload, seed, gpus=gpus, runs=runs, load=load, by_weight=by_weight)
-    if until_ms is not None:  # all are there from the beginning: everybody wants more than there is
+    if until_ms is not None:  # all are there from the beginning: with a load above 1 everybody wants more than is due
         coming = [Coming(0, each.account, each.gpus, each.lasts_ms, each.limit_ms) for each in coming]
     result = Simulation(machines(gpus), weights, policy, pause_ms=pause_ms).work(coming, until_ms=until_ms)
     return figures(workload, seed, result)
@@ -92,9 +92,7 @@ def late_by(result: Result, weights: Mapping[str, float], longest_ms: int) -> li
 
 def _quantiles(result: Result, size: tuple[int, int]) -> tuple[float, float, float]:
     waits = sorted(
-        run.wait_ms / HOUR
-        for run in result.runs
-        if run.wait_ms is not None and size[0] <= run.coming.gpus <= size[1]
+        run.wait_ms / HOUR for run in result.runs if run.wait_ms is not None and size[0] <= run.coming.gpus <= size[1]
     )
     return _at(waits, 0.5), _at(waits, 0.9), _at(waits, 0.99)
 

@@ -1,7 +1,7 @@
 """A cluster under a workload and a policy, event by event, planned by the real ``make_plan``.
 
-Ends and arrivals that come within a pause are answered by one plan, as in the engine, where rings of a bell are. An attempt
-that is stopped to make room ends after its grace and goes on later from its last checkpoint.
+Ends and arrivals that come within a pause are answered by one plan, as in the engine, where rings of a bell are. An
+attempt that is stopped to make room ends after its grace and goes on later from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Result:
 
 
 class Simulation:
-    """``machines``: GPUs of each. ``clock``: called around each plan by who wants to time them."""
+    """``machines``: GPUs of each. ``see``: is shown each snapshot and its plan."""
 
     def __init__(
         self,
