@@ -14,11 +14,11 @@ from runyard.testing.simulator.workloads import HOUR, SYNTHETIC, WORKLOADS, Work
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "scheduling.md"
 HEAD = """# What the scheduler does
 
-`python -m bench simulator` writes this page: the real plan ([rooms/core.md](rooms/core.md), and the
+`python -m bench simulator` writes this page: the real plan ([rooms/core.md](rooms/core.md), the
 [decision](decisions/{decision})) runs a cluster that exists in arithmetic only. Half of the GPUs are in machines of 8,
-half in machines of 64; six accounts with weights 1, 1, 2, 2, 4 and 4. Run times are log-normal, arrivals Poisson, shapes
-as `testing/simulator/workloads.py` tells, with the papers that they are from; a run has a limit of 1 to 5 times what it
-takes (whole hours), 24 h at most. Waits are hours, the medians of the seeds; there is a plan every {pause} s at most.
+half in machines of 64; six accounts have the weights 1, 1, 2, 2, 4 and 4. Run times are log-normal, arrivals Poisson,
+shapes as `testing/simulator/workloads.py` tells, with the papers that they are from; a run's limit is 1 to 5 times what
+it takes (whole hours), 24 h at most. Waits are hours, medians of the seeds; there is a plan every {pause} s at most.
 """
 
 
@@ -84,9 +84,9 @@ def fairness(given: argparse.Namespace, seeds: range) -> str:
     """A day in which every account wants twice what is due to it."""
     found: list[float] = []
     for seed in seeds:
-        runs = int(given.runs * given.gpus / 512)
+        runs = 16 * given.gpus  # about twice what a day can give
         one = simulate(
-            SYNTHETIC, "Runyard", seed, gpus=given.gpus, runs=2 * runs, until_ms=24 * HOUR, pause_ms=given.pause * 1_000
+            SYNTHETIC, "Runyard", seed, gpus=given.gpus, runs=runs, until_ms=24 * HOUR, pause_ms=given.pause * 1_000
         )
         found.append(100 * one.unfair)
         print(f"a day, seed {seed}: {found[-1]:.1f} %", flush=True)
