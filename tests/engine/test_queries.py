@@ -8,7 +8,7 @@ import pytest
 from runyard.core.errors import Conflict, NotFound, Refused
 from runyard.core.reasons import Reason
 from runyard.core.resources import Price
-from runyard.engine import control, dispatch, nodes, queries, supervise
+from runyard.engine import control, dispatch, nodes, queries, quotas, supervise
 from runyard.engine.world import Rules
 from runyard.ports.store import RunQuery
 from runyard.testing.builders import a_submission
@@ -180,10 +180,10 @@ def test_the_queue_as_an_account_sees_it(yard: Yard) -> None:
 
 def test_quota(yard: Yard) -> None:
     yard.running()
-    shown = queries.quota(yard.world, "acme")
+    shown = quotas.quota(yard.world, "acme")
     assert (shown.gpus, shown.used_gpus, shown.slots) == (None, 1, 2)
     with pytest.raises(NotFound):
-        queries.quota(yard.world, "nobody")
+        quotas.quota(yard.world, "nobody")
 
 
 @pytest.mark.parametrize("by", ["account", "user", "day", "tag"])
