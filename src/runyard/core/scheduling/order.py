@@ -76,9 +76,7 @@ class Order:
     def _level(self, classes: Sequence[QueueClass]) -> Iterator[Turn]:
         """One priority: the account that stands first gives its earliest head, and is put where it then stands."""
         lines = self._lines(classes)
-        heap = [
-            (*self._standing(account, line[0][-1]), *line[0][:2], account) for account, line in lines.items() if line
-        ]
+        heap = [(*self._standing(account), *line[0][:2], account) for account, line in lines.items() if line]
         heapify(heap)
         while heap:
             account = heap[0][-1]
@@ -88,14 +86,12 @@ class Order:
             lane.at += 1
             self._put_back(line, lane)
             if line:
-                heapreplace(heap, (*self._standing(account, line[0][-1]), *line[0][:2], account))
+                heapreplace(heap, (*self._standing(account), *line[0][:2], account))
             else:
                 heappop(heap)
 
-    def _standing(self, account: Account, lane: Lane) -> tuple[bool, float]:
-        if not self._fair:
-            return False, 0.0
-        return account.standing(self._shares.size(lane.queue_class.shape))
+    def _standing(self, account: Account) -> tuple[bool, float]:
+        return account.standing() if self._fair else (False, 0.0)
 
     def _lines(self, classes: Sequence[QueueClass]) -> dict[Account, list[tuple[int, str, Lane]]]:
         lines: dict[Account, list[tuple[int, str, Lane]]] = {}

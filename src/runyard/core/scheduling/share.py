@@ -38,9 +38,8 @@ class Account:
         self.busy = (room.used_gpus, room.used.cpu_millis, room.used.memory_mib)
         self.held_kinds: set[int] = set()
 
-    def standing(self, size: int = 0) -> Standing:
-        """Before a run of this size: it is due while it brings the account closer to its share, not beyond it."""
-        return self.held + size // 2 >= self.due, (self.room.used_ms + self.held / ONE * HELD_MS) / self.weight
+    def standing(self) -> Standing:
+        return self.held >= self.due, (self.room.used_ms + self.held / ONE * HELD_MS) / self.weight
 
     def take(self, shape: Resources, size: int) -> None:
         """Count a start."""
