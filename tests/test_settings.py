@@ -47,7 +47,7 @@ memory_gb = 1.5
     ("text", "sentence"),
     [
         ("cache_gb = 1", "unknown setting cache_gb; did you mean cache_gib?"),
-        ("zzzzz = 1", "unknown setting zzzzz; there are backfill, ca_file,"),
+        ("zzzzz = 1", "unknown setting zzzzz; there are advertise_url,"),
         ("uid_base = ", "settings.toml: "),
         ("host_paths = '/data'", "host_paths is a list of texts"),
         ("host_paths = [1]", "host_paths is a list of texts"),

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -37,6 +38,7 @@ from runyard.core.account import Account, Scope
 from runyard.core.errors import RunyardError
 from runyard.core.lifecycle import RetryPolicy
 from runyard.engine import loops
+from runyard.engine.bell import AFTER, DISPATCH, EVENTS, NODES, STAGE, Bell
 from runyard.engine.world import Rules, SpecShelf, World
 from runyard.ports.store import Store, TokenRecord
 from runyard.settings import Settings
@@ -59,13 +61,28 @@ class Bootstrap:
     node_hint: str
 
 
+@dataclass(frozen=True, slots=True)
+class Leading:
+    """The lease of a server on PostgreSQL: by which name it is held, and its epoch."""
+
+    holder: str
+    epoch: int
+
+
 def build(
-    home: Path, settings: Settings, bootstrap: Bootstrap | None, url: str, authority: str = ""
+    home: Path,
+    settings: Settings,
+    bootstrap: Bootstrap | None,
+    url: str,
+    authority: str = "",
+    leading: Leading | None = None,
 ) -> tuple[FastAPI, Context]:
     """Put everything together over a folder of the server's own. ``authority``: the certificate (PEM) of its own
-    authority, where it has one."""
+    authority, where it has one; ``leading``: on PostgreSQL."""
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    store = open_store(store_url(home, settings), home / BEFORE, half_life_ms=settings.policy.half_life_ms)
+    holder, epoch = (leading.holder, leading.epoch) if leading is not None else ("", None)
+    half_life_ms = settings.policy.half_life_ms
+    store = open_store(store_url(home, settings), home / BEFORE, holder=holder, epoch=epoch, half_life_ms=half_life_ms)
     clock = MachineClock(store.latest_event_ms())
     embedded = FolderStore(home / "store")
     executor = NodeExecutor()
@@ -94,6 +111,7 @@ def build(
         rules=rules,
     )
     _defaults(store, bootstrap, clock.now_ms())
+    store.when_back(partial(_look_again, executor, world.bell))
     context = Context(
         world=world,
         links=executor,
@@ -108,25 +126,37 @@ def build(
     return create_app(context, lifespan=_lifespan), context
 
 
+def _look_again(executor: NodeExecutor, bell: Bell) -> None:
+    """The database was away: whether its last transaction went through, nobody heard. So every machine is given its
+    orders again, and every station looks at what there is."""
+    executor.end_all()
+    bell.ring(DISPATCH, STAGE, AFTER, NODES, EVENTS)
+
+
+def server_folder(home: Path, settings: Settings) -> Path:
+    """Where the server's files are: definitions, logs, metrics, the embedded store, the key."""
+    return Path(settings.shared_folder) if settings.shared_folder else home / "server"
+
+
 def store_url(home: Path, settings: Settings) -> str:
     """The address of the store of record: the operator's, else a file in the server's folder."""
     return settings.store_url or f"sqlite:///{home / 'runyard.db'}"
 
 
-def _defaults(store: Store, bootstrap: Bootstrap | None, now: int) -> None:
+def _defaults(store: Store, bootstrap: Bootstrap | None, now: int, node_id: str = NODE) -> None:
     store.ensure_account(Account(ACCOUNT, ACCOUNT))
     store.ensure_member(MEMBER, ACCOUNT, MEMBER)
     if bootstrap is None:
         return
     wanted = (
         (Scope.admin, bootstrap.owner_digest, bootstrap.owner_hint, None),
-        (Scope.node, bootstrap.node_digest, bootstrap.node_hint, NODE),
+        (Scope.node, bootstrap.node_digest, bootstrap.node_hint, node_id),
     )
     known = {token.digest for token in store.tokens(ACCOUNT)}
-    for scope, digest, hint, node_id in wanted:
+    for scope, digest, hint, of_node in wanted:
         if digest not in known:
             name = "made by runyard up"
-            store.add_token(TokenRecord(digest[:10], digest, hint, scope, ACCOUNT, MEMBER, name, now, node_id=node_id))
+            store.add_token(TokenRecord(digest[:10], digest, hint, scope, ACCOUNT, MEMBER, name, now, node_id=of_node))
 
 
 @asynccontextmanager
@@ -180,7 +210,10 @@ def main(argv: list[str] | None = None) -> int:
     few_heaps()
     try:
         authority = options.authority.read_text() if options.authority is not None else ""
-        app, _ = build(options.home / "server", settings_room.load(options.home), bootstrap, url, authority)
+        settings = settings_room.load(options.home)
+        folder = server_folder(options.home, settings)
+        leading = _take_the_lead(options.home, settings, bootstrap, listening, url)
+        app, _ = build(folder, settings, bootstrap, url, authority, leading)
     except RunyardError as error:
         logging.getLogger(__name__).error("%s", error.message)
         return 4
@@ -195,7 +228,47 @@ def main(argv: list[str] | None = None) -> int:
         ssl_keyfile=options.key,
     )
     Listening(config).run(sockets=[listening])
+    if leading is not None:
+        _let_go(settings, leading)
     return 0
+
+
+def _take_the_lead(
+    home: Path, settings: Settings, bootstrap: Bootstrap | None, listening: socket.socket, url: str
+) -> Leading | None:
+    """On PostgreSQL: stand by until this server leads. None on SQLite, whose file is this server's alone."""
+    where = settings.store_url
+    if where is None or not where.startswith("postgres"):
+        return None
+    # psycopg is no part of a server on SQLite.
+    from runyard.adapters.sql.lease import Lease  # noqa: PLC0415
+    from runyard.standby import follow, keep, new_holder  # noqa: PLC0415
+
+    folder = server_folder(home, settings)
+    store = open_store(where, folder / BEFORE)
+    _defaults(store, bootstrap, MachineClock().now_ms(), _own_node(bootstrap))
+    store.close()
+    lease = Lease(where, new_holder(home), settings.advertise_url or url, settings.lease_s)
+    epoch = asyncio.run(follow(listening, lease, shared=settings.shared_folder is not None))
+    keep(lease, epoch, settings.lease_s)
+    logging.getLogger(__name__).warning("this server leads (epoch %d)", epoch)
+    return Leading(lease.holder, epoch)
+
+
+def _own_node(bootstrap: Bootstrap | None) -> str:
+    """The id of this machine's node where several servers may each have one."""
+    return NODE if bootstrap is None else f"{NODE}-{bootstrap.node_digest[:8]}"
+
+
+def _let_go(settings: Settings, leading: Leading) -> None:
+    """A server that was told to end lets the other one go on at once."""
+    # As above.
+    from runyard.adapters.sql.lease import Lease  # noqa: PLC0415
+
+    lease = Lease(settings.store_url or "", leading.holder, "", settings.lease_s)
+    with suppress(Exception):  # it may be the database's end as well; then the lease runs out
+        lease.release(leading.epoch)
+    lease.close()
 
 
 if __name__ == "__main__":

@@ -28,7 +28,11 @@ class Settings:
     ``host_paths``: folders of the machine that manifests may name (``mount_volume``). Prices are units of money an
     hour. ``uid_base``: programs run under this plus the member's number, when the node is root. ``ca_file``: further
     certificate authorities for object stores. ``node_lost_after_s``: how long a machine may be silent before its
-    attempts are given up. ``store_url``: another database, e.g. ``postgresql+psycopg://...``. ``cache_gib``: size of a
+    attempts are given up. ``store_url``: another database, e.g. ``postgresql+psycopg://...``.
+    ``shared_folder``: where the server's files are (definitions, logs, metrics, the embedded store, the key) in the
+    place of ``server`` in the home; with ``store_url``, two servers may share both; ``advertise_url``: by which the
+    other one reaches this one, ``other_urls``: of the other servers,
+    for this machine's node, ``lease_s``: after which a server that says nothing gives way. ``cache_gib``: size of a
     node's cache. ``upload_limit_mib``: of one model definition. ``log_limit_mib``: of each learner's log, 0 for none.
     ``disk_limit_gib``: of all that a run writes on a machine, 0 for half of the machine's disk. ``workdir_limit_mib``:
     of what is kept from a working directory. ``pip_options``: further words for pip where environments are built, such
@@ -50,6 +54,10 @@ class Settings:
     ca_file: str | None = None
     node_lost_after_s: float = 600.0
     store_url: str | None = None
+    shared_folder: str | None = None
+    advertise_url: str | None = None
+    other_urls: tuple[str, ...] = ()
+    lease_s: float = 2.0
     cache_gib: float = 50.0
     upload_limit_mib: int = 512
     platform_attempts: int = 3

@@ -140,13 +140,8 @@ def manifest(
     )
 
 
-@contextlib.contextmanager
-def running_installation(root: Path, *options: str, settings: str = "") -> Iterator[Installation]:
-    """`runyard up --detach` on a free port; taken down, with all its runs, at the end."""
-    home, folder = root / "home", root / "work"
-    folder.mkdir(parents=True)
-    home.mkdir()
-    (home / "settings.toml").write_text(settings)
+def up(home: Path, *options: str) -> str:
+    """`runyard up --detach` on a free port; its address."""
     done = subprocess.run(
         [str(RUNYARD), "up", "--detach", "--home", str(home), "--port", "0", *options],
         capture_output=True,
@@ -155,7 +150,17 @@ def running_installation(root: Path, *options: str, settings: str = "") -> Itera
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    installation = Installation(home, folder, done.stdout.strip())
+    return done.stdout.strip()
+
+
+@contextlib.contextmanager
+def running_installation(root: Path, *options: str, settings: str = "") -> Iterator[Installation]:
+    """`runyard up --detach` on a free port; taken down, with all its runs, at the end."""
+    home, folder = root / "home", root / "work"
+    folder.mkdir(parents=True)
+    home.mkdir()
+    (home / "settings.toml").write_text(settings)
+    installation = Installation(home, folder, up(home, *options))
     try:
         yield installation
     finally:

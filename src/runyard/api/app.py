@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from urllib.parse import urlsplit
@@ -37,8 +38,9 @@ from runyard.api import (
 )
 from runyard.api.context import Context, Ctx
 from runyard.api.limits import BodyLimit
-from runyard.core.errors import NotFound
+from runyard.core.errors import NotFound, StoreAway
 
+_STORE_S = 5.0
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 _ROUTERS: tuple[APIRouter, ...] = (
@@ -101,8 +103,13 @@ def create_app(context: Context, lifespan: Lifespan | None = None) -> FastAPI:
     return app
 
 
-async def _health() -> dict[str, str]:
-    """The server answers."""
+async def _health(context: Ctx) -> dict[str, str]:
+    """The server answers, and so does its database; 503 where that does not."""
+    try:
+        async with asyncio.timeout(_STORE_S):
+            await asyncio.to_thread(context.world.store.last_seq)
+    except TimeoutError:
+        raise StoreAway(f"The database has not answered for {_STORE_S:g} seconds; nothing is lost.") from None
     return {"status": "ok"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Annotated
 
@@ -19,7 +20,7 @@ from runyard.api.definitions import zip_of
 from runyard.api.files import Closing, receive, send
 from runyard.api.limits import Few, Offset
 from runyard.api.logs import STREAMS
-from runyard.core.errors import NotFound, RunyardError
+from runyard.core.errors import NotFound, RunyardError, StoreAway
 from runyard.core.lifecycle import Exit
 from runyard.core.reasons import Reason
 from runyard.core.resources import Resources
@@ -44,6 +45,7 @@ _NOT_LAUNCHED = frozenset({Reason.launch_failed, Reason.start_from_missing, Reas
 _PLATFORMS = (Reason.staging_failed, Reason.launch_failed, Reason.shim_lost)
 _OF_SPECS = (facts.Staged, facts.StageProgress, facts.StageFailed, facts.CacheState)
 _DETAIL = 1024
+_PREPARED = "prepared"
 _PING_S = 8.0
 _PING = orders.encode(orders.Ping())
 
@@ -75,7 +77,8 @@ async def hello(request: Request, context: Ctx, who: NodeWho) -> dict[str, str]:
         packages=said.packages,
     )
     held = [(each.run, each.attempt) for each in said.held]
-    await asyncio.to_thread(nodes.hello, context.world, node, held, said.staged)
+    begun = {(each.run, each.attempt): each.slots for each in said.held if each.state != _PREPARED}
+    await asyncio.to_thread(nodes.hello, context.world, node, held, said.staged, begun)
     return {"node": node.id}
 
 
@@ -104,6 +107,8 @@ async def _orders(context: Context, node_id: str) -> AsyncGenerator[bytes]:
 def _gone(context: Context, node_id: str) -> None:
     try:
         nodes.disconnected(context.world, node_id, lambda: context.links.is_connected(node_id))
+    except StoreAway:
+        context.world.unnoted[node_id] = partial(context.links.is_connected, node_id)
     except Exception:
         _log.exception("the end of the stream of %s could not be noted", node_id)
 

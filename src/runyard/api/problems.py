@@ -16,8 +16,10 @@ from runyard.core.errors import (
     Conflict,
     ManifestError,
     NotFound,
+    NotLeading,
     Refused,
     RunyardError,
+    StoreAway,
     StoreUnavailable,
 )
 
@@ -30,6 +32,8 @@ _BY_TYPE: tuple[tuple[type[RunyardError], int], ...] = (
     (Conflict, 409),
     (AccessDenied, 401),
     (StoreUnavailable, 422),
+    (StoreAway, 503),
+    (NotLeading, 503),
 )
 _HTTP_CODES = {400: "invalid_request", 404: "not_found", 405: "invalid_request", 413: "too_large"}
 _HTTP_SENTENCES = {
@@ -37,15 +41,16 @@ _HTTP_SENTENCES = {
     404: "There is no such address: /api/openapi.json lists those that there are.",
     405: "This address does not take this method: /api/openapi.json lists those that it takes.",
 }
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
 _TITLES = {400: "Not understood", 401: "Not signed in", 403: "Not allowed", 404: "Not found", 409: "Refused",
            413: "Too large", 422: "Cannot be accepted", 500: "Failed", 501: "Not in this version",
-           507: "No room"}  # fmt: skip
+           503: "Away", 507: "No room"}  # fmt: skip
 
 
 def problem(status: int, code: str, detail: str, **more: Any) -> JSONResponse:
     """A problem document."""
     body = {"type": "about:blank", "title": _TITLES.get(status, "Error"), "status": status, "code": code}
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    headers = _HEADERS.get(status)
     return JSONResponse(body | {"detail": detail} | more, status, headers, media_type="application/problem+json")
 
 

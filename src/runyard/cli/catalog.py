@@ -28,6 +28,8 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
         "logout": Entry("contexts", "logout", "Forget a service elsewhere."),
         "context": Entry("contexts", "context", "Choose among the services that you are signed in to."),
         "service": Entry("embedded", "service", "Start the service with this machine (systemd)."),
+        "backup": Entry("keeping", "backup", "Keep the whole installation in one file, while it runs."),
+        "restore": Entry("keeping", "restore", "Bring an installation back from its backup."),
         "version": Entry("about", "version", "Print the version."),
         "completion": Entry("about", "completion", "Print the completion script of a shell."),
     },
@@ -66,7 +68,7 @@ COMMANDS: Final = {name: entry for section in SECTIONS.values() for name, entry 
 
 LATER: Final = (
     "top", "compare", "tensorboard", "import", "rerun", "store", "deploy",
-    "score", "experiments", "shell", "backup", "restore",
+    "score", "experiments", "shell",
 )  # fmt: skip
 """Commands that are promised and not there yet."""
 

@@ -19,6 +19,8 @@ from runyard.client.address import home_folder
 SERVER_PACKAGES: Final = ("fastapi", "uvicorn", "sqlalchemy", "alembic", "obstore", "msgspec", "yaml", "cryptography")
 """What the server and the node import, and `runyard` without extras does not bring."""
 
+_SERVERS: Final = ("up", "backup", "restore")
+
 HOME = click.option("--home", metavar="DIR", help="The installation's folder [default: RUNYARD_HOME or ~/.runyard].")
 
 
@@ -52,8 +54,8 @@ def up(
 ) -> int:
     """Start the service on this machine: server, node and pages."""
     _check_gpus(gpus)
-    options = UpOptions(_home(home), host, port, gpus, slots_per_gpu, fake_gpus, detach, tls, insecure)
-    return _call(session, "up", options)
+    options = UpOptions(home_of(home), host, port, gpus, slots_per_gpu, fake_gpus, detach, tls, insecure)
+    return call(session, "up", options)
 
 
 @click.command()
@@ -63,7 +65,7 @@ def up(
 @click.pass_obj
 def down(session: Session, home: str | None, cancel_runs: bool) -> int:
     """Stop the service on this machine. Running programs go on, and the next `up` finds them."""
-    return _call(session, "down", DownOptions(_home(home), cancel_runs))
+    return call(session, "down", DownOptions(home_of(home), cancel_runs))
 
 
 @click.command()
@@ -73,7 +75,7 @@ def down(session: Session, home: str | None, cancel_runs: bool) -> int:
 @click.pass_obj
 def doctor(session: Session, home: str | None, gpu: bool) -> int:
     """Look for what is wrong with this machine or the installation."""
-    return _call(session, "doctor", DoctorOptions(_home(home), session.json, gpu))
+    return call(session, "doctor", DoctorOptions(home_of(home), session.json, gpu))
 
 
 @click.group()
@@ -93,7 +95,7 @@ SYSTEM = click.option("--system/--user", default=None, help="The machine's unit,
 @click.pass_obj
 def install(session: Session, home: str | None, system: bool | None, only_print: bool, words: tuple[str, ...]) -> int:
     """Install and start the unit; what stands after `--` is passed to `up`."""
-    return _service(session, ServiceOptions("install", _home(home), _is_system(system), words, only_print))
+    return _service(session, ServiceOptions("install", home_of(home), _is_system(system), words, only_print))
 
 
 @service.command()
@@ -102,7 +104,7 @@ def install(session: Session, home: str | None, system: bool | None, only_print:
 @click.pass_obj
 def uninstall(session: Session, system: bool | None) -> int:
     """Stop and remove the unit. Training programs go on."""
-    return _service(session, ServiceOptions("uninstall", _home(None), _is_system(system)))
+    return _service(session, ServiceOptions("uninstall", home_of(None), _is_system(system)))
 
 
 @service.command("status")
@@ -111,7 +113,7 @@ def uninstall(session: Session, system: bool | None) -> int:
 @click.pass_obj
 def service_status(session: Session, system: bool | None) -> int:
     """Show what systemd says of the unit."""
-    return _service(session, ServiceOptions("status", _home(None), _is_system(system)))
+    return _service(session, ServiceOptions("status", home_of(None), _is_system(system)))
 
 
 def _is_system(told: bool | None) -> bool:
@@ -119,10 +121,11 @@ def _is_system(told: bool | None) -> bool:
 
 
 def _service(session: Session, options: ServiceOptions) -> int:
-    return _call(session, "service", options)
+    return call(session, "service", options)
 
 
-def _home(home: str | None) -> str:
+def home_of(home: str | None) -> str:
+    """The installation's folder."""
     return home or str(home_folder())
 
 
@@ -131,14 +134,15 @@ def _check_gpus(gpus: str) -> None:
         raise click.BadParameter(f"{gpus!r} is neither all, none, nor numbers such as 0,2.", param_hint="--gpus")
 
 
-def _call(session: Session, name: str, options: object) -> int:
+def call(session: Session, name: str, options: object, module: str = "runyard.up") -> int:
+    """Call a function of ``runyard.up`` by name; says what is missing where it cannot be."""
     if sys.platform != "linux":
         session.say("error: server and node need Linux. This machine can use one: set RUNYARD_URL and RUNYARD_TOKEN.")
         return REFUSED
-    missing = [package for package in SERVER_PACKAGES if find_spec(package) is None] if name == "up" else []
+    missing = [package for package in SERVER_PACKAGES if find_spec(package) is None] if name in _SERVERS else []
     if missing:
         which = ", ".join(missing)
         session.say(f"error: `{name}` needs packages that are not installed ({which}): pip install 'runyard[server]'")
         return REFUSED
-    function = cast("Callable[[object], int]", getattr(import_module("runyard.up"), name))
+    function = cast("Callable[[object], int]", getattr(import_module(module), name))
     return function(options)

@@ -31,6 +31,32 @@ class DownOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class BackupOptions:
+    """Make a backup of the installation in ``file``, or look at one (``verify``); ``without_key``: leave the key and
+    the tokens out, ``passphrase_file``: seal them; ``json``: print one JSON document."""
+
+    home: str
+    file: str
+    verify: bool
+    without_key: bool
+    passphrase_file: str | None
+    json: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreOptions:
+    """Restore the backup ``file`` into ``home``, or the database from before its last upgrade (``before_upgrade``);
+    ``store_url``: into another database, ``sqlite`` for a file in the home; ``json``: print one JSON document."""
+
+    home: str
+    file: str
+    store_url: str | None
+    passphrase_file: str | None
+    before_upgrade: bool
+    json: bool
+
+
+@dataclass(frozen=True, slots=True)
 class DoctorOptions:
     """Look at the machine and the installation; ``json``: print one JSON document instead of prose; ``gpu``: try the
     GPUs too."""

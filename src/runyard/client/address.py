@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -23,7 +23,8 @@ AUTHORITY = Path("tls") / "ca.pem"
 @dataclass(frozen=True, slots=True)
 class Address:
     """An end-point. ``base`` is the path in front of ``/api/v1``; ``authorization`` the header's value, never shown.
-    ``authority``: certificates (PEM) that are trusted instead of the system's, empty for the system's."""
+    ``authority``: certificates (PEM) that are trusted instead of the system's, empty for the system's.
+    ``others``: servers that can be asked in its place."""
 
     scheme: str
     host: str
@@ -31,6 +32,7 @@ class Address:
     base: str
     authorization: str | None = field(default=None, repr=False)
     authority: str = field(default="", repr=False)
+    others: tuple[Address, ...] = ()
 
     @property
     def url(self) -> str:
@@ -50,13 +52,20 @@ def find_address(
 ) -> Address:
     """Find the address: ``url`` and ``token``, RUNYARD_URL and RUNYARD_TOKEN, ML_ENV with ML_USERNAME and ML_PASSWORD,
     RUNYARD_CONTEXT, a RUNYARD_HOME, the current context, or the files ``url`` and ``token`` of the home. A token is
-    never sent to an address that it was not given for.
+    never sent to an address that it was not given for. Several addresses, with commas between them, are of servers on
+    one database: whichever answers is asked.
 
     Raises :class:`Unreachable` when no address is known or it is no http(s) URL, and :class:`Misuse` when there is no
     such context.
     """
     environment = os.environ if environment is None else environment
     ours, theirs = environment.get("RUNYARD_URL"), environment.get("ML_ENV")
+    told = url or ours or ""
+    if "," in told:
+        first, *more = [each.strip() for each in told.split(",") if each.strip()] or [told]
+        found = find_address(first, token, environment)
+        others = tuple(_address(_split(each), found.authorization, found.authority) for each in more)
+        return replace(found, others=others)
     kept = _kept(environment, named=not (url or ours or theirs))
     where = url or ours or theirs or (kept.url if kept is not None else None)
     if not where:

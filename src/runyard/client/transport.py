@@ -132,7 +132,8 @@ class Transport:
     """Calls to one address. Safe to use from several threads: each call takes a connection out of the pool."""
 
     def __init__(self, address: Address, limits: Limits | None = None, agent: str = "") -> None:
-        self.address = address
+        self._addresses = (address, *address.others)
+        self._at = 0
         self.limits = limits or Limits()
         self._idle: list[HTTPConnection] = []
         self._lock = threading.Lock()
@@ -140,6 +141,11 @@ class Transport:
         self._headers = {"User-Agent": f"runyard/{__version__} {agent}".strip(), "Accept": "application/json"}
         if address.authorization:
             self._headers["Authorization"] = address.authorization
+
+    @property
+    def address(self) -> Address:
+        """The server that is asked: of several, the one that answered last."""
+        return self._addresses[self._at]
 
     def close(self) -> None:
         """Close the kept connections."""
@@ -231,9 +237,21 @@ class Transport:
             if _quiet(connection.sock):
                 return connection
             connection.close()
-        connection = self._connection()
-        connection.connect()
-        return connection
+        return self._connected()
+
+    def _connected(self) -> HTTPConnection:
+        """A new connection, to another server where one does not answer: nothing was sent to that one."""
+        for left in range(len(self._addresses) - 1, -1, -1):
+            connection = self._connection()
+            try:
+                connection.connect()
+            except OSError:
+                if not left:
+                    raise
+                self._at = (self._at + 1) % len(self._addresses)
+            else:
+                return connection
+        raise AssertionError("unreachable: the last try returns or raises")
 
     def _give_back(self, connection: HTTPConnection, kept: bool) -> None:
         if not kept:

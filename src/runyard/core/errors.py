@@ -8,6 +8,8 @@
     ├── NotFound                no such thing, or not yours to see
     ├── Conflict                it clashes with what is there (idempotency key, name, state)
     ├── AccessDenied            not signed in, or the token does not reach so far
+    ├── StoreAway               the database does not answer
+    ├── NotLeading              another server has taken over
     └── StoreUnavailable        an object store that refused or could not be reached
 """
 
@@ -74,6 +76,18 @@ class AccessDenied(RunyardError):
     """The token is missing, unknown, or does not reach so far."""
 
     code = "access_denied"
+
+
+class StoreAway(RunyardError):
+    """The database does not answer. What was to be written may or may not be."""
+
+    code = "store_away"
+
+
+class NotLeading(RunyardError):
+    """Another server leads on this database: nothing was written."""
+
+    code = "no_leader"
 
 
 class StoreUnavailable(RunyardError):

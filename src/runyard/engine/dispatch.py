@@ -32,8 +32,9 @@ async def turn(world: World) -> None:
             plan, ahead, opens_ms = await asyncio.to_thread(_plan_once, world)
             if ahead:
                 await asyncio.sleep(TOGETHER_S)
-            wakes = [at for at in (plan.wake_at_ms, opens_ms) if at is not None]
-            wait_s = max(0.001, (min(wakes) - world.clock.now_ms()) / 1000) if wakes else None
+            now = world.clock.now_ms()
+            wakes = [at for at in (plan.wake_at_ms, opens_ms, world.awaited.wake_at_ms(now)) if at is not None]
+            wait_s = max(0.001, (min(wakes) - now) / 1000) if wakes else None
             await ear.wait(wait_s)
 
 

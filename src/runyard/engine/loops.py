@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from runyard.core.errors import StoreAway
 from runyard.engine import after, dispatch, nodes, stage
 from runyard.engine.bell import NODES
 from runyard.engine.world import World
@@ -17,6 +18,7 @@ async def prepare(world: World) -> None:
     """Make a world ready for requests and stations. To be awaited before the first request is answered."""
     world.bell.attach(asyncio.get_running_loop())
     await asyncio.to_thread(nodes.forget_connections, world)
+    await asyncio.to_thread(world.awaited.load, world.store, world.clock, world.rules.node_lost_after_ms)
 
 
 async def turn_all(world: World) -> None:
@@ -30,6 +32,8 @@ async def _keep(turn: Callable[[World], Awaitable[None]], world: World) -> None:
     while True:
         try:
             await turn(world)
+        except StoreAway:
+            await asyncio.sleep(0.5)  # told of once, by the store itself
         except Exception:
             _log.exception("a station failed and is turned again")
             await asyncio.sleep(1)
@@ -41,6 +45,7 @@ async def watch_nodes(world: World) -> None:
     since = world.clock.now_ms()
     with world.bell.listen(NODES) as ear:
         while True:
+            await asyncio.to_thread(nodes.note_gone, world)
             now = world.clock.now_ms()
             late, wake_at = await asyncio.to_thread(nodes.overdue, world, now, since)
             for node in late:

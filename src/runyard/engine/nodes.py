@@ -7,12 +7,14 @@ has the last word.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from runyard.core.reasons import Reason
 from runyard.core.run import GRANT, Run, Running, Starting, Stopping, Storing
 from runyard.engine import supervise
+from runyard.engine.adopting import Attempt, Slots, adopt, settle_stored
 from runyard.engine.bell import DISPATCH, NODES, STAGE
 from runyard.engine.commit import give_up
 from runyard.engine.orders import CannotLaunch, give_stop, known_stage, launch_request, store_request
@@ -24,9 +26,16 @@ _ABSENT = "The machine came back without the run's folder."
 _log = logging.getLogger(__name__)
 
 
-def hello(world: World, node: Node, held: Sequence[tuple[str, int]], staged: Sequence[int]) -> None:
+def hello(
+    world: World,
+    node: Node,
+    held: Sequence[Attempt],
+    staged: Sequence[int],
+    begun: Mapping[Attempt, Slots] = MappingProxyType({}),
+) -> None:
     """A node introduces itself. Attempts that began there and of which it knows nothing are lost; what it was granted
-    and does not hold waits for its turn again."""
+    and does not hold waits for its turn again; what it has begun since a backup that the store was restored from
+    (``begun``: those held that have, with their slots) is taken in."""
     with world.orders:
         world.store.put_node(node)
         world.machines.forget()
@@ -36,6 +45,10 @@ def hello(world: World, node: Node, held: Sequence[tuple[str, int]], staged: Seq
         for run in world.store.active_runs(node.id):
             if _began(run, node.id) and (run.id, len(run.attempts)) not in known:
                 supervise.lost(world, node.id, run.id, len(run.attempts), Reason.node_lost, _ABSENT)
+        if world.awaited.awaits(node.id):
+            settle_stored(world, node.id, known)
+            adopt(world, node.id, begun)
+            world.awaited.heard(world.store, node.id)
     world.bell.ring(DISPATCH, STAGE, NODES)
 
 
@@ -104,6 +117,13 @@ def disconnected(world: World, node_id: str, has_stream: Callable[[], bool]) -> 
             if node.id == node_id and not has_stream():
                 world.store.put_node(replace(node, connected=False, seen_ms=world.clock.now_ms()))
     world.bell.ring(DISPATCH, NODES)
+
+
+def note_gone(world: World) -> None:
+    """Note the ends of streams that could not be noted while the store was away."""
+    for node_id, has_stream in list(world.unnoted.items()):
+        disconnected(world, node_id, has_stream)
+        world.unnoted.pop(node_id, None)
 
 
 def forget_connections(world: World) -> None:

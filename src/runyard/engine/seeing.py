@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runyard.core.resources import Resources
 from runyard.core.scheduling.ahead import per_attempt
@@ -33,6 +33,9 @@ class Look:
         """What a plan depends on."""
         means = world.pace.means()
         rooms = _rooms(self.nodes, self.holdings)
+        awaited = world.awaited.sentence(self.now_ms)
+        if awaited is not None:
+            rooms = tuple(replace(room, closed=awaited) for room in rooms)
         heads = 1 + sum(len(room.free_slots) + max(0, room.free.cpu_millis) // 500 for room in rooms)
         depth = heads + _most_ahead(means, self.holdings)
         expected = {class_id: round(mean) for class_id, mean in means.items()}

@@ -19,6 +19,7 @@ from runyard.engine.bell import Bell
 from runyard.engine.caching import Caches
 from runyard.engine.machines import Machines
 from runyard.engine.readiness import Readiness
+from runyard.engine.restored import Awaited
 from runyard.engine.summing import Summing
 from runyard.ports.catalog import Catalog, ClosedCatalog
 from runyard.ports.clock import Clock, Entropy
@@ -128,7 +129,8 @@ class Pace:
 @dataclass(frozen=True, slots=True)
 class World:
     """The ports and the rules. ``orders`` is held while orders are given, so that nodes see them in a sane order;
-    ``summing`` makes summaries of points."""
+    ``summing`` makes summaries of points; ``awaited`` are the machines that have not been heard of since a restore,
+    ``unnoted`` those whose streams ended while the store was away, with what tells whether they are back."""
 
     store: Store
     executor: Executor
@@ -148,3 +150,5 @@ class World:
     caches: Caches = field(default_factory=Caches)
     summing: Summing = field(default_factory=Summing)
     machines: Machines = field(default_factory=Machines)
+    awaited: Awaited = field(default_factory=Awaited)
+    unnoted: dict[str, Callable[[], bool]] = field(default_factory=dict[str, Callable[[], bool]])

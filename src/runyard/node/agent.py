@@ -155,7 +155,8 @@ class Agent:
         for folder in self._home.all_attempts():
             became, key = self.endings.gang(folder).became, (folder.run, folder.number)
             grants.discard(key)
-            yield facts.Held(folder.run, folder.number, became.value)
+            slots = self.grants.slots_of(folder) if became is not Became.prepared else ()
+            yield facts.Held(folder.run, folder.number, became.value, slots)
         for run, attempt in grants:
             yield facts.Held(run, attempt, Became.prepared.value)
 

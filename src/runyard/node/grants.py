@@ -171,6 +171,12 @@ class Grants:
             del self._held[kept.queue_class]
         return msgspec.structs.replace(order, slots=slots, hold_ms=0)
 
+    @staticmethod
+    def slots_of(folder: AttemptFolder) -> tuple[int, ...]:
+        """The slots that an attempt has: its order's, or those that it took over."""
+        before, kept = read_after(folder), read_order(folder)
+        return before.slots if before is not None else kept.slots if kept is not None else ()
+
     def has_taken_over(self, run: str, attempt: int) -> bool:
         """Whether an attempt has the slots of one that ended here, by a grant ahead."""
         with self._lock:

@@ -6,10 +6,13 @@ import argparse
 import os
 import signal
 import socket
+import ssl
+import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -29,6 +32,9 @@ from runyard.shim.cgroups import remove_unused
 from runyard.shim.lean import PR_SET_DUMPABLE, prctl
 from runyard.wire import facts, orders
 
+PROBE_S = 3.0
+"""How long another server has to answer before it counts as away too."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a node until it is told to end by SIGTERM or SIGINT; programs go on without it. Returns the exit code."""
@@ -39,8 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         inventory = take_inventory(gpus=told.gpus, fake_gpus=told.fake_gpus, slots_per_gpu=told.slots_per_gpu)
         inventory = replace(inventory, notes=(*inventory.notes, *close_metadata(told.uid_base)))
         home = open_home(told.home)
-        url, token = told.server.rstrip("/"), read_token(told.token_file)
-        address = Address(url, told.name, token, told.server_authority, told.server_certificate)
+        servers = [each.strip().rstrip("/") for each in told.server.split(",") if each.strip()]
+        token = read_token(told.token_file)
+        address = Address(servers[0], told.name, token, told.server_authority, told.server_certificate)
     except BlockingIOError:
         say(f"Another node runs in {told.home}: end it first, or give this one a --home of its own.")
         return 1
@@ -70,7 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, end)
     agent.start()
     threading.Thread(target=agent.report.send_for_ever, name="report", daemon=True).start()
-    threading.Thread(target=lambda: stay_connected(agent), name="orders", daemon=True).start()
+    elsewhere = Elsewhere(tuple(servers[1:]), list(sys.argv[1:] if arguments is None else arguments))
+    threading.Thread(target=lambda: stay_connected(agent, elsewhere), name="orders", daemon=True).start()
     ended.wait()
     say("The node ends; programs go on, and the next node in this folder finds them.")
     remove_unused(home.group)
@@ -84,7 +92,43 @@ def close_metadata(uid_base: int) -> list[str]:
     return metadata.close(uid_base, uid_base + metadata.MEMBERS - 1)
 
 
-def stay_connected(agent: Agent) -> None:
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Further servers, and the words that this node was started with."""
+
+    urls: tuple[str, ...] = ()
+    words: Sequence[str] = ()
+
+    def go_on(self, now: str) -> None:
+        """Where another server answers, begin anew with it: this process becomes a new node, which finds all again by
+        its folders. Programs take no notice."""
+        there = next((url for url in self.urls if answers(url)), None)
+        if there is None:
+            return
+        say(f"The server at {now} does not answer; the one at {there} does.")
+        others = [there, *(url for url in self.urls if url != there), now]
+        begun = [*self.words, "--server", ",".join(others)]  # the last one counts
+        os.execv(sys.executable, [sys.executable, "-P", "-m", "runyard.node", *begun])
+
+
+NOWHERE = Elsewhere()
+
+
+def answers(url: str) -> bool:
+    """Whether a server and its database answer at an address."""
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = (
+        False,
+        ssl.CERT_NONE,
+    )  # it is told nothing
+    try:
+        with urllib.request.urlopen(url + "/healthz", timeout=PROBE_S, context=trusting) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def stay_connected(agent: Agent, elsewhere: Elsewhere = NOWHERE) -> None:
     """The life of the connection: hello, orders, and again."""
     backoff, grumble = Backoff(), Grumble()
     while True:
@@ -97,6 +141,7 @@ def stay_connected(agent: Agent) -> None:
                 do_safely(lambda line=line: obey_line(agent, line))
         except Unreachable:
             grumble.say(f"The server at {agent.url} does not answer; trying on.")
+            elsewhere.go_on(agent.url)
         except Refused as error:
             grumble.say(f"{error} Is the token right?" if error.status in (401, 403) else str(error))
         agent.report.pause()
@@ -129,7 +174,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(prog="python -m runyard.node", description="A node of Runyard: runs programs here.")
     made.add_argument("--home", required=True, help="folder of the node's own")
-    made.add_argument("--server", required=True, metavar="URL")
+    made.add_argument("--server", required=True, metavar="URL[,URL]", help="one, or several on one database")
     made.add_argument("--server-authority", metavar="PEM", help="trust these for the server, not the system's")
     made.add_argument("--server-certificate", metavar="PEM", help="or know it by its own one, whatever it is called")
     made.add_argument("--name", default=socket.gethostname(), help="name of this node, the same over its restarts")

@@ -19,6 +19,7 @@ from runyard.core.use import Held
 from runyard.ports.canceling import Canceling
 from runyard.ports.dependencies import Dependencies
 from runyard.ports.environments import Environments
+from runyard.ports.notes import Notes
 from runyard.ports.secrets import Secrets
 from runyard.ports.shares import Shares
 from runyard.ports.summaries import Summaries
@@ -189,7 +190,7 @@ class UsageRow:
     waste_gpu_ms: int
 
 
-class Store(Environments, Secrets, Dependencies, Summaries, Canceling, Shares, Protocol):
+class Store(Environments, Secrets, Dependencies, Summaries, Canceling, Notes, Shares, Protocol):
     """The store of record. Methods that change something commit before they return, or change nothing."""
 
     # accounts, members, tokens

@@ -143,6 +143,17 @@ class AccountContract:
         assert store.definition_known("a" * 64)
         assert not store.definition_known("b" * 64)
 
+    def test_a_note_is_kept_replaced_and_forgotten(self, store: Store) -> None:
+        assert store.note("restored") is None
+        store.put_note("restored", "{}")
+        store.put_note("other", "é")
+        store.put_note("restored", "later")
+        assert (store.note("restored"), store.note("other")) == ("later", "é")
+        store.put_note("restored", None)
+        store.put_note("restored", None)
+        assert (store.note("restored"), store.note("other")) == (None, "é")
+        assert not store.queue_paused()
+
     def test_nodes_are_created_and_replaced(self, store: Store) -> None:
         second = a_node("n2", gpus=0, logical=False)
         first = a_node("n1", closed="draining", notes=("slow disk", "old"))

@@ -80,7 +80,8 @@ def _served(protected: Tls | None) -> list[str]:
 
 def _node_argv(home: Path, options: UpOptions, url: str, protected: Tls | None) -> list[str]:
     chosen = settings.load(home)
-    argv = [*python(), "-m", "runyard.node", "--home", str(home / "node"), "--server", url]
+    argv = [*python(), "-m", "runyard.node", "--home", str(home / "node")]
+    argv += ["--server", ",".join((url, *chosen.other_urls))]
     argv += ["--name", socket.gethostname(), "--token-file", str(home / "node" / "token")]
     argv += ["--gpus", options.gpus, "--slots-per-gpu", str(options.slots_per_gpu), "--uid-base", str(chosen.uid_base)]
     argv += ["--cache-limit", str(max(1, round(chosen.cache_gib * 1024)))]

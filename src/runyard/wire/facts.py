@@ -13,12 +13,14 @@ from typing import TypeAlias
 import msgspec
 
 
-class Held(msgspec.Struct, frozen=True):
-    """An attempt that the node has a folder for. ``state``: prepared, running, exited or lost."""
+class Held(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An attempt that the node has a folder for. ``state``: prepared, running, exited or lost; ``slots``: those of one
+    that has begun."""
 
     run: str
     attempt: int
     state: str
+    slots: tuple[int, ...] = ()
 
 
 class Hello(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -73,6 +73,13 @@ class NodeExecutor:
             older.end()
         return outbox
 
+    def end_all(self) -> None:
+        """End every stream: each node connects again and is given all that still holds. From any thread."""
+        with self._lock:
+            streams = list(self._outboxes.values())
+        for stream in streams:
+            stream.end()
+
     def is_connected(self, node_id: str) -> bool:
         """Whether the node has a stream now. From any thread."""
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import sqlite3
@@ -10,7 +11,7 @@ import stat
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -20,11 +21,23 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from runyard.core.errors import NotLeading, StoreAway
 
 BUSY_TIMEOUT_S: Final = 30.0
 _MOST_IDLE: Final = 8
 """Connections for reading that are kept."""
-_WRITER_KEY: Final = 0x52_55_4E_59  # "RUNY": the advisory lock of those who write to a PostgreSQL database
+WRITER_KEY: Final = 0x52_55_4E_59  # "RUNY": the advisory lock of those who write to a PostgreSQL database
+_ALIVE: Final = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""So that a database whose machine is gone is noticed within seconds (libpq's parameters)."""
+_log = logging.getLogger(__name__)
 _PARAMETER: Final = re.compile(r":([a-z_][a-z0-9_]*)")
 
 Parameters = Mapping[str, object]
@@ -138,11 +151,21 @@ class Database:
     A reader sees one moment of the database for as long as its transaction lasts.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, holder: str = "", epoch: int | None = None) -> None:
+        """``holder``: by which name PostgreSQL knows our sessions; with ``epoch`` nothing is written once another
+        server has taken the lease (:mod:`runyard.adapters.sql.lease`)."""
         self.url = _canonical(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.returned: Callable[[], None] | None = None
+        """Called when the database answers again after it did not; quick, and asks it for nothing."""
+        self._away = False
         self._turn = Turn()
-        self._writer, self._reader = _sqlite_engines(self.url) if self.is_sqlite else _postgres_engines(self.url)
+        if self.is_sqlite:
+            self._writer, self._reader = _sqlite_engines(self.url)
+        else:
+            self._writer, self._reader = _postgres_engines(self.url, holder, epoch)
+        driver = self._writer.dialect.loaded_dbapi
+        self._failures: tuple[type[Exception], ...] = (OperationalError, InterfaceError, driver.OperationalError)
         self._kept: sa.Connection | None = (
             None  # a file's connection does not get lost: no need to ask for it each time
         )
@@ -152,8 +175,28 @@ class Database:
     @contextmanager
     def write(self) -> Generator[Transaction]:
         """A transaction that changes something: committed durably at the end, rolled back when an error leaves it."""
-        with self._turn, self._writing() as connection, connection.begin():
+        with self._turn, self._noticing(), self._writing() as connection, connection.begin():
             yield Transaction(connection, pyformat=not self.is_sqlite)
+
+    @contextmanager
+    def _noticing(self) -> Generator[None]:
+        """Notice that PostgreSQL went away, and that it is back. SQLite's file is always there."""
+        if self.is_sqlite:
+            yield
+            return
+        try:
+            yield
+        except self._failures as error:
+            self._away = True
+            _log.warning("the database does not answer: %s", str(error).partition("\n")[0])
+            raise StoreAway(
+                "The database does not answer: nothing is lost, and what waits goes on when it is back. Try again."
+            ) from error
+        if self._away:
+            self._away = False
+            _log.warning("the database answers again")
+            if self.returned is not None:
+                self.returned()
 
     @contextmanager
     def _writing(self) -> Generator[sa.Connection]:
@@ -172,7 +215,7 @@ class Database:
             with self._reading() as transaction:
                 yield transaction
             return
-        with self._reader.connect() as connection, connection.begin():
+        with self._noticing(), self._reader.connect() as connection, connection.begin():
             yield Transaction(connection, pyformat=True)
 
     @contextmanager
@@ -268,9 +311,19 @@ def _turn_to_wal(driver: Any) -> None:
         time.sleep(0.01)
 
 
-def _postgres_engines(url: URL) -> tuple[sa.Engine, sa.Engine]:
-    writer = _engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_size=1, max_overflow=0)
-    reader = _engine(url, isolation_level="REPEATABLE READ", pool_pre_ping=True, pool_size=8, max_overflow=24)
+def session_name(holder: str) -> str:
+    """How PostgreSQL names the sessions of a server."""
+    return f"runyard {holder}".strip()
+
+
+def _postgres_engines(url: URL, holder: str, epoch: int | None) -> tuple[sa.Engine, sa.Engine]:
+    alive = {"application_name": session_name(holder), **{k: v for k, v in _ALIVE.items() if k not in url.query}}
+    writer = _engine(
+        url, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_size=1, max_overflow=0, connect_args=alive
+    )
+    reader = _engine(
+        url, isolation_level="REPEATABLE READ", pool_pre_ping=True, pool_size=8, max_overflow=24, connect_args=alive
+    )
 
     def prepare(driver: Any, _record: object) -> None:
         # After a large submission the planner's statistics are old: it would gather and sort the whole queue rather
@@ -282,8 +335,21 @@ def _postgres_engines(url: URL) -> tuple[sa.Engine, sa.Engine]:
     for engine in (writer, reader):
         event.listen(engine, "connect", prepare)
     # Under the lock a READ COMMITTED writer sees all that the writers before it have committed.
-    event.listen(writer, "begin", _sayer(f"SELECT pg_advisory_xact_lock({_WRITER_KEY})"))
+    event.listen(writer, "begin", _sayer(f"SELECT pg_advisory_xact_lock({WRITER_KEY})"))
+    if epoch is not None:
+        event.listen(writer, "begin", _fence(epoch))
     return writer, reader
+
+
+def _fence(epoch: int) -> Any:
+    """Refuse to write once another server leads. Who takes the lease holds the writers' lock meanwhile."""
+
+    def check(connection: sa.Connection) -> None:
+        now = connection.exec_driver_sql("SELECT epoch FROM leases WHERE name = 'leader'").scalar()
+        if now != epoch:
+            raise NotLeading("Another server leads on this database now: nothing was written. Try again.")
+
+    return check
 
 
 def _sayer(sql: str) -> Any:

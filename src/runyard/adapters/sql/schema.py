@@ -388,6 +388,17 @@ state_counts = sa.Table(
 
 settings = sa.Table("settings", metadata, _word("name", primary_key=True), _word("value"))
 
+leases = sa.Table(
+    "leases",
+    metadata,
+    _word("name", primary_key=True),
+    _word("holder"),
+    _word("url"),
+    _big("epoch"),
+    _big("until_ms"),  # by the database's clock
+)
+"""Who leads among several servers (:mod:`runyard.adapters.sql.lease`)."""
+
 counters = sa.Table("counters", metadata, _word("name", primary_key=True), _big("value"))
 """``event`` and ``run``: the last sequence number given out. The row is changed in the transaction that uses the
 number, and writers take turns, so numbers are in the order of commits and have no gaps that fill later."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from runyard.adapters.sql.environments import EnvironmentTables
 from runyard.adapters.sql.history import HistoryTables
 from runyard.adapters.sql.migrate import HEAD, migrate
 from runyard.adapters.sql.nodes import NodeTables
+from runyard.adapters.sql.notes import NoteTables
 from runyard.adapters.sql.queue import QueueTables
 from runyard.adapters.sql.runs import RunTables
 from runyard.adapters.sql.secrets import SecretTables
@@ -43,6 +45,7 @@ class SqlStore(
     EnvironmentTables,
     SummaryTables,
     ShareTables,
+    NoteTables,
 ):
     """The store over one database. Its methods may be called from any number of threads."""
 
@@ -50,17 +53,29 @@ class SqlStore(
         self._db = database
         self._half_life_ms = half_life_ms
 
+    def when_back(self, call: Callable[[], None]) -> None:
+        """Have something called when the database answers again after it was away; it must not ask the store."""
+        self._db.returned = call
+
     def close(self) -> None:
         self._db.close()
 
 
-def open_store(url: str, snapshots: Path | None = None, *, half_life_ms: int = HALF_LIFE_MS) -> SqlStore:
+def open_store(
+    url: str,
+    snapshots: Path | None = None,
+    *,
+    holder: str = "",
+    epoch: int | None = None,
+    half_life_ms: int = HALF_LIFE_MS,
+) -> SqlStore:
     """Open the store at ``sqlite:///FILE`` or ``postgresql://...``; its schema is made, or migrated forward, after a
-    copy of an older one was put into a new folder of ``snapshots``. ``half_life_ms``: of what accounts have used.
+    copy of an older one was put into a new folder of ``snapshots``. ``holder`` and ``epoch``: as
+    :class:`Database` takes them; ``half_life_ms``: of what accounts have used.
 
     Raises ``ValueError`` for any other URL, ``RunyardError`` when a newer Runyard made the schema.
     """
-    database = Database(url)
+    database = Database(url, holder, epoch)
     before = migrate(database, None if snapshots is None else partial(keep_before, snapshots))
     if before is not None:
         _log.warning("the database was brought from schema %s to %s", before, HEAD)
