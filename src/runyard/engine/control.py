@@ -123,10 +123,6 @@ def set_priority(world: World, account_id: str, run_id: str, priority: int) -> R
     if not 0 <= priority <= 100:
         raise Refused("A priority is 0 to 100.")
     if not world.store.set_priority(run_id, priority, world.clock.now_ms()):
-        if lifecycle.is_granted(run):
-            raise Conflict(
-                f"{run_id} is next on its machine and starts in a moment: its priority decides nothing more."
-            )
         raise Conflict(f"{run_id} is {run.state_name.value}: only waiting runs can be given another priority.")
     world.bell.ring(DISPATCH, EVENTS, STAGE)
     return find(world, account_id, run_id)

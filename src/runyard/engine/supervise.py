@@ -124,12 +124,18 @@ class _Fold:
         room = _attempt_of(self._runs[before.id], ended)
         if run is None:
             return
-        if room is not None and room.released_ms is not None and run.class_id == before.class_id:
+        if room is not None and room.released_ms is not None and _are_alike(run, before):
             slots, at_ms = room.slots, room.released_ms
             self._move(lifecycle.taken(run, self._node_id, then.attempt, slots, at_ms, self._now))
         elif _is_granted_as(run, self._node_id, then.attempt):
             policy = self._world.rules.retry
             self._move(lifecycle.lost(run, then.attempt, Reason.node_lost, _NO_WORD, policy, self._now))
+
+
+def _are_alike(run: Run, other: Run) -> bool:
+    """Whether one may have the room of the other: they were of one class when it was granted, whatever the priority
+    that it was given since."""
+    return run.account_id == other.account_id and run.resources == other.resources
 
 
 def _attempt_of(run: Run, number: int) -> Attempt | None:

@@ -351,8 +351,8 @@ class Store(Environments, Secrets, Dependencies, Summaries, Canceling, Notes, Sh
 
     def set_priority(self, run_id: str, priority: int, now_ms: int) -> bool:
         """Give a waiting run another priority (0 to 100) and with it another queue class, with a ``priority`` event
-        (body: ``priority``, ``before``) and a new version; it keeps its rank. False when the run is absent, does not
-        wait, or was granted ahead."""
+        (body: ``priority``, ``before``) and a new version; it keeps its rank, and what it was granted. False when
+        the run is absent or does not wait."""
         ...
 
     # staging

@@ -289,7 +289,7 @@ class _Queue(_Runs):
     def set_priority(self, run_id: str, priority: int, now_ms: int) -> bool:
         with self._lock:
             run = self._runs.get(run_id)
-            if run is None or run.state_name is not StateName.waiting or is_granted(run):
+            if run is None or run.state_name is not StateName.waiting:
                 return False
             if run.priority != priority:
                 class_id = self._class_of(run.account_id, priority, run.resources)

@@ -73,10 +73,13 @@ class ShareContract:
         finish(store, known(store, done.id))
         step(store, lifecycle.granted(known(store, granted.id), "n1", NOW))
         before = store.last_seq()
-        for run_id in (running.id, done.id, granted.id, "training-none"):
+        for run_id in (running.id, done.id, "training-none"):
             assert not store.set_priority(run_id, 7, NOW)
         assert store.last_seq() == before
-        assert known(store, granted.id).priority == 50
+        assert store.set_priority(granted.id, 7, NOW)
+        assert lifecycle.is_granted(known(store, granted.id))
+        (found,) = store.classes(NOW, ALL)
+        assert [(found.priority, head.run_id, head.granted) for head in found.heads] == [(7, granted.id, True)]
 
     def test_the_same_priority_changes_nothing(self, store: Store) -> None:
         run = accept(store)[0]

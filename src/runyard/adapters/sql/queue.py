@@ -15,7 +15,6 @@ from runyard.adapters.sql.runs import fetch_runs
 from runyard.adapters.sql.schema import IN_BACKOFF, NOT_BLOCKED
 from runyard.adapters.sql.submissions import class_of
 from runyard.core.events import Event, EventKind
-from runyard.core.lifecycle import is_granted
 from runyard.core.resources import Resources
 from runyard.core.run import GRANT, GRANTED, Run
 from runyard.core.scheduling.snapshot import Head, QueueClass
@@ -137,7 +136,7 @@ class QueueTables:
     def set_priority(self, run_id: str, priority: int, now_ms: int) -> bool:
         with self._db.write() as tx:
             found = fetch_runs(tx, [run_id])
-            if not found or found[0].state_name.value != "waiting" or is_granted(found[0]):
+            if not found or found[0].state_name.value != "waiting":
                 return False
             if found[0].priority != priority:
                 _change_priority(tx, found[0], priority, now_ms)
