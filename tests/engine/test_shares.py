@@ -279,3 +279,36 @@ def test_another_priority_changes_who_starts(yard: Yard) -> None:
         control.set_priority(yard.world, "acme", first, 101)
     with pytest.raises(NotFound):
         control.set_priority(yard.world, "other", first, 10)
+
+
+def test_what_is_due_borrowed_and_lent(yard: Yard) -> None:
+    for _ in range(2):
+        yard.running()
+    view = quotas.quota(yard.world, "acme").share
+    assert view is not None
+    assert (view.due, view.in_use, view.borrowed, view.lent) == (2, 2, 0, 0), "nobody else wants anything"
+    theirs = yard.submit(who=OTHER)[0]
+    yard.staged(theirs)
+    mine, other = quotas.quota(yard.world, "acme").share, quotas.quota(yard.world, "other").share
+    assert mine is not None
+    assert other is not None
+    assert (mine.due, mine.in_use, mine.borrowed, mine.lent) == (1, 2, 1, 0)
+    assert (other.due, other.in_use, other.borrowed, other.lent) == (1, 0, 0, 1)
+
+
+def test_what_was_borrowed_is_given_back_once_it_has_settled(yard: Yard) -> None:
+    runs = [yard.running(), yard.running()]
+    theirs = yard.submit(who=OTHER)[0]
+    yard.staged(theirs)
+    dispatch.dispatch(yard.world)
+    assert yard.fakes.executor.of(Stop) == [], "an attempt this young is left alone"
+    yard.fakes.clock.pass_by(yard.rules.policy.settle_ms)
+    dispatch.dispatch(yard.world)
+    (stopped,) = yard.fakes.executor.of(Stop)
+    assert stopped.run_id in runs
+    yard.ends(stopped.run_id, None, signal=15, cause=StopCause.preempt)
+    dispatch.dispatch(yard.world)
+    assert launched(yard)[-1] == theirs
+    yard.fakes.clock.pass_by(yard.rules.policy.settle_ms)
+    dispatch.dispatch(yard.world)
+    assert len(yard.fakes.executor.of(Stop)) == 1, "each has its due: nobody is stopped again"

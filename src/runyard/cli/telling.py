@@ -11,6 +11,7 @@ from runyard.cli.selecting import one, selectors
 from runyard.cli.session import Session, common
 from runyard.cli.table import pairs, table
 from runyard.cli.times import local
+from runyard.client.decode import moment
 from runyard.client.records import Event
 
 KNOWN = frozenset({"seq", "at", "kind", "attempt", "run", "account"})
@@ -56,6 +57,7 @@ def explain(session: Session, words: tuple[str, ...]) -> None:
     if session.json:
         session.emit(found.raw)
         return
+    reserved = moment(found.raw, "reserved_at")
     session.out(found.sentence or f"{found.id} is {session.state(found.state)}.")
     facts = pairs(
         [
@@ -63,6 +65,7 @@ def explain(session: Session, words: tuple[str, ...]) -> None:
             ("place", f"{found.position} in the queue" if found.position else ""),
             ("ahead", "" if found.ahead is None else str(found.ahead)),
             ("expected", f"to start at {local(found.estimate)}" if found.estimate else ""),
+            ("reserved", f"room from {local(reserved)} at the latest" if reserved else ""),
         ]
     )
     session.out(f"\n{facts}")

@@ -325,6 +325,7 @@ def explain(world: World, run: Run) -> ExplainView:
     """Say where a run stands, why, and what comes next."""
     plan = current_plan(world) if isinstance(run.state, Waiting) else None
     where = _where(world, run, plan)
+    reservation = plan.reservations.get(run.id) if plan is not None else None
     return ExplainView(
         id=run.id,
         state=run.state_name.value,
@@ -334,6 +335,7 @@ def explain(world: World, run: Run) -> ExplainView:
         ahead=where.ahead,
         estimate=where.estimate,
         steps=_steps(run),
+        reserved_at=iso(reservation.at_ms) if reservation is not None else None,
     )
 
 

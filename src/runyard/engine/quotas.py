@@ -5,6 +5,7 @@ from __future__ import annotations
 from runyard.core.budget import Budget, judge
 from runyard.core.errors import NotFound
 from runyard.core.metering import MS_PER_HOUR
+from runyard.core.scheduling.plan import make_plan
 from runyard.engine import shares
 from runyard.engine.seeing import Look
 from runyard.engine.views import BudgetView, QuotaView, ShareView, iso, money
@@ -25,9 +26,26 @@ def quota(world: World, account_id: str) -> QuotaView:
         gpus=account.quota_gpus,
         used_gpus=sum(holding.resources.gpus for holding in holdings),
         slots=sum(node.total.gpus for node in look.nodes if node.connected),
-        share=ShareView(weight, shares.used_ms(world, look.now_ms, part, holdings) / MS_PER_HOUR),
+        share=_share(world, look, account_id, weight, shares.used_ms(world, look.now_ms, part, holdings)),
         budget=None if part.budget is None else budget_of(world, look, account_id, part.budget),
         window=part.window,
+    )
+
+
+def _share(world: World, look: Look, account_id: str, weight: float, used_ms: float) -> ShareView:
+    """What is due to an account, as the plan that would be made now has it."""
+    told = make_plan(look.snapshot(world)).shares
+    own = told.get(account_id)
+    if own is None:
+        return ShareView(weight, used_ms / MS_PER_HOUR)
+    others = sum(max(0.0, each.held - each.due) for account, each in told.items() if account != account_id)
+    return ShareView(
+        weight,
+        used_ms / MS_PER_HOUR,
+        due=own.due,
+        in_use=own.held,
+        borrowed=max(0.0, own.held - own.due),
+        lent=min(max(0.0, own.due - own.held), others),
     )
 
 

@@ -151,7 +151,7 @@ class RunView:
 
 @dataclass(frozen=True, slots=True)
 class ExplainView:
-    """Where a run stands, why, and what comes next."""
+    """Where a run stands, why, and what comes next. ``reserved_at``: room is kept for it, from then at the latest."""
 
     id: str
     state: str
@@ -161,6 +161,7 @@ class ExplainView:
     ahead: int | None
     estimate: str | None
     steps: tuple[str, ...]
+    reserved_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,10 +233,16 @@ class BudgetView:
 
 @dataclass(frozen=True, slots=True)
 class ShareView:
-    """An account's part of the machines. ``used_gpu_hours``: what it has used of late, decayed."""
+    """An account's part of the machines, in GPUs. ``due`` to it by its weight among those that hold or want something
+    (0 for one that does neither), ``in_use``, ``borrowed`` beyond what is due, ``lent``: due to it and held by others.
+    ``used_gpu_hours``: what it has used of late, decayed."""
 
     weight: float
     used_gpu_hours: float
+    due: float = 0.0
+    in_use: float = 0.0
+    borrowed: float = 0.0
+    lent: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
