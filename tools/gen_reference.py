@@ -12,6 +12,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, cast
 
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+
+from runyard.api.app import ROUTERS
+from runyard.api.context import RIGHT_OF
+from runyard.core.account import Right, Role, Scope, rights
 from runyard.core.frameworks import ALIASES, KNOWN
 from runyard.core.resources import DEFAULT_CONFIGURATIONS
 from runyard.manifest.schema import schema
@@ -37,6 +43,7 @@ def pages() -> dict[str, str]:
         "settings.md": (SETTINGS, settings()),
         "configurations.md": (CONFIGURATIONS, configurations(), FRAMEWORKS, frameworks()),
         "rest.md": (REST, *rest()),
+        "roles.md": (ROLES, roles()),
     }
     return {name: "\n\n".join((*texts[:1], WRITTEN, *texts[1:])) + "\n" for name, texts in parts.items()}
 
@@ -58,6 +65,12 @@ REST: Final = """# Paths of the REST API
 
 All below `/api/v1` but `/healthz`. Values and errors are told in [api.md](../api.md); `/api/openapi.json` is the whole
 description, and `/api/docs` shows it in a browser."""
+
+
+ROLES: Final = """# What each role may do
+
+Which roles reach which path with a token of scope `member` (of scope `admin` for the last right); which scopes have the
+right is told in [accounts.md](../accounts.md). Paths without a right need no token."""
 
 
 # ------------------------------------------------------------------------------------------------------- manifest
@@ -257,6 +270,40 @@ def rest() -> Iterator[str]:
     for tag, found in rows.items():
         yield f"## {tag}"
         yield table(("method", "path", "does"), found)
+
+
+# ----------------------------------------------------------------------------------------------------------- roles
+def rights_of_routes() -> dict[tuple[str, str], Right | None]:
+    """What each route of people needs, by method and path; None: not even a token."""
+    with TemporaryDirectory() as home:
+        app, _context = build(Path(home), Settings(), None, "http://127.0.0.1:8642")
+        described = cast("Mapping[str, Mapping[str, Json]]", app.openapi()["paths"])
+    found: dict[tuple[str, str], Right | None] = {}
+    for router in ROUTERS:
+        for route in router.routes:
+            if isinstance(route, APIRoute) and f"/api/v1{route.path.replace(':path', '')}" in described:
+                needs = [RIGHT_OF[each.call] for each in walked(route.dependant) if each.call in RIGHT_OF]
+                for method in route.methods or ():
+                    found[method, route.path] = needs[0] if needs else None
+    return found
+
+
+def walked(dependant: Dependant) -> Iterator[Dependant]:
+    """All that a route depends on."""
+    for each in dependant.dependencies:
+        yield each
+        yield from walked(each)
+
+
+def roles() -> str:
+    """A row for each route: its right, and the roles that have it."""
+    rows: list[tuple[str, ...]] = []
+    for (method, path), right in sorted(rights_of_routes().items(), key=lambda each: (each[0][1], each[0][0])):
+        has = [right is None or right in rights(Scope.admin, role) for role in Role]
+        rows.append(
+            (method, f"`{path}`", f"`{right.value}`" if right else "", *("yes" if each else "" for each in has))
+        )
+    return table(("method", "path", "right", *(role.value for role in Role)), rows)
 
 
 def main(arguments: list[str]) -> int:

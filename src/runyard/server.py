@@ -24,23 +24,26 @@ from runyard.adapters.definitions import DefinitionFiles
 from runyard.adapters.node import NodeExecutor
 from runyard.adapters.objects import Stores
 from runyard.adapters.objects.folder import FolderStore
+from runyard.adapters.passwords import Argon2
 from runyard.adapters.pip_index import PipIndex
 from runyard.adapters.sql import open_store
 from runyard.adapters.sql.snapshots import BEFORE
 from runyard.adapters.telemetry.files import LogFiles
 from runyard.adapters.telemetry.metrics import MetricFiles
-from runyard.adapters.vault import FileVault
+from runyard.adapters.vault import FileVault, KeyFileError
 from runyard.api.app import create_app
 from runyard.api.context import Context
 from runyard.api.listening import Listening
 from runyard.api.memory import few_heaps, settled
-from runyard.core.account import Account, Scope
+from runyard.core.account import Account, Role, Scope
 from runyard.core.errors import RunyardError
 from runyard.core.lifecycle import RetryPolicy
 from runyard.engine import loops
 from runyard.engine.bell import AFTER, DISPATCH, EVENTS, NODES, STAGE, Bell
 from runyard.engine.world import Rules, SpecShelf, World
-from runyard.ports.store import Store, TokenRecord
+from runyard.ports.accounts import TokenRecord
+from runyard.ports.sealed import SealedKind
+from runyard.ports.store import Store
 from runyard.settings import Settings
 
 ACCOUNT = "default"
@@ -84,6 +87,7 @@ def build(
     half_life_ms = settings.policy.half_life_ms
     store = open_store(store_url(home, settings), home / BEFORE, holder=holder, epoch=epoch, half_life_ms=half_life_ms)
     clock = MachineClock(store.latest_event_ms())
+    vault = open_vault(home / "key", store)
     embedded = FolderStore(home / "store")
     executor = NodeExecutor()
     rules = Rules(
@@ -101,7 +105,7 @@ def build(
             host_paths=settings.host_paths,
             ca_bundle=Path(settings.ca_file) if settings.ca_file is not None else None,
         ),
-        vault=FileVault(home / "key"),
+        vault=vault,
         logs=LogFiles(home / "logs"),
         metrics=MetricFiles(home / "logs"),
         clock=clock,
@@ -117,6 +121,7 @@ def build(
         links=executor,
         definitions=DefinitionFiles(home / "definitions"),
         embedded=embedded,
+        passwords=Argon2(),
         version=runyard.__version__,
         url=settings.public_url or url,
         authority=authority,
@@ -143,9 +148,23 @@ def store_url(home: Path, settings: Settings) -> str:
     return settings.store_url or f"sqlite:///{home / 'runyard.db'}"
 
 
+def open_vault(key_file: Path, store: Store) -> FileVault:
+    """The vault over a key file, which is made where nothing was sealed before. Keys that nothing is sealed with
+    any more leave the file. Raises :class:`KeyFileError`."""
+    if not key_file.exists() and store.any_sealed():
+        raise KeyFileError(
+            f"The key file {key_file} is missing, and the database holds what was sealed with it: put the file "
+            "back from a backup. If it is lost for good, docs/accounts.md says how to begin with a new one."
+        )
+    vault = FileVault(key_file)
+    if vault.has_old_keys and not any(store.sealed_texts(kind, vault.mark(), 1) for kind in SealedKind):
+        vault.drop_old_keys()
+    return vault
+
+
 def _defaults(store: Store, bootstrap: Bootstrap | None, now: int, node_id: str = NODE) -> None:
     store.ensure_account(Account(ACCOUNT, ACCOUNT))
-    store.ensure_member(MEMBER, ACCOUNT, MEMBER)
+    store.ensure_member(MEMBER, ACCOUNT, MEMBER, Role.admin)
     if bootstrap is None:
         return
     wanted = (
@@ -172,6 +191,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     turning.cancel()
     with suppress(asyncio.CancelledError):
         await turning
+    await context.trail.flush()
     context.world.store.close()
 
 

@@ -17,10 +17,11 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from runyard.api.access import new_token
-from runyard.api.context import Context, token_digest
-from runyard.core.account import Account, Scope
-from runyard.ports.store import TokenRecord
+from runyard.api.context import Context
+from runyard.api.doorkeeper import token_digest
+from runyard.api.tokens import new_token
+from runyard.core.account import Account, Role, Scope
+from runyard.ports.accounts import TokenRecord
 from runyard.server import Bootstrap, build
 from runyard.settings import Settings
 from runyard.wire import facts, orders
@@ -234,7 +235,7 @@ class Machine:
 def _tokens(context: Context) -> dict[str, str]:
     store, made = context.world.store, dict[str, str]()
     store.ensure_account(Account("other", "other"))
-    store.ensure_member("olaf", "other", "Olaf")
+    store.ensure_member("olaf", "other", "Olaf", Role.manager)
     for name, scope, account, member in (
         ("member", Scope.member, "default", "owner"),
         ("other", Scope.member, "other", "olaf"),
@@ -244,7 +245,11 @@ def _tokens(context: Context) -> dict[str, str]:
         digest = token_digest(made[name])
         node_id = name if scope is Scope.node else None
         now = context.world.clock.now_ms()
-        store.add_token(TokenRecord(name, digest, made[name][:8], scope, account, member, name, now, node_id=node_id))
+        known = {each.id for each in store.tokens(account)}  # a server that was started again
+        token_id = f"{name}-{len(known)}" if name in known else name
+        store.add_token(
+            TokenRecord(token_id, digest, made[name][:8], scope, account, member, name, now, node_id=node_id)
+        )
     return made
 
 

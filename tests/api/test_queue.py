@@ -58,14 +58,11 @@ def test_holding_the_accounts_queue_and_the_whole(api: Api, waiting: list[str]) 
 
 def test_quotas(api: Api) -> None:
     shown = api.get("/quota")
-    assert {key: shown[key] for key in ("account", "gpus", "used_gpus", "slots")} == {
-        "account": "default",
-        "gpus": None,
-        "used_gpus": 0,
-        "slots": 0,
-    }
-    assert (shown["share"]["weight"], shown["share"]["used_gpu_hours"]) == (1.0, 0.0)
-    assert (shown["budget"], shown["window"]) == (None, None)
+    assert (shown["account"], shown["plan"]) == ("default", "unlimited")
+    limits = ("gpus", "cpu_millis", "memory_mib", "waiting", "storage_bytes")
+    assert {key: shown[key] for key in limits} == dict.fromkeys(limits)
+    assert (shown["used_gpus"], shown["slots"], shown["used_storage_bytes"]) == (0, 0, None)
+    assert (shown["share"]["weight"], shown["budget"], shown["window"]) == (1.0, None, None)
     answer = api.call("PUT", "/quota/other", {"gpus": 3})
     assert (answer.status, answer.json()["gpus"]) == (200, 3)
     assert api.get("/quota", token="other")["gpus"] == 3
@@ -73,7 +70,7 @@ def test_quotas(api: Api) -> None:
     assert api.call("GET", "/quota/default", token="other").code == "not_found"
     assert api.call("GET", "/quota/nobody").code == "not_found"
     assert api.call("PUT", "/quota/nobody", {"gpus": 3}).code == "not_found"
-    for wrong in ({"gpus": -1}, {"gpus": 10**30}, {"gpus": "many"}, {}, {"gpus": 1, "cpus": 2}):
+    for wrong in ({"gpus": -1}, {"gpus": 10**30}, {"gpus": "many"}, {"plan": ["x"]}, {"gpus": 1, "cpus": 2}):
         assert api.call("PUT", "/quota/other", wrong).code == "invalid_request"
 
 

@@ -23,7 +23,7 @@ def test_queue(server: ApiServer, cli: Cli) -> None:
 
 
 def test_quota(server: ApiServer, cli: Cli) -> None:
-    assert "1 at once" in cli("quota", "show").stdout
+    assert "1 of 1" in cli("quota", "show").stdout
     assert "as many as there are" in cli("quota", "set", "default", "--gpus", "none").stdout
     assert server.state.quota == {"default": None}
     assert json.loads(cli("quota", "set", "default", "--gpus", "3", "--json").stdout)["gpus"] == 3
@@ -95,14 +95,14 @@ def test_tokens(cli: Cli) -> None:
     assert done.stdout == "ryd_new-t1\n"
     assert "shown only now" in done.stderr
     listed = cli("tokens", "list").stdout
-    assert listed.splitlines()[1].split()[:3] == ["t1", "laptop", "admin"]
+    assert listed.splitlines()[1].split()[:4] == ["t1", "laptop", "owner", "admin"]
     assert "ryd_new" not in listed
     assert cli("tokens", "rm", "t1").returncode == 0
     assert json.loads(cli("tokens", "list", "--json").stdout) == []
 
 
 def test_accounts(cli: Cli) -> None:
-    assert cli("accounts", "list").stdout.splitlines()[1].split() == ["default", "default", "no", "limit"]
+    assert cli("accounts", "list").stdout.splitlines()[1].split() == ["default", "default", "free", "no", "limit"]
     assert json.loads(cli("accounts", "list", "--json").stdout)[0]["id"] == "default"
 
 

@@ -591,7 +591,9 @@ class Handler(BaseHTTPRequestHandler):
             raise Problem(404, "not_found", f"There is no account {account}.")
         if seen.method == "PUT":
             quota[account] = json.loads(seen.body)["gpus"]
-        return 200, {"account": account, "gpus": quota[account], "used_gpus": 1, "slots": 2, **self._part()}
+        return 200, {"account": account, "plan": "free", "gpus": quota[account], "used_gpus": 1, "slots": 2,
+                     "used_cpu_millis": 500, "used_memory_mib": 2048, "used_waiting": 3,
+                     "used_storage_bytes": None, **self._part()}  # fmt: skip
 
     def _part(self) -> dict[str, Any]:
         return self.server_of_tests.state.part
@@ -635,7 +637,9 @@ class Handler(BaseHTTPRequestHandler):
         document = json.loads(seen.body)
         if kind == "tokens":
             name = f"t{len(kept) + 1}"
-            kept[name] = document | {"id": name, "created_at": iso(time.time())}
+            kept[name] = (
+                {"scope": "member"} | document | {"id": name, "member": "owner", "created_at": iso(time.time())}
+            )
             return 201, {"id": name, "token": f"ryd_new-{name}"}
         if document["name"] in kept:
             raise Problem(409, "conflict", f"There is a connection {document['name']} already.")
@@ -672,7 +676,11 @@ class Handler(BaseHTTPRequestHandler):
         return 204, b""
 
     def accounts(self, _: Seen) -> tuple[int, Any]:
-        return 200, {"items": [{"id": "default", "name": "default", "quota_gpus": None, "paused": False}]}
+        return 200, {
+            "items": [
+                {"id": "default", "name": "default", "plan": "free", "quota_gpus": None, "paused": False, "quota": {}}
+            ]
+        }
 
     def template(self, seen: Seen) -> tuple[int, Any]:
         if seen.query["kind"][0] != "training-runs":

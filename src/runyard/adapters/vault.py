@@ -6,6 +6,8 @@ import hashlib
 import os
 import secrets
 import stat
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -36,16 +38,44 @@ class FileVault:
 
     def __init__(self, key_file: Path) -> None:
         if not os.path.lexists(key_file):
-            _make(key_file)
-        keys = _read(key_file)
+            _write(key_file, [secrets.token_bytes(_KEY_BYTES)], replace=False)
+        self._file = key_file
+        self._lock = threading.Lock()
+        self._use(_read(key_file))
+
+    def _use(self, keys: list[bytes]) -> None:
+        self._keys = keys
         self._ciphers = {_id_of(key): AESGCM(key) for key in keys}
         self._current = _id_of(keys[-1])
 
+    @property
+    def has_old_keys(self) -> bool:
+        """Whether there are keys that seal no more."""
+        return len(self._keys) > 1
+
+    def drop_old_keys(self) -> None:
+        """Keep the newest key alone: nothing that another one sealed can be opened any more."""
+        with self._lock:
+            _write(self._file, self._keys[-1:], replace=True)
+            self._use(self._keys[-1:])
+
+    def mark(self) -> bytes:
+        """See :class:`runyard.ports.vault.Vault`."""
+        return _VERSION + self._current
+
+    def renew(self) -> None:
+        """See :class:`runyard.ports.vault.Vault`. The key is durable before anything is sealed with it."""
+        with self._lock:
+            if not self.has_old_keys:
+                keys = [*self._keys, secrets.token_bytes(_KEY_BYTES)]
+                _write(self._file, keys, replace=True)
+                self._use(keys)
+
     def seal(self, plain: bytes, context: str) -> bytes:
         """See :class:`runyard.ports.vault.Vault`."""
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        text = self._ciphers[self._current].encrypt(nonce, plain, context.encode())
-        return _VERSION + self._current + nonce + text
+        nonce, current = secrets.token_bytes(_NONCE_BYTES), self._current
+        text = self._ciphers[current].encrypt(nonce, plain, context.encode())
+        return _VERSION + current + nonce + text
 
     def open(self, sealed: bytes, context: str) -> bytes:
         """See :class:`runyard.ports.vault.Vault`."""
@@ -63,20 +93,25 @@ def _id_of(key: bytes) -> bytes:
     return hashlib.sha256(b"key id" + key).digest()[:_ID_BYTES]
 
 
-def _make(path: Path) -> None:
-    """Write a new key, complete or not at all; one that another process makes at the same time is kept."""
+def _write(path: Path, keys: list[bytes], *, replace: bool) -> None:
+    """Write keys, completely or not at all; without ``replace`` a file that another process makes at the same time is
+    kept."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, secrets.token_hex(_KEY_BYTES).encode() + b"\n")
+        os.write(fd, "".join(f"{key.hex()}\n" for key in keys).encode())
         os.fsync(fd)
-        os.link(beside, path)
+        if replace:
+            os.replace(beside, path)
+        else:
+            os.link(beside, path)
     except FileExistsError:
         pass
     finally:
         os.close(fd)
-        os.unlink(beside)
+        with suppress(FileNotFoundError):
+            os.unlink(beside)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)

@@ -9,16 +9,19 @@ from urllib.parse import urlsplit
 
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import PlainTextResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from runyard.api import (
     access,
+    accounts,
+    asking,
     cache,
     canceling,
     converting,
     data,
     definitions,
     frameworks,
+    login,
     logs,
     metrics,
     node,
@@ -35,7 +38,9 @@ from runyard.api import (
     shares,
     short_path,
     status,
+    tokens,
 )
+from runyard.api.asking import ACTIONS
 from runyard.api.context import Context, Ctx
 from runyard.api.limits import BodyLimit
 from runyard.core.errors import NotFound, StoreAway
@@ -43,7 +48,7 @@ from runyard.core.errors import NotFound, StoreAway
 _STORE_S = 5.0
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
-_ROUTERS: tuple[APIRouter, ...] = (
+ROUTERS: tuple[APIRouter, ...] = (
     # Nodes ask most often, and routes are looked through in this order.
     node.router,
     node_ranges.router,
@@ -64,6 +69,9 @@ _ROUTERS: tuple[APIRouter, ...] = (
     data.router,
     cache.router,
     access.router,
+    tokens.router,
+    accounts.router,
+    login.router,
     secrets.router,
     frameworks.router,
     node_reading.router,
@@ -75,11 +83,27 @@ class _Application(FastAPI):
     prefix that the service is published under."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        context = self.state.context
         prefix = self.root_path
         if prefix and scope["type"] == "http" and scope["path"].startswith(prefix + "/"):
             scope = {**scope, "path": scope["path"].removeprefix(prefix)}
-        if not await short_path.taken(self.state.context, scope, receive, send):
+        if await short_path.taken(context, scope, receive, send):
+            return
+        if scope["type"] != "http":
             await super().__call__(scope, receive, send)
+            return
+        client = scope.get("client")
+        asked = asking.begin(str(client[0]) if client else "")
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start" and (action := ACTIONS.get(scope.get("endpoint"))) is not None:
+                now = context.world.clock.now_ms()
+                entry = asking.entry_of(asked, action, scope.get("path_params", {}), message["status"], now)
+                if entry is not None:
+                    await context.trail.add(context.world.store, entry, wait=action.waits)
+            await send(message)
+
+        await super().__call__(scope, receive, answer)
 
 
 def create_app(context: Context, lifespan: Lifespan | None = None) -> FastAPI:
@@ -96,7 +120,7 @@ def create_app(context: Context, lifespan: Lifespan | None = None) -> FastAPI:
     app.state.context = context
     problems.install(app)
     app.add_middleware(BodyLimit)
-    for router in _ROUTERS:
+    for router in ROUTERS:
         app.include_router(router, prefix="/api/v1")
     app.add_api_route("/healthz", _health, tags=["installation"])
     app.add_api_route("/api/authority.pem", _authority, tags=["installation"], response_class=PlainTextResponse)

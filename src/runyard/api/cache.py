@@ -8,9 +8,10 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
+from runyard.api.asking import audited
 from runyard.api.context import Admin, Context, Ctx, Who
 from runyard.api.slow import slowly
-from runyard.core.account import Principal, Scope
+from runyard.core.account import Principal, Right
 from runyard.core.errors import RunyardError
 from runyard.engine.views import iso
 from runyard.ports.caches import CacheAction, CacheContent, CachedData
@@ -45,7 +46,8 @@ class CacheItem(BaseModel):
 
 
 class CacheNode(BaseModel):
-    """One machine's cache. ``answered`` is false where the machine is away, and nothing else is known then."""
+    """One machine's cache; ``bytes``: of what may be seen. ``answered`` is false where the machine is away,
+    and nothing else is known then."""
 
     node: str
     answered: bool
@@ -69,6 +71,7 @@ async def caches(context: Ctx, who: Who) -> CacheList:
 
 
 @router.post("")
+@audited("cache.change")
 async def change(body: CacheBody, context: Ctx, who: Admin) -> CacheList:
     """Pin a bucket, let it go, or remove what nothing uses; answers with what is there afterwards."""
     if body.bucket is None and body.action != "clear":
@@ -91,13 +94,14 @@ async def _ask(context: Context, who: Principal, action: CacheAction, bucket: st
 def _node(node: Node, content: CacheContent | None, who: Principal) -> CacheNode:
     if content is None:
         return CacheNode(node=node.name, answered=False)
-    everything = who.scope is Scope.admin
+    everything = who.may(Right.admin)
+    items = [_item(each) for each in content.items if everything or each.account == who.account_id]
     return CacheNode(
         node=node.name,
         answered=True,
-        bytes=content.size,
+        bytes=content.size if everything else sum(each.own_bytes for each in items),
         limit_bytes=content.limit,
-        items=[_item(each) for each in content.items if everything or each.account == who.account_id],
+        items=items,
         pins=list(content.pins) if everything else [],
         removed=content.removed,
     )

@@ -6,8 +6,10 @@ import msgspec
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from runyard.api.context import Ctx, Who
+from runyard.api.asking import audited, concerns
+from runyard.api.context import Changes, Ctx, not_own
 from runyard.api.memory import give_back
+from runyard.core.account import Principal, Right
 from runyard.core.errors import NotFound, RunyardError
 from runyard.core.ids import is_run_id
 from runyard.core.run import FINAL, StateName
@@ -53,15 +55,17 @@ class Canceled(BaseModel):
 
 
 @router.post("/cancel", status_code=202, response_model=Canceled)
-def cancel(body: CancelBody, context: Ctx, who: Who) -> Response:
+@audited("runs.cancel", waits=False)
+def cancel(body: CancelBody, context: Ctx, who: Changes) -> Response:
     """Ask many runs to stop: each is canceled once its whole process tree is gone."""
-    answer, count = _cancel(context.world, who.account_id, body)
+    answer, count = _cancel(context.world, who, body)
     give_back(count)
     return Response(answer, 202, media_type="application/json")
 
 
-def _cancel(world: World, account_id: str, body: CancelBody) -> tuple[bytes, int]:
+def _cancel(world: World, who: Principal, body: CancelBody) -> tuple[bytes, int]:
     """The answer, encoded here (there may be a quarter of a million items), and how many it has."""
+    account_id = who.account_id
     ids: dict[str, None] = {}
     refused: list[RefusedItem] = []
     for named in body.runs:
@@ -71,12 +75,25 @@ def _cancel(world: World, account_id: str, body: CancelBody) -> tuple[bytes, int
             refused.append(RefusedItem(id=named, code=error.code, message=error.message))
     if body.states:
         ids |= dict.fromkeys(control.live_ids(world, account_id, frozenset(body.states)))
+    others = _others(world, who, list(ids))
+    refused += [RefusedItem(id=each, code="access_denied", message=not_own(each)) for each in others]
+    for each in others:
+        del ids[each]
+    concerns(", ".join(list(ids)[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else ""))
     runs = control.cancel_many(world, account_id, list(ids))
     there = {run.id for run in runs}
     absent = [run_id for run_id in ids if run_id not in there]
     refused += [RefusedItem(id=each, code="not_found", message=queries.absent(each)) for each in absent]
     items = [{"id": run.id, "state": run.state_name.value, "sentence": run.sentence} for run in runs]
     return msgspec.json.encode({"items": items, "refused": [each.model_dump() for each in refused]}), len(ids)
+
+
+def _others(world: World, who: Principal, ids: list[str]) -> list[str]:
+    """Those that are runs of other members of the account, where that matters."""
+    if who.may(Right.manage):
+        return []
+    found = world.store.runs_of(ids)
+    return [run.id for run in found if run.account_id == who.account_id and run.member_id != who.member_id]
 
 
 def _named(world: World, account_id: str, named: str) -> list[str]:

@@ -2,62 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import hashlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Depends, Request
 
-from runyard.core.account import Principal, Scope
+from runyard.api.asking import Trail, asking
+from runyard.api.doorkeeper import Doorkeeper, Stream, token_digest
+from runyard.api.measuring import Stored
+from runyard.api.throttle import Gate
+from runyard.core.account import Principal, Right, Scope
 from runyard.core.errors import AccessDenied
+from runyard.core.run import Run
 from runyard.engine.world import World
 from runyard.ports.definitions import Definitions
 from runyard.ports.embedded import EmbeddedStore
 from runyard.ports.links import NodeLinks
-from runyard.ports.store import Store
-
-_REMEMBERED = 1000
-_REMEMBERED_MS = 1000
-
-
-class Doorkeeper:
-    """Remembers for a second who a token speaks for: nodes ask many times a second.
-
-    A token that this server revokes is forgotten at once; one that another server on the same store revokes is good for
-    a second more.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[str, tuple[int, Principal]] = {}
-
-    async def who(self, store: Store, token: str, now_ms: int) -> Principal | None:
-        """Who a token speaks for, None for nobody."""
-        digest = token_digest(token)
-        until, principal = self._known.get(digest, (0, None))
-        if now_ms < until:
-            return principal
-        found = await asyncio.to_thread(store.principal, digest, now_ms)
-        if found is not None:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            self._known[digest] = (now_ms + _REMEMBERED_MS, found)
-        return found
-
-    def node(self, authorization: str, now_ms: int) -> str | None:
-        """The id of the node that a header speaks for; None where that is not in memory, or it speaks for no node."""
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer":
-            return None
-        until, principal = self._known.get(token_digest(token.strip()), (0, None))
-        if principal is None or now_ms >= until or principal.scope is not Scope.node:
-            return None
-        return principal.node_id
-
-    def forget(self) -> None:
-        """A token was revoked: ask the store again for all."""
-        self._known.clear()
+from runyard.ports.passwords import PasswordHashes
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +32,16 @@ class Context:
     links: NodeLinks
     definitions: Definitions
     embedded: EmbeddedStore
+    passwords: PasswordHashes
     version: str
     url: str
     started_ms: int
     definition_limit: int = 512 * 1024 * 1024
     authority: str = field(default="", repr=False)
     doorkeeper: Doorkeeper = field(default_factory=Doorkeeper)
+    trail: Trail = field(default_factory=Trail)
+    stored: Stored = field(default_factory=Stored)
+    gate: Gate = field(default_factory=Gate)
 
 
 async def context_of(request: Request) -> Context:
@@ -82,11 +49,6 @@ async def context_of(request: Request) -> Context:
     context = request.app.state.context
     assert isinstance(context, Context)
     return context
-
-
-def token_digest(token: str) -> str:
-    """How a token is kept: SHA-256, hexadecimal. Tokens are random, so no slow hash is needed."""
-    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def _token_of(request: Request) -> str:
@@ -105,26 +67,44 @@ async def principal_of(request: Request) -> Principal:
     """Who asks. Raises :class:`AccessDenied`."""
     context = await context_of(request)
     token, world = _token_of(request), context.world
-    found = await context.doorkeeper.who(world.store, token, world.clock.now_ms()) if token else None
+    digest = token_digest(token)
+    found = await context.doorkeeper.who_has(world.store, digest, world.clock.now_ms()) if token else None
     if found is None:
         raise AccessDenied("No valid token: set RUNYARD_TOKEN, or use the token that `runyard up` has stored.")
+    asked = asking()
+    asked.who, asked.digest = found, digest
     return found
 
 
-async def member_of(request: Request) -> Principal:
-    """A person (not a node) asks."""
-    who = await principal_of(request)
-    if who.scope is Scope.node:
-        raise AccessDenied("A node's token does not reach so far.", code="forbidden")
-    return who
+RIGHT_OF: Final[dict[object, Right]] = {}
+"""What each way in needs: the table of roles is made from it."""
+_LACKS: Final = {
+    Right.read: "",
+    Right.tokens: "a token that may do all that its member may (scope member)",
+    Right.submit: "a member with the role user, and a token that does more than read",
+    Right.change: "a member with the role user, and a token that does more than read and submit",
+    Right.manage: "a member with the role manager, and a token of scope member",
+    Right.admin: "an administrator's token",
+}
 
 
-async def admin_of(request: Request) -> Principal:
-    """An administrator asks."""
-    who = await member_of(request)
-    if who.scope is not Scope.admin:
-        raise AccessDenied("This needs an administrator's token.", code="forbidden")
-    return who
+def _needs(right: Right) -> Callable[[Request], Awaitable[Principal]]:
+    async def ask(request: Request) -> Principal:
+        who = await principal_of(request)
+        if who.scope is Scope.node:
+            raise AccessDenied("A node's token does not reach so far.", code="forbidden")
+        if not who.may(right):
+            raise AccessDenied(
+                f"This needs {_LACKS[right]}. Here are role {who.role.value} and scope {who.scope.value}.",
+                code="forbidden",
+            )
+        return who
+
+    RIGHT_OF[ask] = right
+    return ask
+
+
+member_of = _needs(Right.read)
 
 
 async def node_of(request: Request) -> Principal:
@@ -135,7 +115,28 @@ async def node_of(request: Request) -> Principal:
     return who
 
 
+def insist_on_own(who: Principal, run: Run) -> None:
+    """That a run is the asker's own, or the asker manages the account. Raises :class:`AccessDenied`."""
+    if run.member_id != who.member_id and not who.may(Right.manage):
+        raise AccessDenied(not_own(run.id), code="forbidden")
+
+
+def not_own(run_id: str) -> str:
+    """The sentence about a run that is another member's."""
+    return f"{run_id} is another member's run: only they and the account's managers change it."
+
+
+def guarded(context: Context, chunks: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """A stream that ends with the token of the request that is being answered."""
+    world = context.world
+    return Stream(context.doorkeeper, world.store, asking().digest, world.clock.now_ms).of(chunks)
+
+
 Ctx = Annotated[Context, Depends(context_of)]
 Who = Annotated[Principal, Depends(member_of)]
-Admin = Annotated[Principal, Depends(admin_of)]
+OwnTokens = Annotated[Principal, Depends(_needs(Right.tokens))]
+Submits = Annotated[Principal, Depends(_needs(Right.submit))]
+Changes = Annotated[Principal, Depends(_needs(Right.change))]
+Manages = Annotated[Principal, Depends(_needs(Right.manage))]
+Admin = Annotated[Principal, Depends(_needs(Right.admin))]
 NodeWho = Annotated[Principal, Depends(node_of)]

@@ -8,8 +8,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
-from runyard.api.context import Ctx, Who
+from runyard.api.asking import audited
+from runyard.api.context import Changes, Ctx, Submits, Who
 from runyard.api.files import receive, send
+from runyard.api.stored import insist_on_storage
 from runyard.core.errors import NotFound
 from runyard.engine.views import iso
 from runyard.ports.embedded import StoredObject
@@ -79,16 +81,24 @@ def objects(
 
 
 @router.delete("/{bucket}", status_code=204)
-def remove_all(bucket: str, context: Ctx, who: Who, prefix: str = "") -> Response:
+@audited("data.delete")
+def remove_all(bucket: str, context: Ctx, who: Changes, prefix: str = "") -> Response:
     """Delete the objects below a prefix; without one the bucket too."""
     count = context.embedded.delete_prefix(who.account_id, bucket, prefix)
+    context.stored.forget(who.account_id)
     return Response(status_code=204, headers={"Runyard-Deleted": str(count)})
 
 
 @router.put("/{bucket}/{key:path}", status_code=201)
-async def put(bucket: str, key: str, request: Request, context: Ctx, who: Who) -> ObjectItem:
+@audited("data.put", waits=False)
+async def put(bucket: str, key: str, request: Request, context: Ctx, who: Submits) -> ObjectItem:
     """Write one object (the body); the bucket is made when it is not there."""
-    return object_item(await receive(request, context.embedded, who.account_id, bucket, key))
+    length = request.headers.get("content-length", "")
+    more = int(length) if length.isdigit() and len(length) <= 18 else 0
+    await asyncio.to_thread(insist_on_storage, context, who.account_id, more)
+    item = object_item(await receive(request, context.embedded, who.account_id, bucket, key))
+    context.stored.add(who.account_id, item.size)
+    return item
 
 
 @router.get("/{bucket}/{key:path}", response_class=Response)
@@ -115,8 +125,10 @@ def head_of(context: Ctx, account: str, bucket: str, key: str) -> Response:
 
 
 @router.delete("/{bucket}/{key:path}", status_code=204)
-async def remove(bucket: str, key: str, context: Ctx, who: Who) -> Response:
+@audited("data.delete", waits=False)
+async def remove(bucket: str, key: str, context: Ctx, who: Changes) -> Response:
     """Delete one object."""
     if not await asyncio.to_thread(context.embedded.delete, who.account_id, bucket, key):
         raise NotFound(f"There is no object {key} in the bucket {bucket}.")
+    context.stored.forget(who.account_id)
     return Response(status_code=204)

@@ -7,7 +7,8 @@ import asyncio
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from runyard.api.context import Context, Ctx, Who
+from runyard.api.asking import audited
+from runyard.api.context import Context, Ctx, Submits, Who
 from runyard.api.files import Closing, read_file
 from runyard.core.errors import NotFound, RunyardError
 from runyard.ports.store import Definition
@@ -23,8 +24,9 @@ def known(sha256: str, context: Ctx, who: Who) -> Response:
 
 
 @router.put("/{sha256}", status_code=201, response_class=Response)
+@audited("definitions.put", waits=False)
 async def upload(
-    sha256: str, request: Request, context: Ctx, who: Who, mentions_config: bool | None = None
+    sha256: str, request: Request, context: Ctx, who: Submits, mentions_config: bool | None = None
 ) -> Response:
     """Upload a zip under its hash."""
     try:

@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from runyard.api.context import Ctx, Who
+from runyard.api.asking import audited, concerns
+from runyard.api.context import Ctx, Manages, Who
 from runyard.api.slow import slowly
 from runyard.engine import frameworks
 from runyard.engine.views import iso
@@ -96,9 +97,11 @@ async def list_versions(name: _Name, context: Ctx, _who: Who) -> VersionList:
 
 
 @router.post("/frameworks", status_code=201)
-def add_framework(body: FrameworkBody, context: Ctx, who: Who) -> RegisteredItem:
+@audited("frameworks.add")
+def add_framework(body: FrameworkBody, context: Ctx, who: Manages) -> RegisteredItem:
     """Register a framework, in the place of an older registration of that name and version."""
     world = context.world
+    concerns(body.name)
     record = FrameworkRecord(
         who.account_id, body.name, body.version, world.clock.now_ms(), python=body.python, instead=body.instead
     )
@@ -107,8 +110,9 @@ def add_framework(body: FrameworkBody, context: Ctx, who: Who) -> RegisteredItem
 
 
 @router.delete("/frameworks/{name}", status_code=204)
+@audited("frameworks.remove")
 def remove_framework(
-    name: _Name, context: Ctx, who: Who, version: Annotated[str, Query(max_length=64)] = ""
+    name: _Name, context: Ctx, who: Manages, version: Annotated[str, Query(max_length=64)] = ""
 ) -> Response:
     """Forget a registration. Runs that were submitted with it keep what they need."""
     frameworks.forget(context.world, who.account_id, name, version)

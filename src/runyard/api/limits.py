@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated, Final
 
 from fastapi import Path, Query
@@ -70,3 +71,14 @@ class BodyLimit:
             return message
 
         await self._app(scope, counted, send)
+
+
+def moment_ms(text: str | None, what: str) -> int | None:
+    """The time that an ISO 8601 text names, in ms; None for none. Raises :class:`Refused`."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        raise Refused(f"`{what}` is an ISO 8601 time, not {text!r}.", code="invalid_request") from None

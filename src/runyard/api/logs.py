@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
-from runyard.api.context import Ctx, Who
+from runyard.api.context import Ctx, Who, guarded
 from runyard.api.files import Closing
 from runyard.api.limits import Offset, number_of
 from runyard.api.runs import event_item
@@ -103,11 +103,15 @@ async def logs(
         begin = await asyncio.to_thread(_begin, world, key, offset, tail, since)
         if last_event_id is not None:
             key, begin = _resumed(found, key, last_event_id)
-        return Closing(LogEvents(world, key, begin, form).stream(), headers=HEADERS, media_type=form.media_type)
+        return Closing(
+            guarded(context, LogEvents(world, key, begin, form).stream()), headers=HEADERS, media_type=form.media_type
+        )
     key = await asyncio.to_thread(_key, world, found, attempt, learner, stream)
     begin = await asyncio.to_thread(_begin, world, key, offset, tail, since)
     body = log_bytes(world, key, begin, follow=follow)
-    return Closing(body, headers=HEADERS | {"Runyard-Log-Offset": str(begin)}, media_type="text/plain")
+    return Closing(
+        guarded(context, body), headers=HEADERS | {"Runyard-Log-Offset": str(begin)}, media_type="text/plain"
+    )
 
 
 def _resumed(run: Run, key: LogKey, last_event_id: str) -> tuple[LogKey, int]:
@@ -133,6 +137,8 @@ async def account_events(
             begin = number_of(last_event_id, "Last-Event-ID is not one of this stream's.")
         elif after is None:
             begin = await asyncio.to_thread(world.store.last_seq)
-        return Closing(events(world, who.account_id, begin), headers=HEADERS, media_type="text/event-stream")
+        return Closing(
+            guarded(context, events(world, who.account_id, begin)), headers=HEADERS, media_type="text/event-stream"
+        )
     page = await asyncio.to_thread(world.store.events, begin, limit, account_id=who.account_id)
     return {"items": [event_item(each) for each in page], "next": str(page[-1].seq) if len(page) == limit else None}

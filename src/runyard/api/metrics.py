@@ -10,7 +10,7 @@ import msgspec
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel
 
-from runyard.api.context import Ctx, Who
+from runyard.api.context import Ctx, Who, guarded
 from runyard.api.files import Closing
 from runyard.api.limits import number_of
 from runyard.api.metric_texts import columns, csv_lines
@@ -76,7 +76,9 @@ async def show(
     choice = Choice(Wanted(name, group, learner), Window(after_step, until_step), limit)
     if "text/event-stream" in accept:
         told = _resumed(last_event_id or "")
-        return Closing(events(world, found, choice, told), headers=HEADERS, media_type="text/event-stream")
+        return Closing(
+            guarded(context, events(world, found, choice, told)), headers=HEADERS, media_type="text/event-stream"
+        )
     if format == "csv" or "text/csv" in accept:
         return Closing(_csv(world, found, choice), headers=HEADERS, media_type="text/csv")
     body = await asyncio.to_thread(_answer, world, found, choice, points=points)

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from msgspec.structs import astuple
 
-from runyard.api.context import Context, Ctx, NodeWho, node_of
+from runyard.api.context import Context, Ctx, NodeWho, guarded, node_of
 from runyard.api.data import ObjectItem, ObjectPage, head_of, object_item, object_page
 from runyard.api.definitions import zip_of
 from runyard.api.files import Closing, receive, send
@@ -86,7 +86,7 @@ async def hello(request: Request, context: Ctx, who: NodeWho) -> dict[str, str]:
 async def order_stream(context: Ctx, who: NodeWho) -> StreamingResponse:
     """The node's orders, a JSON object a line, for as long as it stays connected."""
     node_id = _id(who)
-    return Closing(_orders(context, node_id), media_type="application/x-ndjson")
+    return Closing(guarded(context, _orders(context, node_id)), media_type="application/x-ndjson")
 
 
 async def _orders(context: Context, node_id: str) -> AsyncGenerator[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
+from runyard.api.asking import audited
 from runyard.api.context import Admin, Ctx, Who
 from runyard.engine import draining
 from runyard.engine.views import NodeView, iso
@@ -66,6 +67,7 @@ def nodes(context: Ctx, _: Who) -> NodeList:
 
 
 @router.post("/{node}/drain")
+@audited("nodes.drain")
 def drain(node: str, context: Ctx, _: Admin, body: DrainBody | None = None) -> NodeItem:
     """Let nothing new start on a machine (its id or name): what runs goes on, or makes room."""
     preempt = body is not None and body.preempt
@@ -73,6 +75,7 @@ def drain(node: str, context: Ctx, _: Admin, body: DrainBody | None = None) -> N
 
 
 @router.post("/{node}/resume")
+@audited("nodes.resume")
 def resume(node: str, context: Ctx, _: Admin) -> NodeItem:
     """Let runs start on a machine again."""
     return _item(context, draining.resume(context.world, node))

@@ -24,7 +24,8 @@ from runyard.core.errors import (
 )
 
 _log = logging.getLogger(__name__)
-_BY_CODE = {"forbidden": 403, "not_in_this_version": 501, "too_large": 413, "invalid_request": 422, "store_full": 507}
+_BY_CODE = {"forbidden": 403, "not_in_this_version": 501, "too_large": 413, "invalid_request": 422, "store_full": 507,
+            "too_many_tries": 429}  # fmt: skip
 _BY_TYPE: tuple[tuple[type[RunyardError], int], ...] = (
     (ManifestError, 422),
     (Refused, 409),
@@ -43,8 +44,8 @@ _HTTP_SENTENCES = {
 }
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
 _TITLES = {400: "Not understood", 401: "Not signed in", 403: "Not allowed", 404: "Not found", 409: "Refused",
-           413: "Too large", 422: "Cannot be accepted", 500: "Failed", 501: "Not in this version",
-           503: "Away", 507: "No room"}  # fmt: skip
+           413: "Too large", 422: "Cannot be accepted", 429: "Too many tries", 500: "Failed",
+           501: "Not in this version", 503: "Away", 507: "No room"}  # fmt: skip
 
 
 def problem(status: int, code: str, detail: str, **more: Any) -> JSONResponse:

@@ -9,18 +9,19 @@ import msgspec
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from runyard.api.asking import audited, concerns
 from runyard.api.bodies import read_submission
-from runyard.api.context import Ctx, Who
+from runyard.api.context import Changes, Context, Ctx, Submits, Who, insist_on_own
 from runyard.api.limits import number_of
 from runyard.api.memory import give_back
 from runyard.api.slow import slowly
+from runyard.api.stored import insist_on_storage
 from runyard.api.submitting import SubmitBody, request_of
 from runyard.core.account import Principal
 from runyard.core.run import StateName
 from runyard.engine import control, intake, preview, queries
 from runyard.engine.preview import PreviewView
 from runyard.engine.views import ExplainView, LocationView, ResourcesView, RunView, iso
-from runyard.engine.world import World
 from runyard.ports.store import Recorded, RunQuery
 
 router = APIRouter(prefix="/training-runs", tags=["training runs"])
@@ -91,23 +92,26 @@ _BODY = {"required": True, "content": {"application/json": {"schema": {"$ref": "
 
 
 @router.post("", status_code=201, response_model=Submitted, openapi_extra={"requestBody": _BODY})
+@audited("runs.submit", waits=False)
 async def submit(
     request: Request,
     context: Ctx,
-    who: Who,
+    who: Submits,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
 ) -> Response:
     """Accept all runs, or none with the reason. With an ``Idempotency-Key`` a repeated request makes no second runs."""
-    answer, count = await slowly(_submit, context.world, who, await request.body(), idempotency_key)
+    answer, count = await slowly(_submit, context, who, await request.body(), idempotency_key)
     give_back(count)
     return Response(answer, 201, media_type="application/json")
 
 
-def _submit(world: World, who: Principal, content: bytes, key: str | None) -> tuple[bytes, int]:
+def _submit(context: Context, who: Principal, content: bytes, key: str | None) -> tuple[bytes, int]:
     """Read, accept and answer in a thread, since all of it takes long for very many runs: the answer, and how many."""
     body, parameters = read_submission(content)
     asked = request_of(body, parameters, key, hashlib.sha256(content).hexdigest())
-    accepted = intake.submit(world, who, asked)
+    insist_on_storage(context, who.account_id)
+    accepted = intake.submit(context.world, who, asked)
+    concerns(", ".join(accepted.ids[:5]) + (f" and {len(accepted.ids) - 5} more" if len(accepted.ids) > 5 else ""))
     answer = {"ids": accepted.ids, "replayed": accepted.replayed, "notes": accepted.notes}
     return msgspec.json.encode(answer), len(accepted.ids)
 
@@ -143,26 +147,34 @@ class RunChange(BaseModel):
 
 
 @router.patch("/{run}")
-def change(run: str, body: RunChange, context: Ctx, who: Who) -> RunView:
+@audited("runs.change")
+def change(run: str, body: RunChange, context: Ctx, who: Changes) -> RunView:
     """Give a waiting run another priority."""
     found = queries.resolve(context.world, who.account_id, run)
+    insist_on_own(who, found)
     changed = control.set_priority(context.world, who.account_id, found.id, body.priority)
     return queries.show(context.world, changed)
 
 
 @router.post("/{run}/cancel", status_code=202)
-def cancel(run: str, context: Ctx, who: Who) -> RunView:
+@audited("runs.cancel", waits=False)
+def cancel(run: str, context: Ctx, who: Changes) -> RunView:
     """Ask a run to stop: it is canceled once its whole process tree is gone."""
     found = queries.resolve(context.world, who.account_id, run)
+    insist_on_own(who, found)
+    concerns(found.id)
     return queries.show(context.world, control.cancel(context.world, who.account_id, found.id))
 
 
 @router.delete("/{run}", status_code=204)
-async def delete(run: str, context: Ctx, who: Who, with_results: bool = False) -> Response:
+@audited("runs.delete")
+async def delete(run: str, context: Ctx, who: Changes, with_results: bool = False) -> Response:
     """Remove the record of a final run; what is in the bucket stays, unless asked for."""
 
     def work() -> None:
         found = queries.resolve(context.world, who.account_id, run)
+        insist_on_own(who, found)
+        concerns(found.id)
         control.delete(context.world, who.account_id, found.id, with_results=with_results)
 
     await slowly(work)
@@ -187,7 +199,7 @@ check_router = APIRouter(prefix="/manifests", tags=["manifests"])
 
 
 @check_router.post("/check")
-async def check(body: SubmitBody, context: Ctx, who: Who) -> Checked:
+async def check(body: SubmitBody, context: Ctx, who: Submits) -> Checked:
     """Examine a submission without accepting it."""
     world = context.world
     examined = await slowly(intake.examine, world, who, request_of(body, body.parameters))

@@ -7,8 +7,11 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from runyard.api.context import Ctx, Who
+from runyard.api.asking import audited
+from runyard.api.context import Admin, Ctx, Manages, Who
+from runyard.api.slow import slowly
 from runyard.core.errors import NotFound, Refused
+from runyard.engine import rotation
 from runyard.engine.orders import secret_context
 from runyard.engine.views import iso
 from runyard.manifest import variable_name
@@ -49,7 +52,8 @@ def list_secrets(context: Ctx, who: Who) -> SecretList:
 
 
 @router.put("/secrets/{name}")
-def put_secret(name: _Name, body: SecretBody, context: Ctx, who: Who) -> SecretItem:
+@audited("secrets.put")
+def put_secret(name: _Name, body: SecretBody, context: Ctx, who: Manages) -> SecretItem:
     """Store a secret, encrypted, in the place of an older one of that name. Programs get it under its name."""
     if (wrong := variable_name(name)) is not None:
         raise Refused(f"{name!r} {wrong}", code="invalid_request")
@@ -77,8 +81,22 @@ def _checked(value: str) -> bytes:
     return plain
 
 
+class Rotated(BaseModel):
+    """How many sealed texts were sealed again."""
+
+    resealed: int
+
+
+@router.post("/secrets/rotate-key")
+@audited("secrets.rotate-key")
+async def rotate_key(context: Ctx, _: Admin) -> Rotated:
+    """Seal all that the installation keeps sealed with a new key. Broken off, it goes on where it was."""
+    return Rotated(resealed=await slowly(rotation.rotate, context.world))
+
+
 @router.delete("/secrets/{name}", status_code=204)
-def remove_secret(name: _Name, context: Ctx, who: Who) -> Response:
+@audited("secrets.remove")
+def remove_secret(name: _Name, context: Ctx, who: Manages) -> Response:
     """Forget a secret. Runs that name it and have not begun fail when their turn comes."""
     if not context.world.store.delete_secret(who.account_id, name):
         raise NotFound(f"There is no secret {name}: `runyard secrets list` shows those that there are.")

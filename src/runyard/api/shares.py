@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
+from runyard.api.asking import audited
 from runyard.api.context import Admin, Ctx
 from runyard.core.budget import Budget, Period
 from runyard.core.errors import Refused
@@ -38,6 +39,7 @@ class BudgetBody(BaseModel):
 
 
 @router.put("/{account}/share")
+@audited("shares.set")
 def set_share(account: str, body: ShareBody, context: Ctx, _: Admin) -> QuotaView:
     """Set the weight of an account's due share, and the hours in which its runs may start."""
     if not body.model_fields_set:
@@ -50,6 +52,7 @@ def set_share(account: str, body: ShareBody, context: Ctx, _: Admin) -> QuotaVie
 
 
 @router.put("/{account}/budget")
+@audited("budgets.set")
 def set_budget(account: str, body: BudgetBody, context: Ctx, _: Admin) -> QuotaView:
     """Set what an account may spend; at the limit nothing new starts, and what runs goes on."""
     gpu_ms = None if body.gpu_hours is None else round(body.gpu_hours * MS_PER_HOUR)
@@ -59,6 +62,7 @@ def set_budget(account: str, body: BudgetBody, context: Ctx, _: Admin) -> QuotaV
 
 
 @router.delete("/{account}/budget")
+@audited("budgets.remove")
 def remove_budget(account: str, context: Ctx, _: Admin) -> QuotaView:
     """Let an account spend what it likes."""
     shares.set_budget(context.world, account, None)

@@ -23,6 +23,8 @@ class Status(BaseModel):
     started_at: str | None
     account: str
     member: str
+    role: str
+    scope: str
     nodes: list[NodeView]
     slots: SlotsView
     counts: dict[str, int]
@@ -40,6 +42,8 @@ def status(context: Ctx, who: Who) -> Status:
         started_at=iso(context.started_ms),
         account=who.account_id,
         member=member.name if member is not None else who.member_id,
+        role=who.role.value,
+        scope=who.scope.value,
         nodes=[view(node, context.world.clock.now_ms()) for node in nodes],
         slots=SlotsView(
             total=sum(node.total.gpus for node in nodes if node.connected),

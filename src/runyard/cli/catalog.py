@@ -61,7 +61,10 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
         "secrets": Entry("secrets", "secrets", "Keep secrets that programs get by name."),
         "frameworks": Entry("frameworks", "frameworks", "List frameworks; register environments of your own."),
         "tokens": Entry("tokens", "tokens", "Make and revoke tokens."),
-        "accounts": Entry("accounts", "accounts", "List accounts."),
+        "accounts": Entry("accounts", "accounts", "Keep accounts: who pays."),
+        "members": Entry("members", "members", "Keep the members of an account and their roles."),
+        "plans": Entry("plans", "plans", "Keep plans: what accounts may have at once."),
+        "audit": Entry("auditing", "audit", "Show who did what."),
     },
 }
 COMMANDS: Final = {name: entry for section in SECTIONS.values() for name, entry in section.items()}

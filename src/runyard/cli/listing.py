@@ -25,6 +25,8 @@ ELSEWHERE: Final = {
         "accounts": ("account", "accounts"),
         "secrets": ("secret", "secrets"),
         "frameworks": ("framework", "frameworks"),
+        "members": ("member", "members"),
+        "plans": ("plan", "plans"),
     }.items()
     for noun in nouns
 }

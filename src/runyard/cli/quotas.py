@@ -1,15 +1,17 @@
-"""``quota``: what an account may hold at once, what is due to it, and what it may spend."""
+"""``quota``: what an account may have at once, what is due to it, and what it may spend."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
 
+from runyard.cli.amounts import parts, size
 from runyard.cli.session import Session, common
 from runyard.cli.table import pairs
 from runyard.cli.times import money
-from runyard.client.account_records import Quota
+from runyard.client.access_records import Quota
 from runyard.client.decode import Json, child, integer, number, text
 
 
@@ -29,7 +31,11 @@ def show(session: Session, account: str | None) -> None:
 
 @quota.command("set")
 @click.argument("account")
-@click.option("--gpus", metavar="N|none", help="GPUs at once; none: as many as there are.")
+@click.option("--gpus", metavar="N|none|plan", help="GPUs at once; none: all; plan: as its plan says.")
+@click.option("--cpus", metavar="N|none|plan", help="CPUs at once.")
+@click.option("--memory", metavar="SIZE|none|plan", help="Memory at once, such as 64Gi.")
+@click.option("--waiting", metavar="N|none|plan", help="Runs that may wait.")
+@click.option("--storage", metavar="SIZE|none|plan", help="What may be kept in the embedded store.")
 @click.option("--gpu-hours", metavar="N|none", help="Budget: GPU-hours in each period; none: no budget.")
 @click.option("--money", metavar="N|none", help="Budget: money in each period; none: no budget.")
 @click.option("--per", type=click.Choice(["week", "month"]), help="The period of a budget.  [default: month]")
@@ -44,15 +50,15 @@ def set_quota(session: Session, account: str, **options: Any) -> None:
     """Set the quota, budget, weight or start window of an account (for an admin)."""
     given = {name: value for name, value in options.items() if value is not None}
     if not given:
-        raise click.UsageError("Say what to set: --gpus, --gpu-hours, --money, --weight or --window.")
+        raise click.UsageError("Say what to set: a limit such as --gpus, --gpu-hours, --money, --weight or --window.")
     if {"per", "warn"} & set(given) and not {"gpu_hours", "money"} & set(given):
         raise click.UsageError("A budget needs --gpu-hours or --money.")
     limits = {name: _number(f"--{name.replace('_', '-')}", given[name]) for name in _NUMBERS & set(given)}
-    if "gpus" in given and given["gpus"] != "none" and not given["gpus"].isdigit():
-        raise click.BadParameter(f"{given['gpus']!r} is neither a number nor none.", param_hint="--gpus")
-    _tell(session, _set(session, account, given, limits))
+    own = parts(given)
+    _tell(session, _set(session, account, given, limits, own))
 
 
+Own = tuple[dict[str, int | None], list[str]]
 _NUMBERS = frozenset({"gpu_hours", "money", "weight"})
 
 
@@ -65,7 +71,13 @@ def _number(option: str, text: str) -> float | None:
         raise click.BadParameter(f"{text!r} is neither a number nor none.", param_hint=option) from None
 
 
-def _set(session: Session, account: str, given: dict[str, Any], limits: dict[str, float | None]) -> Quota:
+def _set(
+    session: Session,
+    account: str,
+    given: dict[str, Any],
+    limits: dict[str, float | None],
+    own: tuple[dict[str, int | None], list[str]],
+) -> Quota:
     client = session.client
     shares: dict[str, float | str | None] = {name: limits[name] for name in limits if name == "weight"}
     if "window" in given:
@@ -84,8 +96,8 @@ def _set(session: Session, account: str, given: dict[str, Any], limits: dict[str
             money=money,
             warn_percent=given.get("warn"),
         )
-    if "gpus" in given:
-        return client.set_quota(account, None if given["gpus"] == "none" else int(given["gpus"]))
+    if any(own):
+        return client.set_quota(account, *own)
     return client.quota(account)
 
 
@@ -93,19 +105,32 @@ def _tell(session: Session, found: Quota) -> None:
     if session.json:
         session.emit(found.raw)
         return
-    limit = "as many as there are" if found.gpus is None else f"{found.gpus} at once"
+    most = found.limits
     share = child(found.raw, "share")
     facts = [
         ("account", found.account),
-        ("GPUs", limit),
-        ("in use", str(found.used_gpus)),
+        ("plan", found.plan),
+        ("GPUs", _of(str(found.used_gpus), "as many as there are" if most.gpus is None else str(most.gpus))),
         ("slots", "" if found.slots is None else f"{found.slots} in this service"),
+        ("CPUs", _of(f"{found.used_cpu_millis / 1000:g}", _or(most.cpu_millis, lambda n: f"{n / 1000:g}"))),
+        ("memory", _of(size(found.used_memory_mib << 20), _or(most.memory_mib, lambda n: size(n << 20)))),
+        ("waiting", _of(str(found.used_waiting), _or(most.waiting, str))),
+        ("stored", _of("" if found.used_storage_bytes is None else size(found.used_storage_bytes),
+                       _or(most.storage_bytes, size))),
         ("share", _share(share)),
         ("used", f"{number(share, 'used_gpu_hours'):.3g} GPU-hours of late" if share else ""),
         ("starts", text(found.raw, "window")),
         ("budget", _budget(child(found.raw, "budget"))),
-    ]
+    ]  # fmt: skip
     session.out(pairs(facts))
+
+
+def _or(limit: int | None, say: Callable[[int], str]) -> str:
+    return "no limit" if limit is None else say(limit)
+
+
+def _of(used: str, most: str) -> str:
+    return f"{used} of {most}" if used else most
 
 
 def _share(share: Json) -> str:

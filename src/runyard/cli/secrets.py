@@ -15,7 +15,8 @@ from runyard.client.errors import Misuse
 
 @click.group()
 def secrets() -> None:
-    """Keep secrets that programs get in their environment, by name (`secrets:` in a manifest): list, add, rm."""
+    """Keep secrets that programs get in their environment, by name (`secrets:` in a manifest): list, add, rm,
+    rotate-key."""
 
 
 @secrets.command("list")
@@ -76,3 +77,15 @@ def rm(session: Session, name: str) -> None:
         session.emit({"removed": name})
     else:
         session.say(f"Removed {name}.")
+
+
+@secrets.command("rotate-key")
+@common
+@click.pass_obj
+def rotate_key(session: Session) -> None:
+    """Seal all that the service keeps sealed with a new key (for an admin). Broken off, it goes on where it was."""
+    count = session.client.rotate_key()
+    if session.json:
+        session.emit({"resealed": count})
+    else:
+        session.say(f"Sealed {count} again with a new key. The old one leaves the key file at the next start.")

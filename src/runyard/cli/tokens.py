@@ -7,6 +7,9 @@ import click
 from runyard.cli.session import Session, common
 from runyard.cli.table import table
 from runyard.cli.times import local
+from runyard.client.access_records import Token
+
+_SCOPES = click.Choice(["read", "submit", "member", "admin"])
 
 
 @click.group()
@@ -23,13 +26,22 @@ def list_tokens(session: Session) -> None:
     if session.json:
         session.emit([each.raw for each in found])
         return
-    rows = [(each.id, each.name, each.scope, local(each.created_at), local(each.expires_at)) for each in found]
-    session.out(table(("ID", "NAME", "SCOPE", "MADE", "EXPIRES"), rows, flexible=1))
+    rows = [
+        (each.id, each.name, each.member, each.scope, local(each.created_at), local(each.used_at), _end(each))
+        for each in found
+    ]
+    session.out(table(("ID", "NAME", "MEMBER", "SCOPE", "MADE", "USED", "ENDS"), rows, flexible=1))
+
+
+def _end(token: Token) -> str:
+    return "revoked" if token.revoked_at is not None else local(token.expires_at)
 
 
 @tokens.command()
 @click.argument("name")
-@click.option("--scope", type=click.Choice(["member", "admin"]), help="What it may do [default: member].")
+@click.option(
+    "--scope", type=click.Choice(["read", "submit", "member", "admin"]), help="What it may do [default: member]."
+)
 @click.option("--expires-in-days", type=click.IntRange(min=1), metavar="N")
 @common
 @click.pass_obj

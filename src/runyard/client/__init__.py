@@ -13,18 +13,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from runyard.client.account_records import (
+    from runyard.client.access_records import (
         Account,
+        AuditEntry,
+        Login,
+        Member,
+        NewMember,
+        NewToken,
+        Plan,
+        Quota,
+        QuotaLimits,
+        Token,
+    )
+    from runyard.client.account_records import (
         CachedBucket,
         Connection,
-        NewToken,
         NodeCache,
         Queue,
         QueuedRun,
-        Quota,
         Status,
         StoredObject,
-        Token,
         Usage,
         UsageLine,
     )
@@ -73,6 +81,7 @@ __all__ = [
     "AccessDenied",
     "Account",
     "Attempt",
+    "AuditEntry",
     "Broken",
     "CachedBucket",
     "Check",
@@ -87,10 +96,13 @@ __all__ = [
     "Given",
     "Limits",
     "LogChunk",
+    "Login",
     "ManifestRefused",
+    "Member",
     "Metric",
     "Metrics",
     "Misuse",
+    "NewMember",
     "NewPoints",
     "NewToken",
     "NodeCache",
@@ -100,11 +112,13 @@ __all__ = [
     "Overrides",
     "PackingError",
     "Patience",
+    "Plan",
     "Problem",
     "ProblemReport",
     "Queue",
     "QueuedRun",
     "Quota",
+    "QuotaLimits",
     "Reconnected",
     "Refused",
     "ResultObject",
@@ -131,9 +145,11 @@ __all__ = [
 ]
 
 _HOMES = {
+    "runyard.client.access_records": (
+        "Account AuditEntry Login Member NewMember NewToken Plan Quota QuotaLimits Token"
+    ),
     "runyard.client.account_records": (
-        "Account CachedBucket Connection NewToken NodeCache Queue QueuedRun Quota Status StoredObject Token Usage "
-        "UsageLine"
+        "CachedBucket Connection NodeCache Queue QueuedRun Status StoredObject Usage UsageLine"
     ),
     "runyard.client.client": "Client",
     "runyard.client.errors": (

@@ -1,4 +1,4 @@
-"""Calls about the service itself, the queue, quotas, usage, connections, tokens and accounts."""
+"""Calls about the service itself, the queue, usage and connections."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 import time
 from email.utils import parsedate_to_datetime
 
-from runyard.client.account_records import Account, Connection, NewToken, Queue, Quota, Status, Token, Usage
+from runyard.client.account_records import Connection, Queue, Status, Usage
 from runyard.client.calls import Calls
-from runyard.client.decode import children, text, truth
+from runyard.client.decode import children, truth
 from runyard.client.transport import Request, path_of
 
 
@@ -51,14 +51,6 @@ class AccountCalls(Calls):
         """Put a waiting run at a place in its account's queue, from 1."""
         self._send("POST", "/queue/move", {"id": run, "position": position}, repeatable=True)
 
-    def quota(self, account: str | None = None) -> Quota:
-        """What an account (one's own, without a name) may hold at once."""
-        return Quota.of(self._get("/quota" if account is None else path_of("quota", account)))
-
-    def set_quota(self, account: str, gpus: int | None) -> Quota:
-        """Change it; None: as much as there is. For an admin."""
-        return Quota.of(self._send("PUT", path_of("quota", account), {"gpus": gpus}))
-
     def usage(self, by: str = "account", *, since: str | None = None, until: str | None = None) -> Usage:
         """What was held and what it costs, by account, user, day or tag; ``since`` and ``until`` are ISO times."""
         return Usage.of(self._get("/usage", {"by": by, "since": since, "until": until}))
@@ -94,21 +86,3 @@ class AccountCalls(Calls):
     def remove_connection(self, name: str) -> None:
         """Forget a stored connection."""
         self._send("DELETE", path_of("connections", name))
-
-    def tokens(self) -> tuple[Token, ...]:
-        """The account's tokens, without their texts."""
-        return tuple(Token.of(each) for each in children(self._get("/tokens"), "items"))
-
-    def add_token(self, name: str, *, scope: str | None = None, expires_in_days: int | None = None) -> NewToken:
-        """Make a token; its text is told this once. ``scope``: member (the default) or admin."""
-        document = {"name": name, "scope": scope, "expires_in_days": expires_in_days}
-        raw = self._send("POST", "/tokens", {key: value for key, value in document.items() if value is not None})
-        return NewToken(text(raw, "id"), text(raw, "token"))
-
-    def remove_token(self, token_id: str) -> None:
-        """Revoke a token."""
-        self._send("DELETE", path_of("tokens", token_id))
-
-    def accounts(self) -> tuple[Account, ...]:
-        """The accounts that this token may see."""
-        return tuple(Account.of(each) for each in children(self._get("/accounts"), "items"))

@@ -97,28 +97,6 @@ class Queue:
 
 
 @dataclass(frozen=True, slots=True)
-class Quota:
-    """What an account may hold at once; ``gpus`` None: as much as there is."""
-
-    account: str
-    gpus: int | None
-    used_gpus: int
-    slots: int | None
-    raw: Json = field(repr=False)
-
-    @staticmethod
-    def of(raw: Json) -> Quota:
-        """Read one."""
-        return Quota(
-            text(raw, "account"),
-            integer_or_none(raw, "gpus"),
-            integer(raw, "used_gpus"),
-            integer_or_none(raw, "slots"),
-            raw,
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Machine:
     """A machine. ``running``: attempts that hold room on it; ``closed``: why nothing may start there, None when it
     may; ``draining_since``: None while it is not being drained."""
@@ -291,54 +269,4 @@ class Connection:
             text_or_none(raw, "path"),
             text_or_none(raw, "access_key_id"),
             raw,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A token as it is listed: never its text."""
-
-    id: str
-    name: str
-    scope: str
-    created_at: datetime | None
-    expires_at: datetime | None
-    raw: Json = field(repr=False)
-
-    @staticmethod
-    def of(raw: Json) -> Token:
-        """Read one."""
-        return Token(
-            text(raw, "id"),
-            text(raw, "name"),
-            text(raw, "scope"),
-            moment(raw, "created_at"),
-            moment(raw, "expires_at"),
-            raw,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class NewToken:
-    """A token just made; ``token`` is shown this once."""
-
-    id: str
-    token: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Who pays; ``quota_gpus`` None: no limit."""
-
-    id: str
-    name: str
-    quota_gpus: int | None
-    paused: bool
-    raw: Json = field(repr=False)
-
-    @staticmethod
-    def of(raw: Json) -> Account:
-        """Read one."""
-        return Account(
-            text(raw, "id"), text(raw, "name"), integer_or_none(raw, "quota_gpus"), truth(raw, "paused"), raw
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 
+from runyard.client.access_calls import AccessCalls
 from runyard.client.account_calls import AccountCalls
 from runyard.client.address import Address, find_address
 from runyard.client.data_calls import DataCalls
@@ -20,7 +21,7 @@ from runyard.client.transport import Limits, Transport, path_of
 from runyard.client.waiting import wait_for
 
 
-class Client(RunCalls, DataCalls, AccountCalls, ShareCalls, SecretCalls, MetricCalls, FrameworkCalls):
+class Client(RunCalls, DataCalls, AccountCalls, AccessCalls, ShareCalls, SecretCalls, MetricCalls, FrameworkCalls):
     """A connection to a service.
 
     ``url`` and ``token`` default to RUNYARD_URL and RUNYARD_TOKEN, then ML_ENV with ML_USERNAME and ML_PASSWORD, then

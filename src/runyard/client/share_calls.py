@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from runyard.client.account_records import Machine, Quota
+from runyard.client.access_records import Quota
+from runyard.client.account_records import Machine
 from runyard.client.calls import Calls
 from runyard.client.decode import children
 from runyard.client.transport import path_of

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from runyard.core import lifecycle
+from runyard.core.account import OwnQuota
 from runyard.core.errors import Conflict, NotFound, Refused
 from runyard.core.reasons import Reason
 from runyard.core.run import FINAL, Ending, Run, StateName, StopCause
@@ -131,14 +132,19 @@ def set_priority(world: World, account_id: str, run_id: str, priority: int) -> R
 def pause(world: World, account_id: str | None, paused: bool) -> None:
     """Hold or let go an account's queue, or the whole queue (None). What runs goes on."""
     if not world.store.set_paused(account_id, paused):
-        raise NotFound(f"There is no account {account_id}.")
+        raise NotFound(queries.no_account(account_id or ""))
     world.bell.ring(DISPATCH, EVENTS)
 
 
 def set_quota(world: World, account_id: str, gpus: int | None) -> None:
-    """Set how many GPUs an account may use at once (None: all). What runs goes on."""
-    if gpus is not None and gpus < 0:
-        raise Refused("A quota is 0 or more GPUs.")
-    if not world.store.set_quota(account_id, gpus):
-        raise NotFound(f"There is no account {account_id}: `runyard accounts list` shows those that there are.")
+    """Set how many GPUs an account may use at once (None: all), whatever its plan says. What runs goes on."""
+    change_quota(world, account_id, {"gpus": gpus})
+
+
+def change_quota(world: World, account_id: str, own: OwnQuota, dropped: Collection[str] = ()) -> None:
+    """Set parts of an account's quota in the place of its plan's, and give ``dropped`` parts back to the plan."""
+    if any(value is not None and value < 0 for value in own.values()):
+        raise Refused("A quota is 0 or more.")
+    if not world.store.set_own_quota(account_id, own, dropped):
+        raise NotFound(queries.no_account(account_id))
     world.bell.ring(DISPATCH)

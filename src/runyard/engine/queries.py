@@ -73,6 +73,11 @@ def absent(text: str) -> str:
     return f"There is no training run {text}: `runyard list` shows those that there are."
 
 
+def no_account(account_id: str) -> str:
+    """The sentence about an account that is not there, or not to be seen."""
+    return f"There is no account {account_id}: `runyard accounts list` shows those that there are."
+
+
 def told(world: World, run: Run) -> str:
     """The sentence about a run, without its place in the queue."""
     return _where(world, run, None).sentence or ""

@@ -5,27 +5,38 @@ from __future__ import annotations
 from runyard.core.budget import Budget, judge
 from runyard.core.errors import NotFound
 from runyard.core.metering import MS_PER_HOUR
+from runyard.core.run import StateName
 from runyard.core.scheduling.plan import make_plan
-from runyard.engine import shares
+from runyard.engine import queries, shares
 from runyard.engine.seeing import Look
 from runyard.engine.views import BudgetView, QuotaView, ShareView, iso, money
 from runyard.engine.world import World
 
 
-def quota(world: World, account_id: str) -> QuotaView:
-    """An account's quota and how much of it is in use, its share of the machines, and its budget."""
+def quota(world: World, account_id: str, stored_bytes: int | None = None) -> QuotaView:
+    """An account's quota and how much of it is in use, its share of the machines, and its budget. ``stored_bytes``: of
+    it, where somebody has counted them."""
     account = world.store.account(account_id)
     if account is None:
-        raise NotFound(f"There is no account {account_id}: `runyard accounts list` shows those that there are.")
-    look = Look.of(world, world.clock.now_ms())
+        raise NotFound(queries.no_account(account_id))
+    limits, look = world.store.quota_of(account_id), Look.of(world, world.clock.now_ms())
     part = look.parts.get(account_id, shares.NOTHING)
     holdings = [holding for holding in look.holdings if holding.account_id == account_id]
     weight = 1.0 if part.weight is None else part.weight
     return QuotaView(
         account=account_id,
-        gpus=account.quota_gpus,
+        gpus=limits.gpus,
         used_gpus=sum(holding.resources.gpus for holding in holdings),
         slots=sum(node.total.gpus for node in look.nodes if node.connected),
+        plan=account.plan,
+        cpu_millis=limits.cpu_millis,
+        used_cpu_millis=sum(holding.resources.cpu_millis for holding in holdings),
+        memory_mib=limits.memory_mib,
+        used_memory_mib=sum(holding.resources.memory_mib for holding in holdings),
+        waiting=limits.waiting,
+        used_waiting=world.store.counts(account_id).get(StateName.waiting, 0),
+        storage_bytes=limits.storage_bytes,
+        used_storage_bytes=stored_bytes,
         share=_share(world, look, account_id, weight, shares.used_ms(world, look.now_ms, part, holdings)),
         budget=None if part.budget is None else budget_of(world, look, account_id, part.budget),
         window=part.window,

@@ -247,13 +247,22 @@ class ShareView:
 
 @dataclass(frozen=True, slots=True)
 class QuotaView:
-    """An account's GPU quota (None: all slots) and what it holds of it now; its share and budget; the hours in which
-    its runs may start (None: all)."""
+    """An account's quota (None: no limit; of GPUs, all slots) and what it has of each part now; its share and
+    budget; the hours in which its runs may start (None: all)."""
 
     account: str
     gpus: int | None
     used_gpus: int
     slots: int
+    plan: str
+    cpu_millis: int | None
+    used_cpu_millis: int
+    memory_mib: int | None
+    used_memory_mib: int
+    waiting: int | None
+    used_waiting: int
+    storage_bytes: int | None
+    used_storage_bytes: int | None
     share: ShareView | None = None
     budget: BudgetView | None = None
     window: str | None = None

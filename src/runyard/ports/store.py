@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Protocol
 
-from runyard.core.account import Account, Member, Principal, Scope
 from runyard.core.events import EventKind, Recorded
 from runyard.core.lifecycle import Transition
 from runyard.core.metering import LedgerEntry
@@ -16,33 +15,19 @@ from runyard.core.run import Run, StateName
 from runyard.core.scheduling.snapshot import QueueClass
 from runyard.core.spec import OWN_ENVIRONMENT, Connection, EnvironmentRequest, RunSpec, StoreKind
 from runyard.core.use import Held
+from runyard.ports.accounts import Accounts
+from runyard.ports.audit import AuditLog
 from runyard.ports.canceling import Canceling
 from runyard.ports.dependencies import Dependencies
 from runyard.ports.environments import Environments
 from runyard.ports.notes import Notes
+from runyard.ports.sealed import SealedTexts
 from runyard.ports.secrets import Secrets
 from runyard.ports.shares import Shares
 from runyard.ports.summaries import Summaries
 
 NO_PACE: Final[Mapping[int, int]] = MappingProxyType({})
 NOT_CLOSED: Final[Mapping[str, int]] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class TokenRecord:
-    """A token as it is kept: only the SHA-256 digest (hex) of its text. ``hint``: its first characters, for lists."""
-
-    id: str
-    digest: str
-    hint: str
-    scope: Scope
-    account_id: str
-    member_id: str
-    name: str
-    created_ms: int
-    node_id: str | None = None
-    expires_ms: int | None = None
-    revoked_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,60 +175,10 @@ class UsageRow:
     waste_gpu_ms: int
 
 
-class Store(Environments, Secrets, Dependencies, Summaries, Canceling, Notes, Shares, Protocol):
+class Store(
+    Accounts, Environments, Secrets, SealedTexts, Dependencies, Summaries, Canceling, Notes, Shares, AuditLog, Protocol
+):
     """The store of record. Methods that change something commit before they return, or change nothing."""
-
-    # accounts, members, tokens
-    def ensure_account(self, account: Account) -> Account:
-        """Create the account unless one of that id is there; returns what is there."""
-        ...
-
-    def ensure_member(self, member_id: str, account_id: str, name: str) -> Member:
-        """Create the member, with the next free number, unless one of that id is there; returns what is there.
-
-        Raises ``NotFound`` when there is no such account.
-        """
-        ...
-
-    def member(self, member_id: str) -> Member | None:
-        """The member of that id."""
-        ...
-
-    def account(self, account_id: str) -> Account | None:
-        """The account of that id."""
-        ...
-
-    def accounts(self) -> Sequence[Account]:
-        """All accounts, by id."""
-        ...
-
-    def set_quota(self, account_id: str, gpus: int | None) -> bool:
-        """Set an account's quota; False when there is no such account."""
-        ...
-
-    def set_paused(self, account_id: str | None, paused: bool) -> bool:
-        """Hold or resume an account's queue, or the whole queue (None); False when there is no such account."""
-        ...
-
-    def queue_paused(self) -> bool:
-        """Whether the whole queue is held."""
-        ...
-
-    def principal(self, digest: str, now_ms: int) -> Principal | None:
-        """Who a token (by its digest) speaks for; None when unknown, expired (from ``expires_ms`` on) or revoked."""
-        ...
-
-    def add_token(self, token: TokenRecord) -> None:
-        """Keep a new token; raises ``Conflict`` when its id or digest is in use."""
-        ...
-
-    def tokens(self, account_id: str) -> Sequence[TokenRecord]:
-        """All tokens of an account, the oldest first, revoked ones too."""
-        ...
-
-    def revoke_token(self, account_id: str, token_id: str, now_ms: int) -> bool:
-        """Revoke a token of the account; False when there is none, or it was revoked before."""
-        ...
 
     # connections and model definitions
     def put_connection(self, record: ConnectionRecord) -> None:
@@ -281,7 +216,8 @@ class Store(Environments, Secrets, Dependencies, Summaries, Canceling, Notes, Sh
         Runs get consecutive ``seq`` and ascending ``rank`` in the given order, an ``accepted`` event each (body:
         ``member``), a queue class, and the spec's tags, retries and priority. With a known idempotency key the ids
         of the first time are returned; raises ``Conflict`` when the digest of the request differs from the first
-        time's, or when an id is in use, ``NotFound`` when there is no such account, ``ValueError`` for no runs.
+        time's, or when an id is in use, ``NotFound`` when there is no such account, ``Refused``
+        (``quota_waiting``) when more runs would wait than the account's quota allows, ``ValueError`` for no runs.
         """
         ...
 

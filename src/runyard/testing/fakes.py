@@ -239,11 +239,13 @@ class MemoryVault:
     def __init__(self) -> None:
         self._sealed: dict[bytes, tuple[bytes, str]] = {}
         self._made = 0
+        self._keys = 0
+        self._mark = b"receipt "
 
     def seal(self, plain: bytes, context: str) -> bytes:
         """See :class:`runyard.ports.vault.Vault`."""
         self._made += 1
-        receipt = f"receipt {self._made}".encode()
+        receipt = self._mark + str(self._made).encode()
         self._sealed[receipt] = plain, context
         return receipt
 
@@ -253,6 +255,15 @@ class MemoryVault:
         if not made_for or made_for != context:
             raise ValueError("this cannot be opened")
         return plain
+
+    def mark(self) -> bytes:
+        """See :class:`runyard.ports.vault.Vault`."""
+        return self._mark
+
+    def renew(self) -> None:
+        """See :class:`runyard.ports.vault.Vault`."""
+        self._keys += 1
+        self._mark = f"receipt of key {self._keys} ".encode()
 
     def lose_key(self) -> None:
         """Forget everything."""

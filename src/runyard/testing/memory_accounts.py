@@ -1,57 +1,127 @@
-"""Accounts, tokens, connections and definitions of the store in memory."""
+"""Accounts, plans, connections and definitions of the store in memory."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from runyard.core.account import Account, Member, Principal
+from runyard.core.account import BUILT_IN, Account, AccountPlan, OwnQuota, Quota, effective
 from runyard.core.errors import Conflict, NotFound
-from runyard.ports.store import ConnectionRecord, Definition, TokenRecord
+from runyard.ports.store import ConnectionRecord, Definition
 
 
 class MemoryAccounts:
-    """Who pays, who acts, what they have stored."""
+    """Who pays, and what they have stored."""
 
     def __init__(self) -> None:
         super().__init__()
         self._lock = threading.RLock()
         self._accounts: dict[str, Account] = {}
-        self._members: dict[str, Member] = {}
-        self._tokens: dict[str, TokenRecord] = {}
+        self._closed: set[str] = set()
+        self._plans: dict[str, AccountPlan] = {}
         self._connections: dict[tuple[str, str], ConnectionRecord] = {}
         self._definitions: dict[tuple[str, str], Definition] = {}
         self._paused = False
 
     def ensure_account(self, account: Account) -> Account:
         with self._lock:
-            return self._accounts.setdefault(account.id, account)
+            if account.id not in self._accounts:
+                self._open(account)
+            found = self.account(account.id)
+            assert found is not None
+            return found
 
-    def ensure_member(self, member_id: str, account_id: str, name: str) -> Member:
+    def add_account(self, account: Account) -> None:
         with self._lock:
-            if member_id not in self._members:
-                if account_id not in self._accounts:
-                    raise NotFound(f"There is no account {account_id!r}: create it first.")
-                self._members[member_id] = Member(member_id, account_id, name, len(self._members) + 1)
-            return self._members[member_id]
+            if account.id in self._accounts or account.id in self._closed:
+                raise Conflict(f"The name {account.id!r} is or was in use: choose another one.")
+            self._open(account)
 
-    def member(self, member_id: str) -> Member | None:
-        return self._members.get(member_id)
+    def _open(self, account: Account) -> None:
+        self._plan(account.plan)
+        own = dict(account.own) | ({} if account.quota_gpus is None else {"gpus": account.quota_gpus})
+        self._accounts[account.id] = replace(account, own=own)
+
+    def _plan(self, name: str) -> AccountPlan:
+        found = next((plan for plan in self.plans() if plan.name == name), None)
+        if found is None:
+            raise NotFound(f"There is no plan {name!r}: `runyard plans list` shows those that there are.")
+        return found
 
     def account(self, account_id: str) -> Account | None:
-        return self._accounts.get(account_id)
+        with self._lock:
+            found = self._accounts.get(account_id)
+            return None if found is None else replace(found, quota_gpus=self.quota_of(account_id).gpus)
 
     def accounts(self) -> Sequence[Account]:
         with self._lock:
-            return sorted(self._accounts.values(), key=lambda account: account.id)
+            found = [self.account(account_id) for account_id in sorted(self._accounts)]
+        return [account for account in found if account is not None]
 
-    def set_quota(self, account_id: str, gpus: int | None) -> bool:
+    def change_account(self, account_id: str, *, name: str | None = None, plan: str | None = None) -> bool:
+        with self._lock:
+            there = self._accounts.get(account_id)
+            if there is None:
+                return False
+            if plan is not None:
+                there = replace(there, plan=self._plan(plan).name)
+            self._accounts[account_id] = replace(there, name=there.name if name is None else name)
+            return True
+
+    def close_account(self, account_id: str, now_ms: int) -> bool:
         with self._lock:
             if account_id not in self._accounts:
                 return False
-            self._accounts[account_id] = replace(self._accounts[account_id], quota_gpus=gpus)
+            live = self._live(account_id)
+            if live:
+                raise Conflict(f"{account_id} has {live} runs that are not final: cancel them and wait for their end.")
+            del self._accounts[account_id]
+            self._closed.add(account_id)
+            self._forget_members(account_id, now_ms)
+            for key in [key for key in self._connections if key[0] == account_id]:
+                del self._connections[key]
             return True
+
+    def _live(self, account_id: str) -> int:
+        raise NotImplementedError
+
+    def _forget_members(self, account_id: str, now_ms: int) -> None:
+        raise NotImplementedError
+
+    def set_own_quota(self, account_id: str, own: OwnQuota, dropped: Collection[str] = ()) -> bool:
+        with self._lock:
+            there = self._accounts.get(account_id)
+            if there is None:
+                return False
+            kept = {key: value for key, value in there.own.items() if key not in dropped} | dict(own)
+            effective(Quota(), kept)
+            self._accounts[account_id] = replace(there, own=kept)
+            return True
+
+    def quota_of(self, account_id: str) -> Quota:
+        with self._lock:
+            there = self._accounts.get(account_id)
+            return Quota() if there is None else effective(self._plan(there.plan).quota, there.own)
+
+    def quotas(self) -> Mapping[str, Quota]:
+        with self._lock:
+            return {account_id: self.quota_of(account_id) for account_id in self._accounts}
+
+    def plans(self) -> Sequence[AccountPlan]:
+        found = {plan.name: plan for plan in BUILT_IN} | self._plans
+        return [found[name] for name in sorted(found)]
+
+    def put_plan(self, plan: AccountPlan) -> None:
+        with self._lock:
+            self._plans[plan.name] = plan
+
+    def delete_plan(self, name: str) -> bool:
+        with self._lock:
+            used = sum(account.plan == name for account in self._accounts.values())
+            if used and not any(plan.name == name for plan in BUILT_IN):
+                raise Conflict(f"{used} accounts are on the plan {name!r}: give them another one first.")
+            return self._plans.pop(name, None) is not None
 
     def set_paused(self, account_id: str | None, paused: bool) -> bool:
         with self._lock:
@@ -65,34 +135,6 @@ class MemoryAccounts:
 
     def queue_paused(self) -> bool:
         return self._paused
-
-    def principal(self, digest: str, now_ms: int) -> Principal | None:
-        with self._lock:
-            token = next((token for token in self._tokens.values() if token.digest == digest), None)
-        if token is None or token.revoked_ms is not None:
-            return None
-        if token.expires_ms is not None and token.expires_ms <= now_ms:
-            return None
-        return Principal(token.id, token.scope, token.account_id, token.member_id, token.node_id)
-
-    def add_token(self, token: TokenRecord) -> None:
-        with self._lock:
-            if token.id in self._tokens or any(token.digest == other.digest for other in self._tokens.values()):
-                raise Conflict(f"There is a token {token.id!r} already: make another one.")
-            self._tokens[token.id] = token
-
-    def tokens(self, account_id: str) -> Sequence[TokenRecord]:
-        with self._lock:
-            mine = [token for token in self._tokens.values() if token.account_id == account_id]
-        return sorted(mine, key=lambda token: (token.created_ms, token.id))
-
-    def revoke_token(self, account_id: str, token_id: str, now_ms: int) -> bool:
-        with self._lock:
-            token = self._tokens.get(token_id)
-            if token is None or token.account_id != account_id or token.revoked_ms is not None:
-                return False
-            self._tokens[token_id] = replace(token, revoked_ms=now_ms)
-            return True
 
     def put_connection(self, record: ConnectionRecord) -> None:
         with self._lock:

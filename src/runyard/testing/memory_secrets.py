@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from runyard.core.lifecycle import is_blocked
 from runyard.core.run import Run
+from runyard.ports.sealed import SealedKind, SealedText
 from runyard.ports.secrets import SecretRecord
+from runyard.ports.store import ConnectionRecord, StoredSpec
 
 
 class MemorySecrets:
@@ -28,6 +31,42 @@ class MemorySecrets:
 
     def delete_secret(self, account_id: str, name: str) -> bool:
         return self._secrets.pop((account_id, name), None) is not None
+
+
+class MemorySealed:
+    """See :class:`runyard.ports.sealed.SealedTexts`."""
+
+    _lock: threading.RLock
+    _connections: dict[tuple[str, str], ConnectionRecord]
+    _secrets: dict[tuple[str, str], SecretRecord]
+    _specs: dict[int, StoredSpec]
+
+    def _sealed(self) -> list[SealedText]:
+        with self._lock:
+            named = [(SealedKind.connection, key, each.sealed) for key, each in self._connections.items()]
+            named += [(SealedKind.secret, key, each.sealed) for key, each in self._secrets.items()]
+            named += [(SealedKind.spec, (each.account_id, str(each.id)), each.sealed) for each in self._specs.values()]
+        return [SealedText(kind, *key, sealed) for kind, key, sealed in named if sealed is not None]
+
+    def sealed_texts(self, kind: SealedKind, key: bytes, limit: int) -> Sequence[SealedText]:
+        found = [each for each in self._sealed() if each.kind is kind and not each.sealed.startswith(key)]
+        return found[:limit]
+
+    def reseal(self, old: SealedText, sealed: bytes) -> bool:
+        with self._lock:
+            if old not in self._sealed():
+                return False
+            key = (old.account_id, old.name)
+            if old.kind is SealedKind.connection:
+                self._connections[key] = replace(self._connections[key], sealed=sealed)
+            elif old.kind is SealedKind.secret:
+                self._secrets[key] = replace(self._secrets[key], sealed=sealed)
+            else:
+                self._specs[int(old.name)] = replace(self._specs[int(old.name)], sealed=sealed)
+            return True
+
+    def any_sealed(self) -> bool:
+        return bool(self._sealed())
 
 
 class MemoryDependencies:

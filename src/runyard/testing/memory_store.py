@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from statistics import median
 
 from runyard.core import lifecycle
+from runyard.core.account import refuse_waiting
 from runyard.core.errors import Conflict, NotFound
 from runyard.core.events import Event, EventKind, Recorded
 from runyard.core.lifecycle import Transition, is_blocked, is_granted
@@ -27,14 +28,17 @@ from runyard.ports.store import (
     UsageRow,
 )
 from runyard.testing.memory_environments import MemoryEnvironments
+from runyard.testing.memory_members import MemoryMembers
 from runyard.testing.memory_nodes import MemoryNodes
 from runyard.testing.memory_notes import MemoryNotes
-from runyard.testing.memory_secrets import MemoryDependencies, MemorySecrets
+from runyard.testing.memory_secrets import MemoryDependencies, MemorySealed, MemorySecrets
 from runyard.testing.memory_shares import MemoryShares
 from runyard.testing.memory_summaries import MemorySummaries
 
 
-class _Runs(MemoryShares, MemoryEnvironments, MemorySecrets, MemoryDependencies, MemorySummaries):
+class _Runs(
+    MemoryMembers, MemoryShares, MemoryEnvironments, MemorySecrets, MemorySealed, MemoryDependencies, MemorySummaries
+):
     """Runs and what happens to them."""
 
     def __init__(self) -> None:
@@ -62,12 +66,25 @@ class _Runs(MemoryShares, MemoryEnvironments, MemorySecrets, MemoryDependencies,
                     return earlier, True
             if submission.account_id not in self._accounts:
                 raise NotFound(f"There is no account {submission.account_id!r}: create it first.")
+            if (most := self.quota_of(submission.account_id).waiting) is not None:
+                refuse_waiting(self._in(submission.account_id, {StateName.waiting}), count, most)
             if len(set(submission.ids)) < count or not self._runs.keys().isdisjoint(submission.ids):
                 raise Conflict("One of the new ids is in use already: submit again, with other ids.")
             self._accept(submission)
             if key is not None:
                 self._replies[submission.account_id, key] = submission.request_digest, submission.ids
             return submission.ids, False
+
+    def _in(self, account_id: str, states: Collection[StateName]) -> int:
+        return sum(run.account_id == account_id and run.state_name in states for run in self._runs.values())
+
+    def _live(self, account_id: str) -> int:
+        return self._in(account_id, set(StateName) - FINAL)
+
+    def _forget_members(self, account_id: str, now_ms: int) -> None:
+        super()._forget_members(account_id, now_ms)
+        for key in [key for key in self._secrets if key[0] == account_id]:
+            del self._secrets[key]
 
     def replay(self, account_id: str, idempotency_key: str, request_digest: str) -> tuple[str, ...] | None:
         with self._lock:

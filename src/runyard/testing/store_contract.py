@@ -14,6 +14,7 @@ from runyard.testing.store_contract_canceling import CancelContract
 from runyard.testing.store_contract_changes import ChangeContract
 from runyard.testing.store_contract_environments import EnvironmentContract
 from runyard.testing.store_contract_history import HistoryContract
+from runyard.testing.store_contract_members import AuditContract, MemberContract, PlanContract, SealedContract
 from runyard.testing.store_contract_metrics import SummaryContract
 from runyard.testing.store_contract_queue import QueueContract
 from runyard.testing.store_contract_runs import RunContract
@@ -22,6 +23,10 @@ from runyard.testing.store_contract_shares import ShareContract
 
 class StoreContract(
     AccountContract,
+    PlanContract,
+    MemberContract,
+    AuditContract,
+    SealedContract,
     SecretContract,
     RunContract,
     ChangeContract,

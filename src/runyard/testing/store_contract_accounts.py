@@ -6,15 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from runyard.core.account import Account, Member, Principal, Scope
-from runyard.core.errors import Conflict, NotFound
+from runyard.core.account import Account, Member
+from runyard.core.errors import NotFound
 from runyard.core.resources import Resources
 from runyard.core.spec import Connection, StoreKind
-from runyard.ports.store import ConnectionRecord, Definition, Store, TokenRecord
+from runyard.ports.store import ConnectionRecord, Definition, Store
 from runyard.testing.builders import NOW, a_node
 
-ACME = Account("acme", "Acme", quota_gpus=2)
-TOKEN = TokenRecord("t1", "d" * 64, "ry_abc", Scope.member, "acme", "mia", "laptop", NOW)
+ACME = Account("acme", "Acme", quota_gpus=2, own={"gpus": 2})
 
 
 class AccountContract:
@@ -34,11 +33,11 @@ class AccountContract:
 
     def test_a_quota_is_set_and_lifted(self, store: Store) -> None:
         store.ensure_account(ACME)
-        assert store.set_quota("acme", 7)
-        assert store.account("acme") == replace(ACME, quota_gpus=7)
-        assert store.set_quota("acme", None)
-        assert store.account("acme") == replace(ACME, quota_gpus=None)
-        assert not store.set_quota("nobody", 1)
+        assert store.set_own_quota("acme", {"gpus": 7})
+        assert store.account("acme") == replace(ACME, quota_gpus=7, own={"gpus": 7})
+        assert store.set_own_quota("acme", {"gpus": None})
+        assert store.account("acme") == replace(ACME, quota_gpus=None, own={"gpus": None})
+        assert not store.set_own_quota("nobody", {"gpus": 1})
 
     def test_the_whole_queue_and_each_account_are_paused_apart(self, store: Store) -> None:
         store.ensure_account(ACME)
@@ -69,45 +68,6 @@ class AccountContract:
         with pytest.raises(NotFound, match="nobody"):
             store.ensure_member("mia", "nobody", "Mia")
         assert store.member("mia") is None
-
-    def test_a_token_speaks_for_its_member(self, store: Store) -> None:
-        store.add_token(TOKEN)
-        assert store.principal(TOKEN.digest, NOW) == Principal("t1", Scope.member, "acme", "mia")
-        assert store.principal("e" * 64, NOW) is None
-
-    def test_a_token_of_a_node_names_it(self, store: Store) -> None:
-        store.add_token(replace(TOKEN, scope=Scope.node, node_id="n1"))
-        assert store.principal(TOKEN.digest, NOW) == Principal("t1", Scope.node, "acme", "mia", "n1")
-
-    def test_a_token_expires(self, store: Store) -> None:
-        store.add_token(replace(TOKEN, expires_ms=NOW + 10))
-        assert store.principal(TOKEN.digest, NOW + 9) is not None
-        assert store.principal(TOKEN.digest, NOW + 10) is None
-
-    def test_a_token_is_revoked_once_by_its_own_account(self, store: Store) -> None:
-        store.add_token(TOKEN)
-        assert not store.revoke_token("beta", "t1", NOW + 1)
-        assert store.principal(TOKEN.digest, NOW + 2) is not None
-        assert store.revoke_token("acme", "t1", NOW + 3)
-        assert store.principal(TOKEN.digest, NOW + 3) is None
-        assert not store.revoke_token("acme", "t1", NOW + 4)
-        assert not store.revoke_token("acme", "t2", NOW + 4)
-        assert list(store.tokens("acme")) == [replace(TOKEN, revoked_ms=NOW + 3)]
-
-    def test_tokens_are_listed_by_age(self, store: Store) -> None:
-        young = replace(TOKEN, id="a", digest="a" * 64, created_ms=NOW + 5)
-        theirs = replace(TOKEN, id="x", digest="b" * 64, account_id="beta")
-        for token in (young, TOKEN, theirs):
-            store.add_token(token)
-        assert list(store.tokens("acme")) == [TOKEN, young]
-        assert list(store.tokens("nobody")) == []
-
-    @pytest.mark.parametrize("other", [replace(TOKEN, digest="x" * 64), replace(TOKEN, id="t2")])
-    def test_a_token_id_or_digest_is_used_once(self, store: Store, other: TokenRecord) -> None:
-        store.add_token(TOKEN)
-        with pytest.raises(Conflict):
-            store.add_token(other)
-        assert list(store.tokens("acme")) == [TOKEN]
 
     def test_connections_are_kept_per_account(self, store: Store) -> None:
         here = Connection(endpoint_url="http://127.0.0.1:1", region="eu", secret="k")

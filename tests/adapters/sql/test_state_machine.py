@@ -247,7 +247,7 @@ class TwoStores(RuleBasedStateMachine):
     @rule(account=st.sampled_from(["acme", "beta", None]), paused=st.booleans(), quota=st.sampled_from([None, 0, 5]))
     def administer(self, account: str | None, paused: bool, quota: int | None) -> None:
         self.same(lambda store: store.set_paused(account, paused))
-        self.same(lambda store: store.set_quota(account or "nobody", quota))
+        self.same(lambda store: store.set_own_quota(account or "nobody", {"gpus": quota}))
 
     @invariant()
     def runs_are_the_same(self) -> None:

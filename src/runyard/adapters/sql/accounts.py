@@ -1,26 +1,31 @@
-"""Accounts, members, tokens, stored connections, model definitions."""
+"""Accounts, their plans and quotas."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from runyard.adapters.sql.codec import from_json, to_json
+from runyard.adapters.sql.connections import put
 from runyard.adapters.sql.database import Database, Transaction
-from runyard.adapters.sql.schema import accounts, connections, definitions, members, settings, tokens
-from runyard.core.account import Account, Member, Principal, Scope
+from runyard.adapters.sql.schema import accounts, plans, settings
+from runyard.core.account import BUILT_IN, FREE, Account, AccountPlan, OwnQuota, Quota, effective, refuse_waiting
 from runyard.core.errors import Conflict, NotFound
-from runyard.core.spec import Connection, StoreKind
-from runyard.ports.store import ConnectionRecord, Definition, TokenRecord
 
 QUEUE_PAUSED: Final = "queue_paused"
-_PRINCIPAL: Final = sa.select(tokens).where(tokens.c.digest == sa.bindparam("digest"))
+_BUILT_IN: Final = {plan.name: plan for plan in BUILT_IN}
+_HELD: Final = ("waiting", "starting", "running", "stopping", "storing")
+_ACCOUNT: Final = (
+    "SELECT a.id, a.name, a.paused, a.plan, a.own_quota, p.quota FROM accounts a LEFT JOIN plans p ON p.name = a.plan "
+    "WHERE a.closed_ms IS NULL"
+)
 
 
 class AccountTables:
-    """Who pays, who acts, and what they have stored."""
+    """Who pays, and what for at the most."""
 
     _db: Database
 
@@ -30,31 +35,17 @@ class AccountTables:
             return there
         with self._db.write() as tx:
             there = _account(tx, account.id)
-            if there is not None:
-                return there
-            row = {"id": account.id, "name": account.name, "quota_gpus": account.quota_gpus, "paused": account.paused}
-            tx.connection.execute(accounts.insert(), row)
-            return account
-
-    def ensure_member(self, member_id: str, account_id: str, name: str) -> Member:
-        there = self.member(member_id)
-        if there is not None:
+            if there is None:
+                _insert(tx, account)
+                there = _account(tx, account.id)
+            assert there is not None
             return there
-        with self._db.write() as tx:
-            there = _member(tx, member_id)
-            if there is not None:
-                return there
-            if _account(tx, account_id) is None:
-                raise NotFound(f"There is no account {account_id!r}: create it first.")
-            last = tx.value("SELECT max(number) FROM members")
-            made = Member(member_id, account_id, name, 1 if last is None else int(last) + 1)
-            row = {"id": made.id, "account_id": account_id, "name": name, "number": made.number}
-            tx.connection.execute(members.insert(), row)
-            return made
 
-    def member(self, member_id: str) -> Member | None:
-        with self._db.read() as tx:
-            return _member(tx, member_id)
+    def add_account(self, account: Account) -> None:
+        with self._db.write() as tx:
+            if tx.row("SELECT 1 FROM accounts WHERE id = :id", id=account.id) is not None:
+                raise Conflict(f"The name {account.id!r} is or was in use: choose another one.")
+            _insert(tx, account)
 
     def account(self, account_id: str) -> Account | None:
         with self._db.read() as tx:
@@ -62,139 +53,128 @@ class AccountTables:
 
     def accounts(self) -> Sequence[Account]:
         with self._db.read() as tx:
-            rows = tx.rows("SELECT id, name, quota_gpus, paused FROM accounts ORDER BY id")
-        return [Account(*row, paused=bool(paused)) for *row, paused in rows]
+            return [_made(row) for row in tx.rows(f"{_ACCOUNT} ORDER BY a.id")]
 
-    def set_quota(self, account_id: str, gpus: int | None) -> bool:
+    def change_account(self, account_id: str, *, name: str | None = None, plan: str | None = None) -> bool:
         with self._db.write() as tx:
-            change = accounts.update().where(accounts.c.id == account_id).values(quota_gpus=gpus)
-            return tx.connection.execute(change).rowcount == 1
+            if _account(tx, account_id) is None:
+                return False
+            if plan is not None:
+                _insist_on_plan(tx, plan)
+                tx.change("UPDATE accounts SET plan = :plan WHERE id = :id", plan=plan, id=account_id)
+            if name is not None:
+                tx.change("UPDATE accounts SET name = :name WHERE id = :id", name=name, id=account_id)
+            return True
+
+    def close_account(self, account_id: str, now_ms: int) -> bool:
+        with self._db.write() as tx:
+            if _account(tx, account_id) is None:
+                return False
+            live = tx.value(
+                "SELECT sum(runs) FROM state_counts WHERE account_id = :id AND state IN "
+                f"({', '.join(repr(state) for state in _HELD)})",
+                id=account_id,
+            )
+            if live:
+                raise Conflict(f"{account_id} has {live} runs that are not final: cancel them and wait for their end.")
+            tx.change("UPDATE accounts SET closed_ms = :now WHERE id = :id", now=now_ms, id=account_id)
+            tx.change(
+                "UPDATE tokens SET revoked_ms = :now WHERE account_id = :id AND revoked_ms IS NULL",
+                now=now_ms,
+                id=account_id,
+            )
+            tx.change("UPDATE members SET password = NULL WHERE account_id = :id", id=account_id)
+            for table in ("connections", "secrets"):
+                tx.change(f"DELETE FROM {table} WHERE account_id = :id", id=account_id)
+            return True
+
+    def set_own_quota(self, account_id: str, own: OwnQuota, dropped: Collection[str] = ()) -> bool:
+        with self._db.write() as tx:
+            there = _account(tx, account_id)
+            if there is None:
+                return False
+            kept = {key: value for key, value in there.own.items() if key not in dropped} | dict(own)
+            effective(Quota(), kept)  # no key that it does not know
+            tx.change("UPDATE accounts SET own_quota = :own WHERE id = :id", own=to_json(kept), id=account_id)
+            return True
+
+    def quota_of(self, account_id: str) -> Quota:
+        with self._db.read() as tx:
+            return quota_of(tx, account_id) or Quota()
+
+    def quotas(self) -> Mapping[str, Quota]:
+        with self._db.read() as tx:
+            return {row[0]: _quota(row) for row in tx.rows(_ACCOUNT)}
+
+    def plans(self) -> Sequence[AccountPlan]:
+        with self._db.read() as tx:
+            rows = tx.rows("SELECT name, quota, weight FROM plans")
+        found = _BUILT_IN | {name: AccountPlan(name, from_json(quota, Quota), weight) for name, quota, weight in rows}
+        return [found[name] for name in sorted(found)]
+
+    def put_plan(self, plan: AccountPlan) -> None:
+        with self._db.write() as tx:
+            put(tx, plans, {"name": plan.name}, {"quota": to_json(plan.quota), "weight": plan.weight})
+
+    def delete_plan(self, name: str) -> bool:
+        with self._db.write() as tx:
+            used = tx.value("SELECT count(*) FROM accounts WHERE plan = :name AND closed_ms IS NULL", name=name)
+            if used and name not in _BUILT_IN:
+                raise Conflict(f"{used} accounts are on the plan {name!r}: give them another one first.")
+            return tx.change("DELETE FROM plans WHERE name = :name", name=name) == 1
 
     def set_paused(self, account_id: str | None, paused: bool) -> bool:
         with self._db.write() as tx:
             if account_id is None:
                 put(tx, settings, {"name": QUEUE_PAUSED}, {"value": "1" if paused else "0"})
                 return True
-            change = accounts.update().where(accounts.c.id == account_id).values(paused=paused)
-            return tx.connection.execute(change).rowcount == 1
+            mine = sa.and_(accounts.c.id == account_id, accounts.c.closed_ms.is_(None))
+            return tx.connection.execute(accounts.update().where(mine).values(paused=paused)).rowcount == 1
 
     def queue_paused(self) -> bool:
         with self._db.read() as tx:
             return tx.value("SELECT value FROM settings WHERE name = :name", name=QUEUE_PAUSED) == "1"
 
-    def principal(self, digest: str, now_ms: int) -> Principal | None:
-        with self._db.read() as tx:
-            row = tx.connection.execute(_PRINCIPAL, {"digest": digest}).first()
-        if row is None:
-            return None
-        token = _token(row)
-        if token.revoked_ms is not None or (token.expires_ms is not None and token.expires_ms <= now_ms):
-            return None
-        return Principal(token.id, token.scope, token.account_id, token.member_id, token.node_id)
 
-    def add_token(self, token: TokenRecord) -> None:
-        row = {name: getattr(token, name) for name in tokens.c.keys()}  # noqa: SIM118  # it is no mapping
-        with self._db.write() as tx:
-            same = sa.or_(tokens.c.id == token.id, tokens.c.digest == token.digest)
-            if tx.connection.execute(sa.select(tokens.c.id).where(same)).first() is not None:
-                raise Conflict(f"There is a token {token.id!r} already: make another one.")
-            tx.connection.execute(tokens.insert(), {**row, "scope": token.scope.value})
-
-    def tokens(self, account_id: str) -> Sequence[TokenRecord]:
-        query = sa.select(tokens).where(tokens.c.account_id == account_id).order_by(tokens.c.created_ms, tokens.c.id)
-        with self._db.read() as tx:
-            return [_token(row) for row in tx.connection.execute(query)]
-
-    def revoke_token(self, account_id: str, token_id: str, now_ms: int) -> bool:
-        mine = sa.and_(tokens.c.id == token_id, tokens.c.account_id == account_id, tokens.c.revoked_ms.is_(None))
-        with self._db.write() as tx:
-            return tx.connection.execute(tokens.update().where(mine).values(revoked_ms=now_ms)).rowcount == 1
-
-    def put_connection(self, record: ConnectionRecord) -> None:
-        values = {
-            "kind": record.kind.value,
-            "connection": to_json(record.connection),
-            "created_ms": record.created_ms,
-            "sealed": record.sealed,
-        }
-        with self._db.write() as tx:
-            put(tx, connections, {"account_id": record.account_id, "name": record.name}, values)
-
-    def connection(self, account_id: str, name: str) -> ConnectionRecord | None:
-        query = sa.select(connections).where(connections.c.account_id == account_id, connections.c.name == name)
-        with self._db.read() as tx:
-            row = tx.connection.execute(query).first()
-        return None if row is None else _connection(row)
-
-    def connections(self, account_id: str) -> Sequence[ConnectionRecord]:
-        query = sa.select(connections).where(connections.c.account_id == account_id).order_by(connections.c.name)
-        with self._db.read() as tx:
-            return [_connection(row) for row in tx.connection.execute(query)]
-
-    def delete_connection(self, account_id: str, name: str) -> bool:
-        mine = sa.and_(connections.c.account_id == account_id, connections.c.name == name)
-        with self._db.write() as tx:
-            return tx.connection.execute(connections.delete().where(mine)).rowcount == 1
-
-    def add_definition(self, definition: Definition) -> None:
-        key = {"account_id": definition.account_id, "sha256": definition.sha256}
-        with self._db.write() as tx:
-            there = tx.connection.execute(sa.select(definitions).where(_is(definitions, key))).first()
-            if there is None:
-                row = {"size": definition.size, "created_ms": definition.created_ms}
-                told = {"mentions_config": definition.mentions_config}
-                tx.connection.execute(definitions.insert(), key | row | told)
-            elif there.mentions_config is None and definition.mentions_config is not None:
-                told = {"mentions_config": definition.mentions_config}
-                tx.connection.execute(definitions.update().where(_is(definitions, key)).values(told))
-
-    def definition(self, account_id: str, sha256: str) -> Definition | None:
-        key = {"account_id": account_id, "sha256": sha256}
-        with self._db.read() as tx:
-            row = tx.connection.execute(sa.select(definitions).where(_is(definitions, key))).first()
-        return None if row is None else Definition(*row)
-
-    def definition_known(self, sha256: str) -> bool:
-        with self._db.read() as tx:
-            return tx.value("SELECT 1 FROM definitions WHERE sha256 = :sha256 LIMIT 1", sha256=sha256) is not None
+def quota_of(tx: Transaction, account_id: str) -> Quota | None:
+    """An account's quota; None when there is no such account."""
+    row = tx.row(f"{_ACCOUNT} AND a.id = :id", id=account_id)
+    return None if row is None else _quota(row)
 
 
-def put(tx: Transaction, table: sa.Table, key: dict[str, Any], values: dict[str, Any]) -> None:
-    """Create or replace a row. Writers take turns, so nobody comes between."""
-    if tx.connection.execute(table.update().where(_is(table, key)).values(values)).rowcount == 0:
-        tx.connection.execute(table.insert(), key | values)
+def insist_on_room(tx: Transaction, account_id: str, count: int) -> None:
+    """That an account is there and may have so many more runs waiting. Raises ``NotFound`` or ``Refused``."""
+    quota = quota_of(tx, account_id)
+    if quota is None:
+        raise NotFound(f"There is no account {account_id!r}: create it first.")
+    if quota.waiting is None:
+        return
+    there = tx.value("SELECT runs FROM state_counts WHERE account_id = :id AND state = 'waiting'", id=account_id)
+    refuse_waiting(int(there or 0), count, quota.waiting)
 
 
-def _is(table: sa.Table, key: dict[str, Any]) -> sa.ColumnElement[bool]:
-    return sa.and_(*(table.c[name] == value for name, value in key.items()))
+def _insert(tx: Transaction, account: Account) -> None:
+    _insist_on_plan(tx, account.plan)
+    own = dict(account.own) | ({} if account.quota_gpus is None else {"gpus": account.quota_gpus})
+    row = {"id": account.id, "name": account.name, "paused": account.paused, "plan": account.plan}
+    tx.connection.execute(accounts.insert(), row | {"own_quota": to_json(own)})
+
+
+def _insist_on_plan(tx: Transaction, name: str) -> None:
+    if name not in _BUILT_IN and tx.row("SELECT 1 FROM plans WHERE name = :name", name=name) is None:
+        raise NotFound(f"There is no plan {name!r}: `runyard plans list` shows those that there are.")
 
 
 def _account(tx: Transaction, account_id: str) -> Account | None:
-    row = tx.connection.execute(sa.select(accounts).where(accounts.c.id == account_id)).first()
-    return None if row is None else Account(*row)
+    row = tx.row(f"{_ACCOUNT} AND a.id = :id", id=account_id)
+    return None if row is None else _made(row)
 
 
-def _member(tx: Transaction, member_id: str) -> Member | None:
-    row = tx.connection.execute(sa.select(members).where(members.c.id == member_id)).first()
-    return None if row is None else Member(*row)
+def _made(row: Sequence[Any]) -> Account:
+    return Account(row[0], row[1], _quota(row).gpus, bool(row[2]), row[3], json.loads(row[4]))
 
 
-def _token(row: sa.Row[Any]) -> TokenRecord:
-    return TokenRecord(
-        id=row.id,
-        digest=row.digest,
-        hint=row.hint,
-        scope=Scope(row.scope),
-        account_id=row.account_id,
-        member_id=row.member_id,
-        name=row.name,
-        created_ms=row.created_ms,
-        node_id=row.node_id,
-        expires_ms=row.expires_ms,
-        revoked_ms=row.revoked_ms,
-    )
-
-
-def _connection(row: sa.Row[Any]) -> ConnectionRecord:
-    kind, connection = StoreKind(row.kind), from_json(row.connection, Connection)
-    return ConnectionRecord(row.account_id, row.name, kind, connection, row.created_ms, row.sealed)
+def _quota(row: Sequence[Any]) -> Quota:
+    """A plan that is not there (the database was changed by hand then) limits like the free one."""
+    changed = from_json(row[5], Quota) if row[5] is not None else None
+    return effective(changed or _BUILT_IN.get(row[3], FREE).quota, json.loads(row[4]))

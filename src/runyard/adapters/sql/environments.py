@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from runyard.adapters.sql.accounts import put
+from runyard.adapters.sql.connections import put
 from runyard.adapters.sql.database import Database
 from runyard.adapters.sql.schema import frameworks, spec_facts
 from runyard.ports.environments import FrameworkRecord, SpecFacts

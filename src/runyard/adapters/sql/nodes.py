@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from runyard.adapters.sql.accounts import put
 from runyard.adapters.sql.codec import texts, to_json, words
+from runyard.adapters.sql.connections import put
 from runyard.adapters.sql.database import Database
 from runyard.adapters.sql.schema import nodes
 from runyard.core.resources import Resources

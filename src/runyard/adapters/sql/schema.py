@@ -66,8 +66,20 @@ def _partial(name: str, *columns: Any, where: str) -> sa.Index:
 
 
 accounts = sa.Table(
-    "accounts", metadata, _word("id", primary_key=True), _word("name"), _maybe_big("quota_gpus"), _flag("paused")
+    "accounts",
+    metadata,
+    _word("id", primary_key=True),
+    _word("name"),
+    _flag("paused"),
+    sa.Column("plan", WORD, nullable=False, server_default="unlimited"),
+    sa.Column("own_quota", WORD, nullable=False, server_default="{}"),  # what it has instead of its plan's, JSON
+    _maybe_big("closed_ms"),
 )
+
+plans = sa.Table(
+    "plans", metadata, _word("name", primary_key=True), _word("quota"), sa.Column("weight", REAL, nullable=False)
+)
+"""What the operator made or changed of plans; those that come with the code need no row. ``quota`` is JSON."""
 
 members = sa.Table(
     "members",
@@ -76,6 +88,10 @@ members = sa.Table(
     sa.Column("account_id", WORD, sa.ForeignKey("accounts.id"), nullable=False),
     _word("name"),
     _big("number", unique=True),
+    sa.Column("role", WORD, nullable=False, server_default="user"),
+    _maybe_word("password"),  # its argon2 hash
+    _maybe_big("removed_ms"),  # the row stays, for the names in lists and bills
+    sa.Index("ix_members_account", "account_id", "name", unique=True),
 )
 
 tokens = sa.Table(
@@ -92,6 +108,7 @@ tokens = sa.Table(
     _maybe_word("node_id"),
     _maybe_big("expires_ms"),
     _maybe_big("revoked_ms"),
+    _maybe_big("used_ms"),  # to about a minute
     sa.Index("ix_tokens_account", "account_id", "created_ms"),
 )
 
@@ -381,6 +398,23 @@ idempotency = sa.Table(
     _word("run_ids"),
     _big("created_ms"),
 )
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    _key("seq"),
+    _big("at_ms"),
+    _word("account_id"),
+    _word("token_id"),
+    _word("member_id"),
+    _word("address"),
+    _word("action"),
+    _word("object"),
+    _word("outcome"),
+    _big("status"),
+    sa.Index("ix_audit_account", "account_id", "seq"),
+)
+"""Only added to: nothing here changes or removes a row."""
 
 state_counts = sa.Table(
     "state_counts", metadata, _word("account_id", primary_key=True), _word("state", primary_key=True), _big("runs")

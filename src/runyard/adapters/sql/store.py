@@ -8,17 +8,21 @@ from functools import partial
 from pathlib import Path
 
 from runyard.adapters.sql.accounts import AccountTables
+from runyard.adapters.sql.audit import AuditTables
 from runyard.adapters.sql.canceling import CancelTables
 from runyard.adapters.sql.changes import ChangeTables
+from runyard.adapters.sql.connections import ConnectionTables
 from runyard.adapters.sql.database import Database
 from runyard.adapters.sql.dependencies import DependencyTables
 from runyard.adapters.sql.environments import EnvironmentTables
 from runyard.adapters.sql.history import HistoryTables
+from runyard.adapters.sql.members import MemberTables
 from runyard.adapters.sql.migrate import HEAD, migrate
 from runyard.adapters.sql.nodes import NodeTables
 from runyard.adapters.sql.notes import NoteTables
 from runyard.adapters.sql.queue import QueueTables
 from runyard.adapters.sql.runs import RunTables
+from runyard.adapters.sql.sealed import SealedTables
 from runyard.adapters.sql.secrets import SecretTables
 from runyard.adapters.sql.shares import ShareTables
 from runyard.adapters.sql.snapshots import keep_before
@@ -32,7 +36,10 @@ _log = logging.getLogger(__name__)
 
 class SqlStore(
     AccountTables,
+    MemberTables,
+    ConnectionTables,
     SecretTables,
+    SealedTables,
     SubmissionTables,
     RunTables,
     ChangeTables,
@@ -46,6 +53,7 @@ class SqlStore(
     SummaryTables,
     ShareTables,
     NoteTables,
+    AuditTables,
 ):
     """The store over one database. Its methods may be called from any number of threads."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from runyard.adapters.sql.accounts import insist_on_room
 from runyard.adapters.sql.bulk import add_runs, add_tags
 from runyard.adapters.sql.changes import count_states
 from runyard.adapters.sql.codec import insert_into, numbers, spec_to_json, to_json, words
@@ -12,7 +13,7 @@ from runyard.adapters.sql.dependencies import add_dependencies
 from runyard.adapters.sql.places import accepted, count_blocks, forget_empty
 from runyard.adapters.sql.ranks import RANK_STEP
 from runyard.adapters.sql.renumber import next_id
-from runyard.core.errors import Conflict, NotFound
+from runyard.core.errors import Conflict
 from runyard.core.events import EventKind
 from runyard.core.lifecycle import first_start
 from runyard.core.resources import Resources
@@ -63,8 +64,7 @@ class SubmissionTables:
             earlier = None if key is None else _earlier(tx, submission.account_id, key, submission.request_digest)
             if earlier is not None:
                 return earlier, True
-            if tx.row("SELECT 1 FROM accounts WHERE id = :id", id=submission.account_id) is None:
-                raise NotFound(f"There is no account {submission.account_id!r}: create it first.")
+            insist_on_room(tx, submission.account_id, count)
             try:
                 _accept(tx, submission)
             except self._db.integrity_error as error:
