@@ -172,5 +172,5 @@ def yard(slots: int, settings: Mapping[str, object]) -> Iterator[Yard]:
     """An installation with pretended GPUs, all of which its account may use; gone afterwards."""
     with server_of_its_own(slots, settings) as runyard:
         opened = Yard(runyard, slots)
-        opened.client.set_quota("default", slots)
+        opened.client.set_quota("default", {"gpus": slots})
         yield opened

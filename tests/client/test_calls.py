@@ -131,7 +131,7 @@ def test_the_service_and_its_queue(server: ApiServer, client: Client) -> None:
 
 def test_quota_usage_and_accounts(client: Client) -> None:
     assert client.quota().gpus == 1
-    assert client.set_quota("default", None).gpus is None
+    assert client.set_quota("default", {"gpus": None}).gpus is None
     assert client.quota("default").gpus is None
     usage = client.usage("day", since="2026-01-01")
     assert (usage.items[0].gpu_seconds, usage.total.cost, usage.by) == (12.5, "0.012300", "day")
@@ -239,7 +239,7 @@ def test_every_route_of_the_page_has_its_method(server: ApiServer, client: Clien
         lambda: client.cancel(run), lambda: client.submit(Submission("m", sha)),
         lambda: client.check(Submission("m", sha)),
         lambda: client.has_definition(sha), lambda: client.move(run, 1), lambda: client.quota("default"),
-        lambda: client.set_quota("default", 2), lambda: list(client.objects("b")), lambda: client.has_object("b", "k"),
+        lambda: client.set_quota("default", {"gpus": 2}), lambda: list(client.objects("b")), lambda: client.has_object("b", "k"),
         lambda: client.delete_object("b", "k"), lambda: client.delete_objects("b"), lambda: client.add_connection("c"),
         lambda: client.remove_connection("c"), lambda: client.remove_token(client.add_token("t").id),
         lambda: list(client.follow(run)), lambda: next(client.events(0)), lambda: client.cancel_many([run]),

@@ -312,3 +312,19 @@ def test_what_was_borrowed_is_given_back_once_it_has_settled(yard: Yard) -> None
     yard.fakes.clock.pass_by(yard.rules.policy.settle_ms)
     dispatch.dispatch(yard.world)
     assert len(yard.fakes.executor.of(Stop)) == 1, "each has its due: nobody is stopped again"
+
+
+@pytest.mark.parametrize(("cpus", "memory", "word"), [(4000, None, "CPUs"), (None, 200, "memory"), (0, None, "CPUs")])
+def test_the_quota_of_cpus_and_memory_holds_runs_back(yard: Yard, cpus: int, memory: int, word: str) -> None:
+    text = "name: small\ngpus: 0\ncpus: 3\nmemory: 150MiB\nlearners: 1\nframework: {command: 'true'}\n"
+    text += "data_stores:\n- id: here\n  type: local\n  training_results: {container: results}\n"
+    yard.world.store.set_own_quota("acme", {"cpu_millis": cpus, "memory_mib": memory})
+    for run in (ids := [*yard.submit(text), *yard.submit(text)]):
+        yard.staged(run)
+    dispatch.dispatch(yard.world)
+    assert len(launched(yard)) == (0 if cpus == 0 else 1)
+    told = queries.explain(yard.world, yard.run(ids[1]))
+    assert (told.readiness, word in (told.sentence or "")) == ("quota", True)
+    yard.world.store.set_own_quota("acme", {}, ["cpu_millis", "memory_mib"])
+    dispatch.dispatch(yard.world)
+    assert len(launched(yard)) == 2

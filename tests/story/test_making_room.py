@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from runyard.adapters.sql import open_store
-from runyard.api.access import new_token
 from runyard.api.context import token_digest
+from runyard.api.tokens import new_token
 from runyard.client import Client
 from runyard.client.training import Order
 from runyard.client.training import submit as submit_order
 from runyard.core.account import Account, Scope
-from runyard.ports.store import TokenRecord
+from runyard.ports.accounts import TokenRecord
 from tests.support.installation import Installation, manifest, running_installation, write_code
 from tests.support.waiting import wait_until
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from runyard.core import windows
-from runyard.core.account import Account
+from runyard.core.account import Account, Quota
 from runyard.core.budget import Budget, Spent, Verdict, begin_of, judge
 from runyard.core.errors import NotFound, Refused
 from runyard.core.lifecycle import Transition
@@ -47,12 +48,25 @@ def rooms(
     holdings: Sequence[Holding],
 ) -> tuple[AccountRoom, ...]:
     """The accounts as a plan sees them."""
+    quotas = world.store.quotas()
     theirs: dict[str, list[Holding]] = {}
     for holding in holdings:
         theirs.setdefault(holding.account_id, []).append(holding)
     return tuple(
-        _room(world, now, account, parts.get(account.id, NOTHING), theirs.get(account.id, ())) for account in accounts
+        replace(
+            _room(world, now, account, parts.get(account.id, NOTHING), theirs.get(account.id, ())),
+            quota=_at_once(quotas.get(account.id)),
+        )
+        for account in accounts
     )
+
+
+def _at_once(quota: Quota | None) -> Resources | None:
+    """CPUs and memory at once, as a plan reads them: 0 for no limit of that kind, 1 for one of nothing."""
+    if quota is None or (quota.cpu_millis is None and quota.memory_mib is None):
+        return None
+    least = [None if each is None else max(1, each) for each in (quota.cpu_millis, quota.memory_mib)]
+    return Resources(0, least[0] or 0, least[1] or 0)
 
 
 def _room(world: World, now: int, account: Account, part: AccountShare, holdings: Sequence[Holding]) -> AccountRoom:
