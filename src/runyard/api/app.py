@@ -123,7 +123,7 @@ def create_app(context: Context, lifespan: Lifespan | None = None) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router, prefix="/api/v1")
     app.add_api_route("/healthz", _health, tags=["installation"])
-    app.add_api_route("/api/authority.pem", _authority, tags=["installation"], response_class=PlainTextResponse)
+    app.add_api_route("/api/authority.pem", _authority, response_class=PlainTextResponse, include_in_schema=False)
     return app
 
 

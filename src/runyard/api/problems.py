@@ -42,7 +42,7 @@ _HTTP_SENTENCES = {
     404: "There is no such address: /api/openapi.json lists those that there are.",
     405: "This address does not take this method: /api/openapi.json lists those that it takes.",
 }
-_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "10"}, 503: {"Retry-After": "1"}}
 _TITLES = {400: "Not understood", 401: "Not signed in", 403: "Not allowed", 404: "Not found", 409: "Refused",
            413: "Too large", 422: "Cannot be accepted", 429: "Too many tries", 500: "Failed",
            501: "Not in this version", 503: "Away", 507: "No room"}  # fmt: skip
