@@ -7,7 +7,7 @@ import pytest
 
 from runyard.core.run import StateName
 from runyard.wire import facts, orders
-from tests.api.serving import Api, Machine
+from tests.api.serving import MANIFEST, Api, Machine
 from tests.support.waiting import wait_until
 
 
@@ -59,7 +59,8 @@ def test_words_that_the_server_does_not_know_are_the_platforms_fault(api: Api, m
 
 
 def test_a_staging_failure_leaves_its_evidence(api: Api, machine: Machine) -> None:
-    run = api.submit()[0]
+    # What the machine is known to have would be started at once: this interpreter nobody else asks for.
+    run = api.submit(manifest=MANIFEST + "runyard: {python: /usr/bin/python3}\n")[0]
     found = api.context.world.store.run(run)
     assert found is not None
     machine.order(orders.Stage, spec=found.spec_id)
