@@ -16,7 +16,7 @@ from cryptography import x509
 
 from runyard.cli.options import ServiceOptions
 from runyard.settings import Settings
-from runyard.up import tls
+from runyard.up import authority, tls
 from runyard.up.reach import is_loopback, names
 from runyard.up.service import quoted, unit
 from tests.cli.calling import Cli
@@ -34,34 +34,34 @@ def names_in(certificate: Path) -> list[str]:
 
 
 def test_certificates_are_kept_until_names_change_or_time_runs_out(tmp_path: Path) -> None:
-    first = tls.ensure(tmp_path, ["localhost", "10.0.0.1"], NOW)
+    first = authority.ensure(tmp_path, ["localhost", "10.0.0.1"], NOW)
     assert names_in(first.certificate) == ["localhost", "10.0.0.1"]
     assert first.authority is not None
-    authority, certificate = first.authority.read_bytes(), first.certificate.read_bytes()
+    pinned, certificate = first.authority.read_bytes(), first.certificate.read_bytes()
     for secret in ("ca.key", "server.key"):
         assert stat.S_IMODE((tmp_path / secret).stat().st_mode) == 0o600
-    tls.ensure(tmp_path, ["localhost", "10.0.0.1"], NOW + datetime.timedelta(days=600))
+    authority.ensure(tmp_path, ["localhost", "10.0.0.1"], NOW + datetime.timedelta(days=600))
     assert first.certificate.read_bytes() == certificate
     for wanted, later in ((["localhost", "lab"], NOW), (["localhost", "lab"], NOW + datetime.timedelta(days=700))):
-        tls.ensure(tmp_path, wanted, later)
+        authority.ensure(tmp_path, wanted, later)
         assert first.certificate.read_bytes() != certificate
         certificate = first.certificate.read_bytes()
     assert names_in(first.certificate) == ["localhost", "lab"]
-    assert first.authority.read_bytes() == authority, "whoever pinned it goes on trusting"
+    assert first.authority.read_bytes() == pinned, "whoever pinned it goes on trusting"
 
 
 def test_a_lost_half_is_made_anew(tmp_path: Path) -> None:
-    first = tls.ensure(tmp_path, ["localhost"], NOW)
+    first = authority.ensure(tmp_path, ["localhost"], NOW)
     first.key.unlink()
-    tls.ensure(tmp_path, ["localhost"], NOW)
+    authority.ensure(tmp_path, ["localhost"], NOW)
     tls.brought(first.certificate, first.key)
     before = first.fingerprint
     (tmp_path / "ca.key").unlink()
-    assert tls.ensure(tmp_path, ["localhost"], NOW).fingerprint != before
+    assert authority.ensure(tmp_path, ["localhost"], NOW).fingerprint != before
 
 
 def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
-    one, other = (tls.ensure(tmp_path / name, ["localhost"], NOW) for name in ("one", "other"))
+    one, other = (authority.ensure(tmp_path / name, ["localhost"], NOW) for name in ("one", "other"))
     with pytest.raises(tls.TlsError, match="cannot be used"):
         tls.brought(one.certificate, other.key)
     with pytest.raises(tls.TlsError, match="cannot be used"):
@@ -197,7 +197,7 @@ def test_contexts_are_chosen_by_name(tmp_path: Path) -> None:
 @pytest.mark.story
 def test_a_certificate_of_the_operators_and_a_path_of_the_proxys(tmp_path: Path) -> None:
     """The service's own node reaches it although the certificate has not its address in it."""
-    own = tls.ensure(tmp_path / "pki", ["lab.example"], datetime.datetime.now(datetime.UTC))
+    own = authority.ensure(tmp_path / "pki", ["lab.example"], datetime.datetime.now(datetime.UTC))
     cli = Cli(tmp_path)
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "settings.toml").write_text(

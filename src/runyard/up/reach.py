@@ -42,7 +42,9 @@ def protect(home: Path, options: UpOptions, settings: Settings) -> Tls | None:
     if certificate is not None and key is not None:
         return tls.brought(Path(certificate), Path(key))
     if options.tls or settings.tls:
-        return tls.ensure(home / "tls", names(options.host, settings), datetime.datetime.now(datetime.UTC))
+        from runyard.up import authority  # noqa: PLC0415  # `doctor` and `down` work without the server's packages
+
+        return authority.ensure(home / "tls", names(options.host, settings), datetime.datetime.now(datetime.UTC))
     if not is_loopback(options.host) and not options.insecure:
         raise Unprotected(
             f"{options.host} can be reached from other machines, and tokens would travel in the clear: add --tls, "
