@@ -19,6 +19,7 @@ from runyard.api.app import ROUTERS
 from runyard.api.context import RIGHT_OF
 from runyard.core.account import Right, Role, Scope, rights
 from runyard.core.frameworks import ALIASES, KNOWN
+from runyard.core.house import Users
 from runyard.core.resources import DEFAULT_CONFIGURATIONS
 from runyard.manifest.schema import schema
 from runyard.server import build
@@ -170,11 +171,19 @@ def default(shape: Json) -> str:
 
 # ------------------------------------------------------------------------------------- settings, sizes, frameworks
 MEANINGS: Final[Mapping[str, str]] = {
-    "host_paths": "folders of the machine that manifests may name (`type: mount_volume`)",
+    "host_paths": (
+        "folders of the machine that manifests may name (`type: mount_volume`): `/data` or `/data:ro` is read-only, "
+        "`/scratch:rw` is not"
+    ),
+    "users": (
+        "whom members' programs run as, when the node is root: `[users]` with "
+        '`"lab/mia" = {uid = 1001, gid = 1001, groups = [2000]}`, or `"system"`: the user `mia` of its group `lab`'
+    ),
+    "private_tmp": "each program has a `/tmp` and a `/var/tmp` of its own, where the machine allows it",
     "price_gpu_hour": "price of a GPU for an hour, in whatever money you count",
     "price_cpu_hour": "price of a CPU for an hour",
     "price_gb_hour": "price of a GiB of memory for an hour",
-    "uid_base": "programs run under this user id plus their member's number, when the node is root",
+    "uid_base": "others' programs run under this user id plus their member's number, when the node is root",
     "ca_file": "further certificate authorities for object stores, in a PEM file",
     "node_lost_after_s": "seconds that a machine may be silent before its attempts are given up",
     "store_url": "another database, such as `postgresql+psycopg://...`",
@@ -222,7 +231,7 @@ def literal(value: object) -> str:
     if isinstance(value, tuple):
         words = cast("tuple[object, ...]", value)
         return f"`{json.dumps(words)}`" if words else "none"
-    return "none" if value is None else f"`{shown(value)}`"
+    return "none" if value is None or value == Users() else f"`{shown(value)}`"
 
 
 def configurations() -> str:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 from runyard.core.errors import RunyardError
+from runyard.core.house import FIRST_ID, NOBODY_MAPPED, Users, read_root, read_users
 from runyard.core.resources import DEFAULT_CONFIGURATIONS, ComputeConfiguration, Price, Resources
 from runyard.core.scheduling.snapshot import HALF_LIFE_MS, SETTLE_MS, Policy
 
 _MOST = 1_000_000_000
+MEMBERS = 10_000
+"""So many user ids from ``uid_base`` on are those of members without a user of the machine."""
+T = TypeVar("T")
 
 
 class SettingsError(RunyardError):
@@ -25,8 +30,11 @@ class SettingsError(RunyardError):
 class Settings:
     """All settings with their defaults.
 
-    ``host_paths``: folders of the machine that manifests may name (``mount_volume``). Prices are units of money an
-    hour. ``uid_base``: programs run under this plus the member's number, when the node is root. ``ca_file``: further
+    ``host_paths``: folders of the machine that manifests may name (``mount_volume``), as
+    :func:`runyard.core.house.read_root` has them. ``users``: whom members' programs run as
+    (:class:`runyard.core.house.Users`), where the node is root. ``private_tmp``: each program has a ``/tmp`` of its
+    own, where it has mounts of its own. Prices are units of money an hour. ``uid_base``: others' programs run under
+    this plus the member's number, when the node is root. ``ca_file``: further
     certificate authorities for object stores. ``node_lost_after_s``: how long a machine may be silent before its
     attempts are given up. ``store_url``: another database, e.g. ``postgresql+psycopg://...``.
     ``shared_folder``: where the server's files are (definitions, logs, metrics, the embedded store, the key) in the
@@ -47,6 +55,8 @@ class Settings:
     """
 
     host_paths: tuple[str, ...] = ()
+    users: Users = NOBODY_MAPPED
+    private_tmp: bool = True
     price_gpu_hour: float = 0.0
     price_cpu_hour: float = 0.0
     price_gb_hour: float = 0.0
@@ -132,8 +142,8 @@ def _checked(path: Path, table: dict[str, object]) -> Settings:
     defaults = Settings()
     for key, value in table.items():
         default = getattr(defaults, key)
-        if key == "compute_configurations":
-            values[key] = _configurations(path, value)
+        if key in TABLES:
+            values[key] = TABLES[key](path, value)
         elif isinstance(default, tuple):
             if not isinstance(value, list) or not all(isinstance(each, str) for each in cast(list[object], value)):
                 raise SettingsError(f"{path}: {key} is a list of texts")
@@ -154,7 +164,28 @@ def _checked(path: Path, table: dict[str, object]) -> Settings:
             raise SettingsError(f"{path}: {key} is a text")
         else:
             values[key] = value
-    return Settings(**values)  # pyright: ignore[reportArgumentType]  # each was checked against its default above
+    made = Settings(**values)  # pyright: ignore[reportArgumentType]  # each was checked against its default above
+    _check_house(path, made)
+    return made
+
+
+def _in_words(path: Path, key: str, reading: Callable[[], T]) -> T:
+    try:
+        return reading()
+    except ValueError as error:
+        raise SettingsError(f"{path}: {key} {error}") from None
+
+
+def _check_house(path: Path, settings: Settings) -> None:
+    for root in settings.host_paths:
+        _in_words(path, "host_paths", lambda root=root: read_root(root))
+    if settings.uid_base < FIRST_ID:
+        raise SettingsError(f"{path}: uid_base is {FIRST_ID} or more: ids below are the system's")
+    own = range(settings.uid_base, settings.uid_base + MEMBERS)
+    for name, user in settings.users.table.items():
+        if any(number in own for number in (user.uid, user.gid, *user.groups)):
+            words = f"the ids from {own.start} on ({MEMBERS} of them, uid_base) are those of members without a user"
+            raise SettingsError(f"{path}: users {name}: {words}")
 
 
 def _is_number(value: object) -> bool:
@@ -173,3 +204,10 @@ def _configurations(path: Path, value: object) -> tuple[tuple[str, int, float, f
         text = "[compute_configurations.NAME] has gpus, cpus and memory_gb, each a number, 0 or more"
         raise SettingsError(f"{path}: {text}") from None
     return tuple(rows)
+
+
+TABLES: dict[str, Callable[[Path, object], object]] = {
+    "compute_configurations": _configurations,
+    "users": lambda path, value: _in_words(path, "users", lambda: read_users(value)),
+}
+"""Settings that are tables, and how they are read."""

@@ -50,7 +50,7 @@ def plain(tmp_path: Path) -> Iterator[NodeProcess]:
     os.chown(tmp_path, NOBODY, NOBODY)
 
     def become() -> None:
-        view.make(view.plan(paths, NOBODY, NOBODY))
+        view.make(view.plan(paths, NOBODY, (NOBODY,)))
         os.setgroups([])
         os.setgid(NOBODY)
         os.setuid(NOBODY)

@@ -344,9 +344,9 @@ def test_what_is_hidden_is_covered_also_below_closed_folders(launcher: Launcher,
 def test_the_plan_covers_hidden_folders_within_visible_ones(tmp_path: Path) -> None:
     (tmp_path / "home" / "runs" / "1").mkdir(parents=True)
     home = str(tmp_path / "home")
-    assert view.plan([home, f"{home}/runs/1"], None, 0, [f"{home}/runs"]) == {f"{home}/runs": [f"{home}/runs/1"]}
-    assert view.plan([home], None, 0, [f"{home}/none"]) == {}
-    assert view.plan([], None, 0, [f"{home}/runs"]) == {f"{home}/runs": []}
+    assert view.plan([home, f"{home}/runs/1"], None, (0,), [f"{home}/runs"]) == {f"{home}/runs": [f"{home}/runs/1"]}
+    assert view.plan([home], None, (0,), [f"{home}/none"]) == {}
+    assert view.plan([], None, (0,), [f"{home}/runs"]) == {f"{home}/runs": []}
 
 
 def test_a_control_group_of_version_2_and_namespaces_at_once() -> None:

@@ -44,7 +44,7 @@ def test_paths_are_grouped_by_the_topmost_closed_folder_and_come_with_what_is_in
         closed / "data.txt",
         Path("/usr/bin"),
     ]
-    assert view.plan([str(path) for path in needed], UID, UID) == {
+    assert view.plan([str(path) for path in needed], UID, (UID,)) == {
         str(closed): [str(closed / "data.txt"), str(closed / "python"), str(closed / "runs" / "1")]
     }
 
@@ -54,14 +54,14 @@ def test_the_owner_and_the_group_of_a_folder_pass_by_their_own_bits(closed: Path
     open_up(closed)
     path = [str(closed / "python")]
     os.chown(closed, UID, 0)
-    assert view.plan(path, UID, UID) == {}
+    assert view.plan(path, UID, (UID,)) == {}
     os.chown(closed, 0, UID)
     closed.chmod(0o710)
-    assert view.plan(path, UID, UID) == {}
+    assert view.plan(path, UID, (UID,)) == {}
     closed.chmod(0o701)  # the group's bit counts for the group, not everybody's
-    assert list(view.plan(path, UID, UID)) == [str(closed)]
+    assert list(view.plan(path, UID, (UID,))) == [str(closed)]
     os.chown(closed, 0, 0)
-    assert view.plan(path, UID, UID) == {}
+    assert view.plan(path, UID, (UID,)) == {}
 
 
 @needs_root
@@ -69,11 +69,11 @@ def test_a_path_through_a_link_counts_as_what_it_leads_to(closed: Path) -> None:
     open_up(closed)
     link = closed.parent / "link"
     link.symlink_to(closed / "python")
-    assert view.plan([str(link)], UID, UID) == {str(closed): [str(closed / "python")]}
+    assert view.plan([str(link)], UID, (UID,)) == {str(closed): [str(closed / "python")]}
 
 
 def test_a_path_that_does_not_exist_is_for_the_launch_to_complain_of() -> None:
-    assert view.plan(["/no/such/path"], UID, UID) == {}
+    assert view.plan(["/no/such/path"], UID, (UID,)) == {}
 
 
 @needs_root

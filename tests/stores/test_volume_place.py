@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from runyard.core.house import Root
 from runyard.stores import PlaceStore, StoreError, open_place, volume_folder
 from runyard.stores.volume import VolumePlace
 from runyard.wire.orders import Place
@@ -83,7 +84,7 @@ def test_a_pipe_neither_blocks_nor_counts(volume: Path) -> None:
 def test_only_folders_below_the_roots_may_be_used(volume: Path, tmp_path: Path) -> None:
     (volume / "way-out").symlink_to(tmp_path / "outside")
     (volume / "inside").mkdir()
-    roots = [volume]
+    roots = [Root(str(volume))]
     inside = Place("volume", "b", path=str(volume / "inside"))
     assert volume_folder(inside, roots) == volume / "inside" / "b"
     assert volume_folder(inside, None) == volume / "inside" / "b"

@@ -129,6 +129,8 @@ attempts = {
     "set the clock": lambda: time.clock_settime_ns(time.CLOCK_REALTIME, time.time_ns()),
     "make a user namespace": namespace,
     "read another run's /dev/shm": read(aims["shm"]),
+    "read the machine's /tmp": read(aims["tmp"]),
+    "read the machine's /var/tmp": read(aims["var tmp"]),
 }
 told = {}
 for name, attempt in attempts.items():
@@ -186,6 +188,9 @@ def aims(yard: Installation) -> Iterator[Aims]:
     pid = next(int(name) for name in Path(f"/proc/{init}/task/{init}/children").read_text().split())
     shm = Path(f"/proc/{pid}/root/dev/shm/theirs")
     shm.write_text("theirs")
+    machines = {"tmp": f"/tmp/escape-{os.getpid()}.txt", "var tmp": f"/var/tmp/escape-{os.getpid()}.txt"}
+    for path in machines.values():
+        Path(path).write_text("for all")
     group = next(iter(record["cgroup"]["folders"]), None)
     paths = {
         "database": str(next(yard.home.rglob("runyard.db"))),
@@ -204,9 +209,12 @@ def aims(yard: Installation) -> Iterator[Aims]:
         "node pid": yard.child("node"),
         "group": group or "/sys/fs/cgroup",
         "shm": "/dev/shm/theirs",
+        **machines,
     }
     yield Aims(paths, pid, run)
     yard.cli("cancel", run, check=None)
+    for path in machines.values():
+        Path(path).unlink()
 
 
 def told(text: str) -> dict[str, Any]:
@@ -242,7 +250,7 @@ def test_with_nothing_in_its_way_every_attempt_succeeds(yard: Installation, aims
 def test_a_program_reaches_nothing_of_it(yard: Installation, aims: Aims, way: str) -> None:
     run, log = finished(yard, f"hostile-{way}", ATTEMPTS, json.dumps(aims.paths), way=way)
     answers = told(log)
-    assert len(answers) == 28
+    assert len(answers) == 30
     assert {name for name, answer in answers.items() if answer == "DONE"} == set()
     assert run.state == "completed", run
     assert "Not isolated" not in run.attempts[-1].way_note
@@ -308,7 +316,7 @@ print("TOLD", json.dumps({"user": int(subprocess.run([sys.argv[1], "-u"], captur
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
     """A folder that every user can pass."""
-    folder = Path(tempfile.mkdtemp(prefix="escape-", dir="/var/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="escape-", dir="/var/lib"))
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
@@ -368,3 +376,30 @@ def test_its_end_and_its_bill_are_what_they_were(yard: Installation, way: str) -
     assert attempt.started_at is not None
     assert attempt.released_at is not None
     assert attempt.released_at >= attempt.started_at
+
+
+TEMPORARY = r"""
+import json, os, tempfile
+def there(path):
+    with open(path + "/left.txt", "a") as file:
+        file.write("x")
+    return os.path.getsize(path + "/left.txt")
+found = {path: there(path) for path in ("/tmp", "/var/tmp")}
+print("TOLD", json.dumps({
+    "fresh": found["/tmp"] == 1,
+    "one": os.path.samefile("/tmp", tempfile.gettempdir()) and os.path.samefile("/var/tmp", tempfile.gettempdir()),
+    "folder": os.environ["TMPDIR"],
+}))
+"""
+
+
+@pytest.mark.parametrize("way", ["exec", "warm"])
+def test_each_run_has_a_tmp_of_its_own_that_goes_with_it(yard: Installation, way: str) -> None:
+    before = set(os.listdir("/tmp")), set(os.listdir("/var/tmp"))
+    for number in range(2):
+        run, log = finished(yard, f"temporary-{way}-{number}-", TEMPORARY, way=way)
+        answer = told(log)
+        assert (answer["fresh"], answer["one"]) == (True, True)
+        assert run.id in answer["folder"]
+        wait_until(lambda folder=answer["folder"]: not os.path.exists(folder), "the run's folder to be removed")
+    assert "left.txt" not in {*os.listdir("/tmp"), *os.listdir("/var/tmp")} - before[0] - before[1]

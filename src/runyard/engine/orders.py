@@ -146,6 +146,7 @@ def launch_request(world: World, run: Run, stage: StageRequest) -> LaunchRequest
         evaluation=spec.spec.metrics,
         queue_class=run.class_id,
         hold_ms=HOLD_MS if is_granted(run) else 0,
+        login=member.id,
     )
 
 
@@ -171,7 +172,7 @@ def warm_of(world: World, run: Run, spec: StoredSpec) -> Warm | None:
     member = world.specs.member(run.member_id)
     if spec.spec.options.warm == "off" or member is None:
         return None
-    return Warm(run.account_id, member.number, preload_of(spec.spec.framework.name))
+    return Warm(run.account_id, member.number, preload_of(spec.spec.framework.name), member.id)
 
 
 def store_request(world: World, run: Run) -> StoreRequest | None:
@@ -183,6 +184,7 @@ def store_request(world: World, run: Run) -> StoreRequest | None:
         return None
     ordered = [a.number for a in run.attempts if a.node_id == node_id and not _never_ordered(a)]
     number = ordered[-1] if ordered else 0
+    member = world.specs.member(run.member_id)
     evidence = b""
     if attempt is None:
         evidence = world.logs.read(LogKey(run.id, 0, stream="load-data"), 0, _EVIDENCE_LIMIT)
@@ -200,6 +202,8 @@ def store_request(world: World, run: Run) -> StoreRequest | None:
         credentials=credentials_for(open_credentials(world, spec), spec.spec.results),
         evidence=evidence.decode("utf-8", "replace"),
         learners=spec.spec.request.learners,
+        member_number=0 if member is None else member.number,
+        login=run.member_id,
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runyard import __version__
+from runyard.core.house import NOBODY_MAPPED, Root, Users
 from runyard.node.access import StoreAccess
 from runyard.node.became import Became, boot_id
 from runyard.node.cache import Cache
@@ -25,6 +26,7 @@ from runyard.node.home import Home
 from runyard.node.inventory import Inventory
 from runyard.node.lanes import Lanes, Later
 from runyard.node.launching import Hands, Launching
+from runyard.node.lent import Lent, resolved
 from runyard.node.limiting import MEASURE_EVERY_S, Limiting
 from runyard.node.limits import DEFAULTS, Limits
 from runyard.node.link import Address, Link
@@ -38,6 +40,7 @@ from runyard.node.stage import Staging, Tools
 from runyard.node.starting import Starting
 from runyard.node.store import Storing
 from runyard.node.together import Together
+from runyard.node.users import Mapping
 from runyard.node.warm.parents import Housing, WarmParents
 from runyard.node.watch import Listener, Watch
 from runyard.stores.place import EmbeddedAccess
@@ -54,10 +57,11 @@ class Settings:
     """What the operator says. ``patience_s``: how long a data store that cannot be reached is tried;
     ``sync_every_s``: between two looks at the checkpoints of running programs; ``ca_bundle``: authorities that object
     stores may be certified by, beside the system's own; ``limits``: of what a run writes, looked at every
-    ``measure_every_s`` where that is cheap; ``pip``: of environments."""
+    ``measure_every_s`` where that is cheap; ``pip``: of environments; ``roots``, ``users``: :mod:`runyard.core.house`;
+    ``private_tmp``: programs have a ``/tmp`` of their own."""
 
     uid_base: int
-    host_paths: tuple[Path, ...]
+    roots: tuple[Root, ...]
     cache_limit: int
     patience_s: float
     sync_every_s: float
@@ -65,6 +69,8 @@ class Settings:
     limits: Limits = DEFAULTS
     measure_every_s: float = MEASURE_EVERY_S
     pip: PipSettings = PLAIN
+    users: Users = NOBODY_MAPPED
+    private_tmp: bool = True
 
 
 class Agent:
@@ -81,7 +87,8 @@ class Agent:
         self.shipping.companion = Collecting(self.shipping)
         self.shipping.is_known = self.report.is_known
         embedded = EmbeddedAccess(address.url, address.token or "")
-        access = StoreAccess(embedded, settings.host_paths, settings.ca_bundle)
+        mapping = Mapping(settings.uid_base, settings.users) if os.geteuid() == 0 else None
+        access = StoreAccess(embedded, settings.roots, settings.ca_bundle, mapping)
         cache, specs = Cache(home, settings.cache_limit), Specs(home)
         self._specs = specs
         data = DataFetcher(cache, access, settings.patience_s)
@@ -89,15 +96,17 @@ class Agent:
         self._environments = Environments(cache, home.root, interpreter, settings.pip)
         self.staging = Staging(Tools(self.link, cache, specs, data, self.report, self._environments))
         self._cache_orders = CacheOrders(cache, self.staging, self.report)
-        uid_base = settings.uid_base if os.geteuid() == 0 else None
         own = dict(os.environ)
-        ground = Ground(home, cache, specs, inventory, interpreter, uid_base, own, settings.limits, find_namespaces())
+        lent = Lent(resolved(settings.roots), settings.private_tmp)
+        ground = Ground(
+            home, cache, specs, inventory, interpreter, mapping, own, settings.limits, find_namespaces(), lent
+        )
         storing = Storing(home, specs, access)
         self.watch, lanes, later = Watch(), Lanes(), Later()
         self.grants = Grants(home, self.report.follow)
         self.endings = Endings(ground, self.report, self.shipping, self.watch, lanes, later, self.grants)
         parents = WarmParents(Housing(home, own, ground.namespaces), later) if ground.namespaces else None
-        starting = Starting(parents, uid_base, lambda key: cache.path("code", key))
+        starting = Starting(parents, mapping, lambda key: cache.path("code", key))
         self.staging.expected = lambda stage, ready: starting.expect(stage, ready.interpreter or interpreter)
         self.staging.patiently = lambda job: later.put(MOMENT_S, job)
         hands = Hands(

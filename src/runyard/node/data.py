@@ -99,7 +99,7 @@ class DataFetcher:
 
     def _volume(self, place: Place, name: str, evidence: Evidence) -> str:
         try:
-            path = folder_of(place, self._access.host_paths)
+            path = folder_of(place, self._access.roots)
         except StoreError as error:
             evidence.note(error.message)
             raise StoreError("not_found", error.message) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from runyard.core.house import read_root, read_users
 from runyard.node.agent import Agent, Settings
 from runyard.node.cache import DEFAULT_LIMIT
 from runyard.node.environments.pip import PipSettings
@@ -54,11 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         say(f"The node cannot start: {error}")
         return 1
-    host_paths = tuple(Path(path) for path in told.host_path)
     limits = Limits(told.log_limit << 20, told.disk_limit << 20, told.workdir_limit << 20)
     settings = Settings(
         told.uid_base,
-        host_paths,
+        tuple(told.host_path),
         told.cache_limit << 20,
         told.patience,
         told.sync_every,
@@ -66,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         limits,
         told.measure_every,
         PipSettings(tuple(told.pip_option), told.pip_source_builds, tuple(told.python_allowed or ("*",))),
+        read_users(json.loads(told.users)),
+        not told.shared_tmp,
     )
     agent = Agent(home, address, inventory, settings)
     ended = threading.Event()
@@ -183,7 +186,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--fake-gpus", type=int, default=0, metavar="N", help="pretend that there are N GPUs")
     made.add_argument("--slots-per-gpu", type=positive, default=1, metavar="K")
     made.add_argument("--uid-base", type=int, default=50_000, help="user ids of programs start here")
-    made.add_argument("--host-path", action="append", default=[], metavar="DIR", help="folder that runs may name")
+    made.add_argument("--host-path", action="append", default=[], type=read_root, metavar="DIR[:ro|:rw]")
+    made.add_argument("--users", default="{}", metavar="JSON", help="whom members' programs run as")
+    made.add_argument("--shared-tmp", action="store_true", help="programs see the machine's /tmp")
     made.add_argument("--ca-file", type=Path, metavar="PEM", help="authorities to trust beside the system's own")
     made.add_argument("--cache-limit", type=positive, default=DEFAULT_LIMIT >> 20, metavar="MIB")
     made.add_argument("--patience", type=float, default=30.0, metavar="S", help="for a data store that is not reached")

@@ -10,14 +10,17 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from runyard.core.house import User
 from runyard.node.cache import Cache, remove_tree
 from runyard.node.environment import command_line, environment, merged_config, visible_paths
 from runyard.node.environments.interpreter import Interpreter
 from runyard.node.home import PASSABLE, AttemptFolder, Home, make_folder, write_whole
 from runyard.node.inventory import Inventory
+from runyard.node.lent import NOTHING_LENT, Lent
 from runyard.node.limits import DEFAULTS, Limits, read_limits
 from runyard.node.ready import Ready, Specs
 from runyard.node.seats import Seat, seats
+from runyard.node.users import Mapping, identity
 from runyard.shim import fan
 from runyard.wire.orders import Evaluation, Launch
 
@@ -42,22 +45,29 @@ class Stopped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What every launch on this node stands on. ``uid_base`` plus the member's number is a program's user id, None
-    where the node is not root. ``own``: the node's environment; ``namespaces``: those that programs are born in."""
+    """What every launch on this node stands on. ``mapping``: from members to users, None where the node is not
+    root. ``own``: the node's environment; ``namespaces``: those that programs are born in; ``lent``: what of
+    the machine they see otherwise than it is."""
 
     home: Home
     cache: Cache
     specs: Specs
     inventory: Inventory
     interpreter: Interpreter
-    uid_base: int | None
+    mapping: Mapping | None
     own: dict[str, str]
     limits: Limits = DEFAULTS
     namespaces: tuple[str, ...] = ()
+    lent: Lent = NOTHING_LENT
 
     def uid(self, order: Launch) -> int | None:
         """The user id of an order's program; None: the node's."""
-        return None if self.uid_base is None else self.uid_base + order.member
+        user = self.user(order)
+        return None if user is None else user.uid
+
+    def user(self, order: Launch) -> User | None:
+        """The user of an order's program; None: the node's. Raises ``PermissionError``."""
+        return None if self.mapping is None else self.mapping.user(order.member, order.login)
 
     def group(self, folder: AttemptFolder) -> str:
         """The name of a learner's control group."""
@@ -87,13 +97,13 @@ def prepare(ground: Ground, order: Launch, ready: Ready, port: int, stopped: Cal
 
 def make_folders(ground: Ground, order: Launch, ready: Ready, stopped: Callable[[], bool]) -> None:
     """The part of :func:`prepare` that touches the disk, for which the slots need not be known."""
-    home, uid = ground.home, ground.uid(order)
+    home, user = ground.home, ground.user(order)
     checkpoints = home.checkpoints(order.run)
     for path in (home.run(order.run), os.path.dirname(home.attempt(order.run, order.attempt).path)):
         make_folder(path, PASSABLE)
     make_folder(checkpoints, 0o700)
-    if uid is not None:
-        os.chown(checkpoints, uid, uid)
+    if user is not None:
+        os.chown(checkpoints, user.uid, user.gid)
     for number in range(1, order.learners + 1):
         _make_folder(ground, order, home.attempt(order.run, order.attempt, number), ready, stopped)
 
@@ -109,6 +119,7 @@ def furnish(ground: Ground, order: Launch, ready: Ready, port: int) -> list[Prep
     checkpoints = home.checkpoints(order.run)
     if ready.data_dir is None:
         ready = msgspec.structs.replace(ready, data_dir=home.no_data)
+    fixed = [each.path for each in ready.references if not each.path.startswith(home.data + "/")]
     prepared: list[Prepared] = []
     for seat in seats(order, ground.inventory):
         folder = home.attempt(order.run, order.attempt, seat.learner)
@@ -117,7 +128,7 @@ def furnish(ground: Ground, order: Launch, ready: Ready, port: int) -> list[Prep
         visible = list(visible_paths(folder, checkpoints, ready, interpreter))
         if seat.processes > 1:
             visible += [path for path in ground.interpreter.visible if path not in visible]  # what starts them
-        shim_order = _shim_order(ground, order, seat, folder, variables, visible)
+        shim_order = _shim_order(ground, order, seat, folder, variables, visible, fixed)
         prepared.append(Prepared(folder, shim_order, interpreter, seat.processes))
     return prepared
 
@@ -125,22 +136,22 @@ def furnish(ground: Ground, order: Launch, ready: Ready, port: int) -> list[Prep
 def _make_folder(
     ground: Ground, order: Launch, folder: AttemptFolder, ready: Ready, stopped: Callable[[], bool]
 ) -> None:
-    uid = ground.uid(order)
+    user = ground.user(order)
     make_folder(folder.path, PASSABLE)
     if os.path.lexists(folder.own):
         remove_tree(folder.own)
-    _write_order(folder, order, uid, ground.limits)
+    _write_order(folder, order, None if user is None else user.uid, ground.limits)
     _link_evidence(ground.specs, folder, ready.spec)
     _empty_file(folder.log("training-log"))  # there from the first, to be watched
     names = (*OWN_FOLDERS, *(SHARED_FOLDERS if folder.learner == 1 else ()))
     for path in (folder.own, *(f"{folder.own}/{name}" for name in names)):
         os.mkdir(path, 0o700)
     if ready.code is not None:
-        copy_tree(ground.cache.path("code", ready.code), folder.work, uid, stopped)
-    _configure(folder, order.parameters, uid)
-    if uid is not None:
+        copy_tree(ground.cache.path("code", ready.code), folder.work, user, stopped)
+    _configure(folder, order.parameters, user)
+    if user is not None:
         for path in (folder.own, *(f"{folder.own}/{name}" for name in names)):
-            os.chown(path, uid, uid)
+            os.chown(path, user.uid, user.gid)
     _empty_file(folder.prepared)  # what changes after this is the program's doing
 
 
@@ -155,16 +166,15 @@ def _shim_order(
     folder: AttemptFolder,
     variables: dict[str, str],
     visible: Sequence[str],
+    fixed: Sequence[str],
 ) -> dict[str, object]:
-    uid = ground.uid(order)
     return {
         "attempt": folder.name,
         "argv": [*_fan(seat, order, folder), *command_line(order.command)],
         "env": variables,
         "cwd": folder.work,
         "log": folder.log("training-log"),
-        "uid": uid,
-        "gid": uid,
+        **identity(ground.user(order)),
         "cgroup": {
             "name": ground.group(folder),
             "memory_bytes": order.memory_mib << 20,
@@ -178,6 +188,7 @@ def _shim_order(
         "network": order.network,
         "namespaces": ground.namespaces,
         "hide": [ground.home.runs],
+        **ground.lent.words(folder, [ground.home.runs], fixed),
         "closed_devices": list(seat.closed),
     }
 
@@ -302,7 +313,7 @@ def _copy_evidence(specs: Specs, folder: AttemptFolder, spec: int) -> None:
             pass  # it was made ready by a node that kept none
 
 
-def _configure(folder: AttemptFolder, parameters: str, uid: int | None) -> None:
+def _configure(folder: AttemptFolder, parameters: str, user: User | None) -> None:
     path = folder.work + "/config.json"
     try:
         with open(path, "rb") as file:
@@ -313,14 +324,14 @@ def _configure(folder: AttemptFolder, parameters: str, uid: int | None) -> None:
     if text is not None:
         write_whole(path, text)
         os.chmod(path, 0o644)
-        if uid is not None:
-            os.chown(path, uid, uid)
+        if user is not None:
+            os.chown(path, user.uid, user.gid)
 
 
-def copy_tree(source: str, target: str, uid: int | None, stopped: Callable[[], bool] = lambda: False) -> None:
+def copy_tree(source: str, target: str, user: User | None, stopped: Callable[[], bool] = lambda: False) -> None:
     """Copy what is in a folder of plain files and folders into another, blocks shared where the file system can.
 
-    Modes and times of change stay; the owner becomes ``uid``. Raises :class:`Stopped` between two files.
+    Modes and times of change stay; the owner becomes ``user``. Raises :class:`Stopped` between two files.
     """
     for entry in os.scandir(source):
         if stopped():
@@ -329,12 +340,12 @@ def copy_tree(source: str, target: str, uid: int | None, stopped: Callable[[], b
         facts = entry.stat(follow_symlinks=False)
         if entry.is_dir(follow_symlinks=False):
             os.mkdir(path)
-            copy_tree(entry.path, path, uid, stopped)
+            copy_tree(entry.path, path, user, stopped)
         else:
             _copy_file(entry.path, path, facts.st_size)
         os.chmod(path, facts.st_mode & 0o777)
-        if uid is not None:
-            os.chown(path, uid, uid)
+        if user is not None:
+            os.chown(path, user.uid, user.gid)
         os.utime(path, ns=(facts.st_mtime_ns, facts.st_mtime_ns))
 
 

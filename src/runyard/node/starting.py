@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 
 from runyard.core.frameworks import preload_for
 from runyard.node.environments.interpreter import Interpreter
 from runyard.node.launcher import Launcher
 from runyard.node.prepare import Prepared
+from runyard.node.users import Mapping
 from runyard.node.warm.choosing import Fork, choose
 from runyard.node.warm.imports import imported
 from runyard.node.warm.parents import WarmParent, WarmParents
@@ -23,10 +25,12 @@ class Starting:
     """Chooses for each learner between a fork of a warm parent and bash, and starts it. Without ``parents``: bash.
     ``folder_of_code``: where the code of a hash is unpacked."""
 
-    def __init__(self, parents: WarmParents | None, uid_base: int | None, folder_of_code: Callable[[str], str]) -> None:
+    def __init__(
+        self, parents: WarmParents | None, mapping: Mapping | None, folder_of_code: Callable[[str], str]
+    ) -> None:
         self._launcher = Launcher()
         self._parents = parents
-        self._uid_base = uid_base
+        self._mapping = mapping
 
         def read(code: str) -> tuple[str, ...]:
             return preload_for(imported(folder_of_code(code)))
@@ -46,14 +50,15 @@ class Starting:
     def expect(self, stage: Stage, interpreter: Interpreter) -> None:
         """Programs of this kind will soon be started: have their warm parent import."""
         if self._parents is not None and stage.warm is not None:
-            self._parent(self._parents, stage.warm, stage.code, interpreter)
+            with suppress(PermissionError):  # the launch will say so
+                self._parent(self._parents, stage.warm, stage.code, interpreter)
 
     def _parent(
         self, parents: WarmParents, warm: Warm, code: str | None, interpreter: Interpreter
     ) -> WarmParent | None:
-        uid = None if self._uid_base is None else self._uid_base + warm.member
+        user = None if self._mapping is None else self._mapping.user(warm.member, warm.login)
         preload = warm.preload or (self._imported(code) if code is not None else ())
-        return parents.want(parents.kind(warm.account, uid, interpreter, preload), interpreter)
+        return parents.want(parents.kind(warm.account, user, interpreter, preload), interpreter)
 
     def _fork(self, order: Launch, prepared: Prepared, fork: Fork, holding: Sequence[int]) -> str | None:
         """Have it forked; returns why it was not, in a sentence, or None when it was."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from runyard.core.house import Root
 from runyard.node.cache import Cache, remove_tree
 from runyard.node.evidence import Evidence, human
 from runyard.node.lanes import Crew
@@ -230,10 +231,10 @@ def _open_up(path: str) -> None:
         os.symlink(entry.path, f"{path}/{entry.name}")
 
 
-def folder_of(place: Place, roots: Sequence[Path]) -> str:
+def folder_of(place: Place, roots: Sequence[Root]) -> str:
     """The folder of the machine that a ``volume`` means, if the operator allows it. Raises :class:`StoreError`."""
     path = os.path.realpath(volume_folder(place, roots))
-    if not any(Path(path).is_relative_to(os.path.realpath(root)) for root in roots):
+    if not any(Path(path).is_relative_to(os.path.realpath(root.path)) for root in roots):
         raise StoreError("denied", f"{path} is not below a folder that the operator has opened with --host-path.")
     if not os.path.isdir(path):
         raise StoreError("not_found", f"This machine has no folder {path}.")

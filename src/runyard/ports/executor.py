@@ -38,6 +38,7 @@ class Warm:
     account_id: str
     member_number: int
     preload: tuple[str, ...] = ()
+    login: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,8 @@ class Origin:
 class LaunchRequest:
     """Everything a node needs to start one attempt, secrets included (they are handed over, never written down).
 
-    ``command`` has its placeholders filled. ``member_number`` gives the user id. ``stage`` lets the node stage again
+    ``command`` has its placeholders filled. ``member_number`` gives the user id, or ``login``, the
+    member's id, does so by the operator's settings. ``stage`` lets the node stage again
     should it have lost what was ready. ``gpus``, ``cpu_millis`` and ``memory_mib`` are of one of the ``learners``;
     ``slots`` are those of all of them. ``hold_ms`` above 0: a grant ahead, without slots of its own, which the node
     starts when an attempt of the same ``queue_class`` ends there, or declines after so many milliseconds.
@@ -106,6 +108,7 @@ class LaunchRequest:
     evaluation: EvaluationMetrics = NO_EVALUATION
     queue_class: int = 0
     hold_ms: int = 0
+    login: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,8 @@ class StoreRequest:
     credentials: Credentials | None = field(default=None, repr=False)
     evidence: str = ""
     learners: int = 1
+    member_number: int = 0
+    login: str = ""
 
 
 class Executor(Protocol):

@@ -47,8 +47,10 @@ class Order:
         "closed_devices",
         "cwd",
         "env",
+        "fixed",
         "gid",
         "grace_s",
+        "groups",
         "hide",
         "log",
         "max_runtime_s",
@@ -56,10 +58,13 @@ class Order:
         "network",
         "nice",
         "program",
+        "read_only",
         "shm_mib",
+        "tmp",
         "uid",
         "visible",
         "way_note",
+        "writable",
     )
 
     def __init__(self, fields: "Mapping[str, Any]") -> None:
@@ -70,6 +75,7 @@ class Order:
         self.log = str(fields["log"])
         self.uid: int | None = fields.get("uid")
         self.gid: int | None = fields.get("gid")
+        self.groups: list[int] = list(fields.get("groups") or [])
         self.cgroup: dict[str, Any] | None = fields.get("cgroup")
         self.cgroup_name = "" if self.cgroup is None else str(self.cgroup["name"])
         self.max_runtime_s: float | None = fields.get("max_runtime_s")
@@ -80,6 +86,10 @@ class Order:
         self.nice = int(fields.get("nice") or 0)
         self.namespaces: list[str] = list(fields.get("namespaces") or [])
         self.closed_devices: list[str] = list(fields.get("closed_devices") or [])
+        self.fixed: list[str] = list(fields.get("fixed") or [])
+        self.read_only: list[str] = list(fields.get("read_only") or [])
+        self.writable: list[str] = list(fields.get("writable") or [])
+        self.tmp: str | None = fields.get("tmp")
         self.hide: list[str] = list(fields.get("hide") or [])
         self.program: dict[str, Any] | None = fields.get("program")
         self.way_note = str(fields.get("way_note") or "")
@@ -256,26 +266,41 @@ def _confine_view(child: Child) -> dict[str, list[str]]:
     own = "mount" in child.namespaces
     if os.geteuid() != 0 and not own:
         return {}
-    gid = order.gid if order.gid is not None else order.uid or 0
-    closed = view.plan(order.visible, order.uid, gid, order.hide if own else ())
+    closed = plan(order, own)
     if own:
         view.own_mounts(born=True)
-        view.cover(closed)
+        view.cover(closed, sources(order))
     else:
         view.make(closed)
     return closed
 
 
+def plan(order: Order, own: bool = True) -> dict[str, list[str]]:
+    """What of the file system is covered for an order's program; ``own``: it has mounts of its own from its birth."""
+    gid = order.gid if order.gid is not None else order.uid or 0
+    hide, tmp = (order.hide, view.TMP) if own else ((), ())
+    return view.plan(order.visible, order.uid, (gid, *order.groups), hide, order.fixed, tmp if order.tmp else ())
+
+
+def sources(order: Order) -> dict[str, str]:
+    """What lies behind paths of a plan that are not what they say, or must be nothing else; see
+    :func:`runyard.shim.view.opened`."""
+    return view.sources(order.fixed, order.tmp)
+
+
 def _own_places(child: Child) -> list[str]:
     """A ``/proc`` and a ``/dev/shm`` that go with its namespaces; returns sentences on what could not be had."""
     shm_mib = child.order.shm_mib
+    order = child.order
     if "mount" in child.namespaces:
         missing: list[str] = _isolation().own_places(child.namespaces, shm_mib)
-        return missing + _isolation().close_devices(child.order.closed_devices)
+        missing += _isolation().close_devices(order.closed_devices)
+        return missing + _isolation().close_folders(order.read_only, order.writable)
     if shm_mib is not None:
         _isolation().own_shm(shm_mib)
-    closed = child.order.closed_devices
-    return [f"{_isolation().OPEN_DEVICES}: it has no mounts of its own."] if closed else []
+    left = [_isolation().OPEN_DEVICES] if order.closed_devices else []
+    left += [_isolation().OPEN_FOLDERS] if order.read_only else []
+    return [f"{sentence}: it has no mounts of its own." for sentence in left]
 
 
 def _take_user(child: Child) -> None:
@@ -283,7 +308,7 @@ def _take_user(child: Child) -> None:
     order = child.order
     if order.uid is not None and order.uid != os.geteuid():
         gid = order.gid if order.gid is not None else order.uid
-        os.setgroups([])
+        os.setgroups(order.groups)
         os.setgid(gid)
         os.setuid(order.uid)
         if os.getresuid() != (order.uid,) * 3 or os.getresgid() != (gid,) * 3:

@@ -24,6 +24,7 @@ NAMESPACES = {"user": 0x10000000, "pid": 0x20000000, "mount": CLONE_NEWNS, "ipc"
 NO_PROC = "The program sees the numbers of all of the machine's processes: it could not get a /proc of its own"
 NO_SHM = "The program shares /dev/shm with others of its user: it could not get one of its own"
 OPEN_DEVICES = "The program can open GPUs that it was not given"
+OPEN_FOLDERS = "The program can write to read-only folders of the machine where its user may"
 SHM = b"/dev/shm"
 AF_INET, SOCK_DGRAM, SOCK_CLOEXEC = 2, 2, 0o2000000
 SIOCSIFFLAGS, IFF_UP = 0x8914, 1
@@ -97,6 +98,35 @@ def close_devices(paths: Iterable[str]) -> list[str]:
         os.close(cover)
         os.unlink(source)
     return [f"{OPEN_DEVICES}: {', '.join(left)}."] if left else []
+
+
+def close_folders(read_only: Iterable[str], writable: Iterable[str]) -> list[str]:
+    """Make folders, and all that is mounted below them, read-only for a process whose mounts are its own, but for
+    some below them; returns a sentence on what could not be done."""
+    left: list[str] = []
+    folders = [folder for folder in read_only if os.path.isdir(folder)]
+    if not folders:
+        return []
+    from runyard.shim import trees  # noqa: PLC0415 - start-up time of those that need none
+
+    try:
+        kept = {path: trees.copy(path) for path in writable if os.path.isdir(path)}
+    except OSError as error:
+        return [f"{OPEN_FOLDERS} ({error.strerror})."]
+    for folder in folders:
+        try:
+            tree = trees.copy(folder)
+            try:
+                trees.close(tree)
+                trees.put(tree, os.fsencode(folder))
+            finally:
+                os.close(tree)
+        except OSError as error:
+            left.append(f"{folder} ({error.strerror})")
+    for path, tree in kept.items():
+        trees.put(tree, os.fsencode(path))
+        os.close(tree)
+    return [f"{OPEN_FOLDERS}: {', '.join(left)}."] if left else []
 
 
 def own_shm(mib: int) -> None:

@@ -16,14 +16,14 @@ import os
 import select
 
 from runyard.shim import isolation, trees, view
-from runyard.shim.confine import Order, failure
+from runyard.shim.confine import Order, failure, plan, sources
 from runyard.shim.control import MOST_DESCRIPTORS, Control
 from runyard.shim.lean import libc, signals
 from runyard.shim.processes import read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from typing import NoReturn
 
     Still = tuple[dict[str, list[str]], list[str]]
@@ -57,7 +57,7 @@ class Ground:
     __slots__ = ("_closed", "_fresh", "_gone", "_table", "_then", "_watch")
 
     def __init__(self, order: Order) -> None:
-        self._closed = _plan(order)
+        self._closed = plan(order)
         self._table = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
         self._watch = select.poll()
         self._watch.register(self._table, select.POLLPRI)  # with POLLERR: there are other mounts (proc(5))
@@ -70,7 +70,7 @@ class Ground:
     def mounts(self, order: Order) -> Mounts | None:
         """Copies of what a program is to see where its parent sees nothing; None: they would not be all that its
         mounts differ in, or are too many. Raises ``OSError``."""
-        closed = _plan(order)
+        closed = plan(order)
         self._look()
         changed = [*self._gone, *self._fresh]
         fresh = _uncovered(self._fresh, closed)
@@ -78,17 +78,17 @@ class Ground:
             return None
         still: dict[str, list[str]] = {}
         for folder, paths in closed.items():  # outer ones before inner ones
-            same = self._closed.get(folder) == paths and not _touches(folder, changed)
+            same = self._closed.get(folder) == paths and not _touches(folder, changed) and folder not in paths
             if not same or any(folder.startswith(outer + "/") for outer in still):
                 still[folder] = paths
         beside = view.outermost({point.rstrip("/") for point in fresh})
         paths = [*(path for paths in still.values() for path in paths), *beside]
         if len(paths) > MOST_DESCRIPTORS - 4:
             return None
-        made = Mounts([], list(closed), [], (still, beside))
+        made, given = Mounts([], list(closed), [], (still, beside)), sources(order)
         try:
             for path in paths:
-                made.descriptors.append(trees.copy(path))
+                made.descriptors.append(_copy(path, given))
         except OSError:
             made.close()
             raise
@@ -101,9 +101,14 @@ class Ground:
             self._gone = [point for mount, point in self._then.items() if mount not in now]
 
 
-def _plan(order: Order) -> dict[str, list[str]]:
-    gid = order.gid if order.gid is not None else order.uid or 0
-    return view.plan(order.visible, order.uid, gid, order.hide)
+def _copy(path: str, given: "Mapping[str, str]") -> int:
+    if path not in given:
+        return trees.copy(path)
+    descriptor = view.opened(path, given)
+    try:
+        return trees.copy_of(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _uncovered(points: "Iterable[str]", closed: "Iterable[str]") -> list[str]:
@@ -171,10 +176,11 @@ def _prepare(order: Order, user_namespace: int, control: Control) -> "NoReturn":
         if not root:
             libc("setns", user_namespace, isolation.NAMESPACES["user"])
         view.own_mounts()
-        covered = _plan(order)
-        view.cover(covered)
+        covered = plan(order)
+        view.cover(covered, sources(order))
         missing = isolation.own_places([name for name in order.namespaces if name != "pid"], order.shm_mib)
         missing += isolation.close_devices(order.closed_devices)
+        missing += isolation.close_folders(order.read_only, order.writable)
         if root:
             libc("setns", user_namespace, isolation.NAMESPACES["user"])
             libc("unshare", view.CLONE_NEWNS)

@@ -10,7 +10,7 @@ from __future__ import annotations  # for interpreters of environments, from 3.8
 
 import os
 import stat
-from errno import EINVAL, ENOENT
+from errno import EINVAL, ELOOP, ENOENT
 
 from runyard.shim.lean import libc
 
@@ -20,38 +20,53 @@ if TYPE_CHECKING:
 
 CLONE_NEWNS = 0x00020000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
+TMP = ("/tmp", "/var/tmp")
+"""What programs take for their own, if it is not theirs."""
 COVER = b"mode=0755,size=1m"
 
 
-def plan(visible: Sequence[str], uid: int | None, gid: int, hide: Sequence[str] = ()) -> dict[str, list[str]]:
+def plan(
+    visible: Sequence[str],
+    uid: int | None,
+    gids: Sequence[int],
+    hide: Sequence[str] = (),
+    fixed: Sequence[str] = (),
+    tmp: Sequence[str] = (),
+) -> dict[str, list[str]]:
     """The paths to bind, by the folder that is covered: the topmost one above them that this user cannot pass (None:
     there is none), or the innermost hidden one. Empty: nothing is covered.
 
     A path that is reached through symbolic links counts as itself and as what it leads to. One that lies within
-    another is left out, unless what lies between hides it: it comes along.
+    another is left out, unless what lies between hides it: it comes along. ``gids``: all groups of the user;
+    ``fixed``: those of the paths that must not lead through symbolic links; ``tmp``: folders that are covered by one
+    of the program's own, which is the first of their paths.
     """
+    tmp = [folder for folder in tmp if os.path.isdir(folder) and not os.path.islink(folder)]
+    hide = [*tmp, *hide]
     hidden = list(dict.fromkeys(os.path.realpath(folder) for folder in hide if os.path.isdir(folder)))
     closed: dict[str, set[str]] = {folder: set() for folder in hidden}
     passed: set[str] = set()
     for path in visible:
-        for name in {os.path.normpath(path), os.path.realpath(path)}:
+        for name in {os.path.normpath(path), path if path in fixed else os.path.realpath(path)}:
             cover = max((folder for folder in hidden if _is_below(name, folder)), key=len, default=None)
             if cover is None and uid is not None:
-                cover = _barrier(name, uid, gid, passed)
+                cover = _barrier(name, uid, gids, passed)
             if cover is not None:
                 closed.setdefault(cover, set()).add(name)
     for folder in hidden:
-        barrier = None if uid is None else _barrier(folder, uid, gid, passed)
+        within = any(_is_below(folder, other) for other in hidden)
+        barrier = None if uid is None or within else _barrier(folder, uid, gids, passed)
         if barrier is not None:
             closed.setdefault(barrier, set())
-    return {barrier: outermost(paths) for barrier, paths in sorted(closed.items())}
+    planned = {barrier: outermost(paths) for barrier, paths in sorted(closed.items())}
+    return {folder: [folder, *paths] if folder in tmp else paths for folder, paths in planned.items()}
 
 
 def _is_below(path: str, folder: str) -> bool:
     return path.startswith(folder + "/")
 
 
-def _barrier(path: str, uid: int, gid: int, passed: set[str]) -> str | None:
+def _barrier(path: str, uid: int, gids: Sequence[int], passed: set[str]) -> str | None:
     """The topmost folder above a path that a user cannot pass, by owner, group and mode. ``passed``: those that were
     found to be passable for other paths of the same plan."""
     folder = "/"
@@ -61,7 +76,7 @@ def _barrier(path: str, uid: int, gid: int, passed: set[str]) -> str | None:
                 facts = os.stat(folder)
             except OSError:
                 return None
-            bit = stat.S_IXUSR if facts.st_uid == uid else stat.S_IXGRP if facts.st_gid == gid else stat.S_IXOTH
+            bit = stat.S_IXUSR if facts.st_uid == uid else stat.S_IXGRP if facts.st_gid in gids else stat.S_IXOTH
             if not facts.st_mode & bit:
                 return folder
             passed.add(folder)
@@ -86,30 +101,53 @@ def make(closed: dict[str, list[str]]) -> None:
     cover(closed)
 
 
-def cover(closed: dict[str, list[str]]) -> None:
-    """The same for a process whose mounts are its own already: each folder is empty but for the paths below it."""
+def cover(closed: dict[str, list[str]], sources: Mapping[str, str] | None = None) -> None:
+    """The same for a process whose mounts are its own already: each folder is empty but for the paths below it.
+    ``sources``: what some paths stand for (:func:`opened`)."""
     if "/" in closed:
         raise OSError(ENOENT, "the root folder itself is closed to this user", "/")
     # Opened before anything is covered, and inside the new namespace: a bind wants its source there.
-    opened = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for paths in closed.values() for path in paths}
-    cover_with(closed, opened, _bind)
+    descriptors = {path: opened(path, sources or {}) for paths in closed.values() for path in paths}
+    cover_with(closed, descriptors, _bind)
+
+
+def sources(fixed: Sequence[str], tmp: str | None) -> dict[str, str]:
+    """What lies behind paths of a plan that are not what they say, or must be nothing else."""
+    found = {path: path for path in fixed}
+    return found if tmp is None else found | dict.fromkeys(TMP, tmp)
+
+
+def opened(path: str, sources: Mapping[str, str]) -> int:
+    """A descriptor of what lies behind a path: itself, or what ``sources`` has for it, which must not lead through
+    symbolic links. Raises ``OSError``."""
+    source = sources.get(path)
+    descriptor = os.open(path if source is None else source, os.O_PATH | os.O_CLOEXEC)
+    if source == path and os.readlink(f"/proc/self/fd/{descriptor}") != path:
+        os.close(descriptor)
+        raise OSError(ELOOP, "it leads through a symbolic link by now", path)
+    return descriptor
 
 
 def cover_with(
-    closed: Mapping[str, list[str]], opened: Mapping[str, int], bind: Callable[[int, bytes], object]
+    closed: Mapping[str, list[str]], descriptors: Mapping[str, int], bind: Callable[[int, bytes], object]
 ) -> None:
-    """The same by ``bind``, which puts a descriptor in its place, for descriptors that are opened already; closes
+    """The same by ``bind``, which puts a descriptor in its place, for descriptors that are open already; closes
     them. Raises ``OSError``."""
     for folder, paths in closed.items():  # outer ones before inner ones
         if not os.path.isdir(folder):
             _mount_point(folder, True)  # it lies in one that has just been covered
-        libc("mount", b"runyard", os.fsencode(folder), b"tmpfs", MS_NOSUID | MS_NODEV, COVER)
+        if folder in paths:
+            bind(descriptors[folder], os.fsencode(folder))
+        else:
+            libc("mount", b"runyard", os.fsencode(folder), b"tmpfs", MS_NOSUID | MS_NODEV, COVER)
         for path in paths:
-            _mount_point(path, stat.S_ISDIR(os.stat(opened[path]).st_mode))
-            bind(opened[path], os.fsencode(path))
-    for folder in closed:
+            if path == folder:
+                continue
+            _mount_point(path, stat.S_ISDIR(os.stat(descriptors[path]).st_mode))
+            bind(descriptors[path], os.fsencode(path))
+    for folder in [folder for folder, paths in closed.items() if folder not in paths]:
         libc("mount", b"runyard", os.fsencode(folder), None, MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, COVER)
-    for descriptor in opened.values():
+    for descriptor in descriptors.values():
         os.close(descriptor)
 
 

@@ -370,6 +370,10 @@ def _order_of(run: WarmRun) -> "Record":
         "shm_mib": None if prepared else order.shm_mib,
         "nice": order.nice,
         "closed_devices": [] if prepared else order.closed_devices,
+        "read_only": [] if prepared else order.read_only,
+        "writable": [] if prepared else order.writable,
+        "fixed": [] if run.mounts is not None else order.fixed,
+        "tmp": None if run.mounts is not None else order.tmp,
     }
 
 

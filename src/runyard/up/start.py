@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from runyard import settings
 from runyard.cli.options import UpOptions
 from runyard.core.errors import RunyardError
+from runyard.core.house import users_words
 from runyard.up import record, tokens
 from runyard.up.reach import protect, url_of
 from runyard.up.say import answer, say
@@ -97,6 +98,7 @@ def _node_argv(home: Path, options: UpOptions, url: str, protected: Tls | None) 
         argv += ["--fake-gpus", str(options.fake_gpus)]
     for path in chosen.host_paths:
         argv += ["--host-path", path]
+    argv += ["--users", users_words(chosen.users), *([] if chosen.private_tmp else ["--shared-tmp"])]
     argv += [f"--pip-option={word}" for word in chosen.pip_options]
     argv += [f"--python-allowed={pattern}" for pattern in chosen.pythons or ("",)]
     if chosen.pip_source_builds:

@@ -27,7 +27,8 @@ class Place(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``kind``: ``s3`` (``endpoint_url``, ``region``, ``secret``), ``local`` (the embedded store: read and written
     through ``/api/v1/node/data/{account}/{bucket}/{key}`` of the server) or ``volume`` (``path``: a folder of the
-    machine, with ``bucket`` a sub-folder of it).
+    machine, with ``bucket`` a sub-folder of it; ``member`` and ``login``: whose rights over files hold there, as in
+    :class:`Launch`).
     """
 
     kind: str
@@ -39,6 +40,8 @@ class Place(msgspec.Struct, frozen=True, omit_defaults=True):
     region: str | None = None
     path: str | None = None
     secret: Secret | None = None
+    member: int = 0
+    login: str = ""
 
 
 class Item(msgspec.Struct, frozen=True, array_like=True):
@@ -86,6 +89,7 @@ class Warm(msgspec.Struct, frozen=True, omit_defaults=True):
     account: str
     member: int
     preload: tuple[str, ...] = ()
+    login: str = ""
 
 
 class Stage(msgspec.Struct, frozen=True, tag="stage", omit_defaults=True):
@@ -115,7 +119,8 @@ class Launch(msgspec.Struct, frozen=True, tag="launch", omit_defaults=True):
     """Start one attempt of a run. ``stage`` is what must be ready (staged again when it no longer is).
 
     ``parameters``: JSON object text for ``config.json``. ``member``: number of the member, from which the node takes
-    the user id. ``slots``: GPU slot numbers. ``secret_env`` goes to the program alone.
+    the user id, but for a ``login`` (the member's id) to which the operator
+    gives a user of the machine. ``slots``: GPU slot numbers. ``secret_env`` goes to the program alone.
 
     ``learners`` processes start together or not at all, each with ``cpu_millis``, ``memory_mib`` and its equal share
     of ``slots``, in order; with ``launch`` ``gpu`` each has one process for each of its slots. ``shm_mib``: size of
@@ -138,6 +143,7 @@ class Launch(msgspec.Struct, frozen=True, tag="launch", omit_defaults=True):
     env: dict[str, str] = {}
     secret_env: dict[str, str] = {}
     member: int = 1
+    login: str = ""
     slots: tuple[int, ...] = ()
     cpu_millis: int = 1000
     memory_mib: int = 1024

@@ -25,9 +25,18 @@ def volume(path: str | None, bucket: str = "", prefix: str = "") -> Location:
     [("/data", ""), ("/data", "set"), ("/data/a/b", "set"), ("/data/a/../b", ""), ("/srv/x/", "y"), ("/data/", "..x")],
 )
 def test_below_a_root_is_allowed(tmp_path: Path, path: str, bucket: str, write: bool) -> None:
-    asked = stores(tmp_path, "/data/", "/srv/x")
+    asked = stores(tmp_path, "/data/:rw", "/srv/x:rw")
     assert asked.check(volume(path, bucket), None, write=write, account_id=ACCOUNT) == Checked(Verdict.ok)
     assert asked.list(volume(path, bucket), None, account_id=ACCOUNT) == Listing(Checked(Verdict.ok))
+
+
+def test_a_read_only_root_is_read_and_not_written(tmp_path: Path) -> None:
+    asked = stores(tmp_path, "/data", "/data/out:rw")
+    checked = asked.check(volume("/data/set"), None, write=True, account_id=ACCOUNT)
+    assert checked.verdict is Verdict.denied
+    assert "read-only" in checked.message
+    assert asked.check(volume("/data/set"), None, write=False, account_id=ACCOUNT) == Checked(Verdict.ok)
+    assert asked.check(volume("/data/out/a"), None, write=True, account_id=ACCOUNT) == Checked(Verdict.ok)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +47,7 @@ def test_outside_the_roots_is_denied_and_the_roots_are_named(tmp_path: Path, pat
     asked = stores(tmp_path, "/data", "/srv/x")
     checked = asked.check(volume(path, bucket), None, write=False, account_id=ACCOUNT)
     assert checked.verdict is Verdict.denied
-    assert "/data, /srv/x" in checked.message
+    assert "/data (read-only), /srv/x (read-only)" in checked.message
     assert asked.list(volume(path, bucket), None, account_id=ACCOUNT).checked == checked
 
 

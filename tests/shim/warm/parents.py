@@ -76,7 +76,7 @@ class Warm:
 
         def confine() -> None:
             if os.geteuid() == 0:
-                view.make(view.plan(seen, UID, UID))
+                view.make(view.plan(seen, UID, (UID,)))
                 os.setgroups([])
                 os.setgid(UID)
                 os.setuid(UID)
@@ -247,7 +247,7 @@ class Twice:
 
         def confine() -> None:
             if os.geteuid() == 0:
-                view.make(view.plan([*seen, str(place)], UID, UID))
+                view.make(view.plan([*seen, str(place)], UID, (UID,)))
                 os.setgroups([])
                 os.setgid(UID)
                 os.setuid(UID)

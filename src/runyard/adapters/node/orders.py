@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from runyard.core.spec import Credentials, EvaluationMetrics, Location
+from runyard.core.spec import Credentials, EvaluationMetrics, Location, StoreKind
 from runyard.manifest.metrics import expand_macros
 from runyard.ports.executor import DataPart, LaunchRequest, StageRequest, StoreRequest
 from runyard.ports.executor import Warm as WarmRequest
 from runyard.wire.orders import Environment, Evaluation, Item, Launch, Origin, Part, Place, Secret, Stage, Store, Warm
 
 
-def place(location: Location, account_id: str, credentials: Credentials | None) -> Place:
-    """A location with its credentials, as a node reaches it."""
+def place(
+    location: Location, account_id: str, credentials: Credentials | None, member: tuple[int, str] = (0, "")
+) -> Place:
+    """A location with its credentials, as a node reaches it. ``member``: the number and id of whose rights hold in a
+    folder of the machine."""
     secret = None
     if credentials is not None:
         secret = Secret(credentials.access_key_id, credentials.secret_access_key, credentials.session_token)
+    number, login = member if location.kind is StoreKind.volume else (0, "")
     return Place(
         kind=location.kind.value,
         bucket=location.bucket,
@@ -24,6 +28,8 @@ def place(location: Location, account_id: str, credentials: Credentials | None) 
         region=location.connection.region,
         path=location.connection.path,
         secret=secret,
+        member=number,
+        login=login,
     )
 
 
@@ -46,7 +52,7 @@ def stage_order(request: StageRequest) -> Stage:
 
 
 def _warm(warm: WarmRequest | None) -> Warm | None:
-    return None if warm is None else Warm(warm.account_id, warm.member_number, warm.preload)
+    return None if warm is None else Warm(warm.account_id, warm.member_number, warm.preload, warm.login)
 
 
 def launch_order(request: LaunchRequest) -> Launch:
@@ -57,7 +63,7 @@ def launch_order(request: LaunchRequest) -> Launch:
         name=request.name,
         command=request.command,
         stage=stage_order(request.stage),
-        results=place(request.results, request.account_id, request.results_credentials),
+        results=place(request.results, request.account_id, request.results_credentials, _member(request)),
         parameters=request.parameters,
         env=dict(request.env),
         secret_env=dict(request.secret_env),
@@ -76,7 +82,12 @@ def launch_order(request: LaunchRequest) -> Launch:
         evaluation=_evaluation(request.evaluation),
         queue_class=request.queue_class,
         hold_ms=request.hold_ms,
+        login=request.login,
     )
+
+
+def _member(request: LaunchRequest | StoreRequest) -> tuple[int, str]:
+    return request.member_number, request.login
 
 
 def _evaluation(metrics: EvaluationMetrics) -> Evaluation:
@@ -89,7 +100,7 @@ def _origin(request: LaunchRequest) -> Origin | None:
     origin = request.start_from
     if origin is None:
         return None
-    return Origin(origin.run_id, place(origin.results, request.account_id, origin.credentials))
+    return Origin(origin.run_id, place(origin.results, request.account_id, origin.credentials, _member(request)))
 
 
 def store_order(request: StoreRequest) -> Store:
@@ -98,7 +109,7 @@ def store_order(request: StoreRequest) -> Store:
         run=request.run_id,
         spec=request.spec_id,
         attempt=request.attempt,
-        results=place(request.results, request.account_id, request.credentials),
+        results=place(request.results, request.account_id, request.credentials, _member(request)),
         earlier=request.earlier_attempts,
         outputs=request.outputs,
         evidence=request.evidence,

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from runyard.adapters.objects.verdicts import OK
 from runyard.core.errors import StoreUnavailable
+from runyard.core.house import allowed_words, read_root, root_of
 from runyard.core.spec import Credentials, Location
 from runyard.ports.objects import Checked, Listing, Verdict
 
@@ -21,7 +22,7 @@ class VolumeObjects:
     """
 
     def __init__(self, host_paths: Sequence[str]) -> None:
-        self._roots = tuple(os.path.normpath(path) for path in host_paths)
+        self._roots = tuple(read_root(path) for path in host_paths)
 
     def check(self, location: Location, credentials: Credentials | None, *, write: bool, account_id: str) -> Checked:
         """See :class:`runyard.ports.objects.ObjectStores`."""
@@ -30,9 +31,13 @@ class VolumeObjects:
         if not os.path.isabs(path) or "\0" in "".join(parts):
             return Checked(Verdict.denied, f"A host path must be absolute, and {path[:120]!r} is not.")
         folder = os.path.normpath("/".join(part for part in parts if part))
-        if any(folder == root or folder.startswith(root.rstrip("/") + "/") for root in self._roots):
+        root = root_of(folder, self._roots)
+        if root is not None and (root.writable or not write):
             return OK
-        allowed = f"allowed are {', '.join(self._roots)}" if self._roots else "none is allowed here"
+        if root is not None:
+            text = f"The host path {folder} is read-only here: nothing can be stored there."
+            return Checked(Verdict.denied, f"{text} The operator opens it in host_paths (`:rw`).")
+        allowed = f"allowed are {allowed_words(self._roots)}" if self._roots else "none is allowed here"
         return Checked(
             Verdict.denied,
             f"The host path {folder} may not be used: {allowed}. The operator sets host_paths in settings.toml.",

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 
 import msgspec
 
+from runyard.core.house import User
 from runyard.node.cache import remove_tree
 from runyard.node.environment import PASSED_ON, SYSTEM_PATH
 from runyard.node.environments.interpreter import PACKAGE, Interpreter
 from runyard.node.home import PASSABLE, AttemptFolder, Home, make_folder, say
 from runyard.node.lanes import Later
 from runyard.node.shims import opened, run_script
+from runyard.node.users import identity
 from runyard.node.warm.choosing import found_in
 from runyard.node.warm.line import Line, Message, close_all, pair
 
@@ -38,7 +40,7 @@ class Kind:
     """Whom a warm parent serves. ``sites``: the times at which the folders of its packages last changed."""
 
     account: str
-    uid: int | None
+    user: User | None
     folder: str
     search: tuple[str, ...]
     preload: tuple[str, ...]
@@ -123,8 +125,8 @@ class WarmParent:
         make_folder(self._folder, PASSABLE)
         for name in ("home", "tmp"):
             os.mkdir(f"{self._folder}/{name}", 0o700)
-            if self.kind.uid is not None:
-                os.chown(f"{self._folder}/{name}", self.kind.uid, self.kind.uid)
+            if self.kind.user is not None:
+                os.chown(f"{self._folder}/{name}", self.kind.user.uid, self.kind.user.gid)
 
     def _order(self, housing: Housing, executable: str, interpreter: Interpreter) -> dict[str, object]:
         env = {name: housing.own[name] for name in PASSED_ON if name in housing.own}
@@ -141,8 +143,7 @@ class WarmParent:
         return {
             "argv": [executable, PARENT, "--fd", "3"],
             "env": env,
-            "uid": self.kind.uid,
-            "gid": self.kind.uid,
+            **identity(self.kind.user),
             "cgroup": None,
             "visible": [*interpreter.visible, PACKAGE + "/shim", self._folder],
             "hide": [housing.home.runs],
@@ -196,10 +197,10 @@ class WarmParents:
         self._waiting = threading.Semaphore(MOST_WAITING)
         remove_tree(housing.home.root + "/warm")
 
-    def kind(self, account: str, uid: int | None, interpreter: Interpreter, preload: Sequence[str]) -> Kind:
+    def kind(self, account: str, user: User | None, interpreter: Interpreter, preload: Sequence[str]) -> Kind:
         """Which parent serves whom."""
         times = tuple(_changed_ns(path) for path in (*interpreter.sites, *interpreter.search))
-        return Kind(account, uid, interpreter.folder, interpreter.search, tuple(preload), times)
+        return Kind(account, user, interpreter.folder, interpreter.search, tuple(preload), times)
 
     def want(self, kind: Kind, interpreter: Interpreter) -> WarmParent | None:
         """The parent of a kind, started now where there is none; None where it has failed lately."""

@@ -51,8 +51,7 @@ def begin(ground: Ground, order: Record, log: int, status: int, release: int, *m
             missing = _enter(mounts, namespaces)
         elif "mount" in namespaces:
             view.own_mounts(born=True)
-            covered = view.plan(order.get("view") or (), None, 0, order.get("hide") or ())
-            view.cover(covered)
+            covered = _cover(order)
             stage = "shm"
             missing = _own_places(namespaces, order)
         stage = "network"
@@ -74,9 +73,19 @@ def begin(ground: Ground, order: Record, log: int, status: int, release: int, *m
     os._exit(init.FAILED)
 
 
+def _cover(order: Record) -> dict[str, list[str]]:
+    """Cover what the program is not to see; says which folders those are. Raises ``OSError``."""
+    tmp, fixed = order.get("tmp"), order.get("fixed") or ()
+    hide = order.get("hide") or ()
+    covered = view.plan(order.get("view") or (), None, (), hide, fixed, view.TMP if tmp else ())
+    view.cover(covered, view.sources(fixed, tmp))
+    return covered
+
+
 def _own_places(namespaces: list[str], order: Record) -> list[str]:
     missing = isolation.own_places(namespaces, order.get("shm_mib"))
-    return missing + isolation.close_devices(order.get("closed_devices") or ())
+    missing += isolation.close_devices(order.get("closed_devices") or ())
+    return missing + isolation.close_folders(order.get("read_only") or (), order.get("writable") or ())
 
 
 def _refuse(namespaces: list[str]) -> None:
