@@ -325,8 +325,10 @@ def test_nobody_is_pushed_below_what_is_due_to_him(given: Snapshot) -> None:
     given = replace(given, policy=Policy())
     plan = make_plan(given)
     lost = {each.run_id for each in plan.preempts}
+    classes = {each.id: each for each in given.classes}
     for name, share in plan.shares.items():
         kept = sum(each.resources.gpus for each in given.busy if each.account_id == name and each.run_id not in lost)
+        kept += sum(len(each.slots) for each in plan.starts if classes[each.class_id].account_id == name)
         stopped = any(each.account_id == name for each in given.busy if each.run_id in lost)
         assert not stopped or kept >= share.due - 1e-6
 

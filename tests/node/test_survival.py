@@ -49,7 +49,7 @@ def test_a_killed_node_is_followed_by_one_that_finds_the_program(node: NodeProce
     node.kill()
     assert marked(RUN), "the program must go on"
     node.start()
-    assert node.server.hellos[-1].held == (facts.Held(RUN, 1, "running"),)
+    assert node.server.hellos[-1].held == (facts.Held(RUN, 1, "running", (0,)),)
     let_end(node)
     ended_well(node)
     began = [fact for fact in node.server.facts if isinstance(fact, facts.Began)]
@@ -75,7 +75,7 @@ def test_a_program_that_ends_while_there_is_no_node_is_told_of_afterwards(node: 
     let_end(node)
     wait_until((node.attempt() / "exit.json").exists, "the exit record")
     node.start()
-    assert node.server.hellos[-1].held == (facts.Held(RUN, 1, "exited"),)
+    assert node.server.hellos[-1].held == (facts.Held(RUN, 1, "exited", (0,)),)
     ended_well(node)
 
 
@@ -162,7 +162,7 @@ def test_a_shim_that_died_before_the_machine_restarted_is_told_so(node: NodeProc
     path = node.attempt() / "started.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"boot_id": "another-start"}))
     node.start()
-    assert node.server.hellos[-1].held == (facts.Held(RUN, 1, "lost"),)
+    assert node.server.hellos[-1].held == (facts.Held(RUN, 1, "lost", (0,)),)
     assert node.server.wait_for(facts.Lost).reason == "machine_restarted"
 
 

@@ -226,6 +226,6 @@ def alive(pid: int) -> bool:
     """Whether a process runs; one that is dead and not collected does not."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it may go between opening and reading
         return False
     return stat.rpartition(")")[2].split()[0] not in "ZX"

@@ -95,6 +95,7 @@ class Caller:
 @pytest.fixture
 def caller(yard: Installation, monkeypatch: pytest.MonkeyPatch) -> Iterator[Caller]:
     monkeypatch.setenv("RUNYARD_HOME", str(yard.home))
+    monkeypatch.setenv("RUNYARD_CONTEXTS", str(yard.home.parent / "contexts.json"))
     monkeypatch.delenv("RUNYARD_URL", raising=False)
     monkeypatch.chdir(yard.folder)
     found = Caller(yard)
@@ -109,7 +110,7 @@ MEANINGS: dict[str, str] = {
     "BUCKET": "bucket", "BUCKET/PREFIX": "bucket/prefix", "BUCKET/KEY": "bucket/one.txt", "FILE": "saved.yml",
     "COMMAND": "python3 train.py --lr {lr}", "NEW": "new", "OLD": "new", "POSITION": "1", "ACCOUNT": "default",
     "NODE": "local",
-    "PLAN": "unlimited", "MEMBER": "mia", "TIME": "2026-01-01",
+    "CONTEXT": "lab", "PLAN": "unlimited", "MEMBER": "mia", "TIME": "2026-01-01",
 }  # fmt: skip
 """What words in capitals stand for."""
 SPECIAL: dict[tuple[str, str], str] = {
@@ -130,6 +131,9 @@ MORE: dict[str, list[str]] = {
 def meant(caller: Caller, form: list[str]) -> list[str]:
     """The form with something for each of its words in capitals."""
     words: list[str] = []
+    there = {"URL": caller.yard.url, "TOKENFILE": str(caller.yard.home / "token")}
+    if form[0] == "logout":
+        caller.call(["login", there["URL"], "--token-file", there["TOKENFILE"]])
     for index, word in enumerate(form):
         before = form[index - 1] if index else ""
         verb = form[1] if form[0] == "queue" and len(form) > 1 else form[0]
@@ -137,7 +141,7 @@ def meant(caller: Caller, form: list[str]) -> list[str]:
             words.append(FRESH[verb](caller))
         else:
             special = SPECIAL.get((before, word)) or SPECIAL.get((form[0], word))
-            words.append(special or MEANINGS.get(word, word))
+            words.append(special or there.get(word) or MEANINGS.get(word, word))
     if form[:2] == ["tokens", "rm"]:
         tokens = json.loads(caller.call(["tokens", "list", "--json"])[1])
         words[-1] = next(each["id"] for each in tokens if each["name"] == "new")
