@@ -161,6 +161,25 @@ def test_signing_in_from_elsewhere(served: Served) -> None:
 
 
 @pytest.mark.story
+def test_signing_in_with_a_password(served: Served) -> None:
+    """The password of an account's member, set by its owner: the token that is kept is another thing."""
+    password = "correct horse battery staple"
+    assert served.here("accounts", "add", "acme").returncode == 0
+    assert served.here("members", "add", "mia", "--account", "acme").returncode == 0
+    done = served.here("members", "password", "mia", "--account", "acme", stdin=password + "\n")
+    assert done.returncode == 0, done.stderr
+    words = ("login", served.url, "--fingerprint", served.fingerprint, "--password-file", "-", "--member")
+    assert served.elsewhere(*words, "mia", stdin=password).returncode == 2
+    wrong = served.elsewhere(*words, "acme/mia", stdin="something else\n")
+    assert wrong.returncode == 5, wrong.stderr
+    right = served.elsewhere(*words, "acme/mia", "--json", stdin=password + "\n")
+    assert right.returncode == 0, right.stderr
+    assert json.loads(right.stdout)["member"] == "mia"
+    assert json.loads(served.elsewhere("status", "--json").stdout)["account"] == "acme"
+    assert password not in (served.elsewhere.folder / ".config" / "runyard" / "contexts.json").read_text()
+
+
+@pytest.mark.story
 def test_a_token_that_is_not_known_is_not_kept(served: Served) -> None:
     done = served.elsewhere(
         "login", served.url, "--fingerprint", served.fingerprint, "--token-file", "-", stdin="ryd_no-such-token\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from dataclasses import replace
 from typing import IO, Final
 
 import click
@@ -24,14 +25,31 @@ _NAME: Final = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 @click.option("--name", metavar="CONTEXT", help="What to call it here [default: its host].")
 @click.option("--fingerprint", metavar="HEX", help="Of its authority, as `runyard up` printed it there.")
 @click.option("--token-file", type=click.File(), metavar="FILE", help="A file with the token; `-` for standard input.")
+@click.option("--member", metavar="ACCOUNT/NAME", help="Sign in with this member's password, for some hours.")
+@click.option("--password-file", type=click.File(), metavar="FILE", help="The password, instead of asking for it.")
 @common
 @click.pass_obj
-def login(session: Session, url: str, name: str | None, fingerprint: str | None, token_file: IO[str] | None) -> None:
+def login(
+    session: Session,
+    url: str,
+    name: str | None,
+    fingerprint: str | None,
+    token_file: IO[str] | None,
+    member: str | None,
+    password_file: IO[str] | None,
+) -> None:
     """Sign in to a service elsewhere, and use it from now on."""
     address = address_of(Named("", url))
     chosen = _checked(name or address.host.strip("[]"))
-    authority = _authority(session, address.url, fingerprint)
-    one = Named(chosen, address.url, _token(session, token_file), authority)
+    account, _, person = (member or "").partition("/")
+    if member is not None and not (account and person):
+        raise Misuse("Write --member ACCOUNT/NAME, such as --member acme/mia.")
+    one = Named(chosen, address.url, None, _authority(session, address.url, fingerprint))
+    if member is None:
+        one = replace(one, token=_word(session, token_file, "Token", "RUNYARD_TOKEN", "--token-file"))
+    else:
+        password = _word(session, password_file, "Password", None, "--password-file")
+        one = replace(one, token=signing_in.token_for(one, account, person, password))
     found = signing_in.sign_in(one)
     path = contexts.file_of()
     contexts.save(path, contexts.load(path).with_one(one))
@@ -70,13 +88,15 @@ def _authority(session: Session, url: str, fingerprint: str | None) -> str:
     return pem
 
 
-def _token(session: Session, file: IO[str] | None) -> str:
-    token = file.read() if file is not None else os.environ.get("RUNYARD_TOKEN", "")
-    if not token.strip() and file is None and not session.json and sys.stdin.isatty() and on_terminal():
-        token = click.prompt("Token", hide_input=True, err=True)
-    if not token.strip():
-        raise Misuse("Give a token: --token-file FILE (`-` for standard input), or RUNYARD_TOKEN.")
-    return token.strip()
+def _word(session: Session, file: IO[str] | None, what: str, variable: str | None, option: str) -> str:
+    """A secret from a file, the environment or, on a terminal, from the person."""
+    text = file.read() if file is not None else os.environ.get(variable or "", "")
+    if not text.strip() and file is None and not session.json and sys.stdin.isatty() and on_terminal():
+        text = click.prompt(what, hide_input=True, err=True)
+    if not text.strip():
+        also = f", or {variable}" if variable else ""
+        raise Misuse(f"Give the {what.lower()}: {option} FILE (`-` for standard input){also}.")
+    return text.strip() if variable else text.rstrip("\r\n")
 
 
 @click.command()

@@ -84,3 +84,9 @@ def sign_in(one: Named) -> Status:
     """Try a context. Raises :class:`NotSignedIn` for a token that the service does not know."""
     with Client(address=address_of(one)) as client:
         return client.status()
+
+
+def token_for(one: Named, account: str, member: str, password: str) -> str:
+    """A token for some hours, for a password. Raises :class:`NotSignedIn` when it is wrong, or after too many tries."""
+    with Client(address=address_of(one)) as client:
+        return client.login(account, member, password).token
