@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bench import page, simulator
 from bench.catalog import BY_NAME, MEASURES
+from bench.chaos import command as chaos
 from bench.context import Context
 from bench.figures import Figures, Taken
 from bench.machine import describe, end_in_order, load, quiet
@@ -87,6 +88,8 @@ def main() -> int:
     """Exit code: 0 when all measures could be taken and were true, else 1. A missed target is told, and is no error."""
     if sys.argv[1:2] == ["simulator"]:
         return simulator.main(sys.argv[2:])
+    if sys.argv[1:2] == ["chaos"]:
+        return chaos.main(sys.argv[2:])
     given = arguments()
     end_in_order()
     figures = Figures.read()

@@ -86,7 +86,7 @@ def build(
     holder, epoch = (leading.holder, leading.epoch) if leading is not None else ("", None)
     half_life_ms = settings.policy.half_life_ms
     store = open_store(store_url(home, settings), home / BEFORE, holder=holder, epoch=epoch, half_life_ms=half_life_ms)
-    clock = MachineClock(store.latest_event_ms())
+    clock = MachineClock(store.latest_event_ms(), home / "clock.json", resume=bool(store.holdings()))
     vault = open_vault(home / "key", store)
     embedded = FolderStore(home / "store")
     executor = NodeExecutor()

@@ -1,9 +1,11 @@
 """The server's clock never steps back, whatever the wall clock said before."""
 
+import json
 import threading
 import time
+from pathlib import Path
 
-from runyard.adapters.clock import MachineClock, SystemEntropy
+from runyard.adapters.clock import MachineClock, SystemEntropy, boot_ms
 
 
 def wall() -> int:
@@ -42,6 +44,44 @@ def test_it_never_steps_back_in_any_thread() -> None:
     for thread in threads:
         thread.join()
     assert all(times == sorted(times) for times in told)
+
+
+def test_a_wall_clock_that_is_set_does_not_move_it() -> None:
+    """An hour forwards or back is no hour of anybody's bill: it is made up for at half a millisecond a second."""
+    for step in (3_600_000, -3_600_000):
+        set_by = [0]
+        clock = MachineClock(wall_ms=lambda by=set_by: wall() + by[0])
+        before, boot = clock.now_ms(), boot_ms()
+        set_by[0] = step
+        threading.Event().wait(0.05)
+        passed, counted = boot_ms() - boot, clock.now_ms() - before
+        assert abs(counted - passed) <= 3
+
+
+def test_it_goes_on_over_a_restart_whatever_the_wall_clock_says_then(tmp_path: Path) -> None:
+    kept = tmp_path / "clock.json"
+    before, boot = MachineClock(0, kept).now_ms(), boot_ms()
+    for step in (3_600_000, -3_600_000):
+        again = MachineClock(before, kept, wall_ms=lambda step=step: wall() + step)
+        assert abs((again.now_ms() - before) - (boot_ms() - boot)) <= 3
+
+
+def test_it_begins_with_the_wall_clock_where_nothing_is_counted_or_the_machine_was_restarted(tmp_path: Path) -> None:
+    kept = tmp_path / "clock.json"
+    wrong = boot_ms() - 9_000_000
+    kept.write_text(json.dumps({"boot": "another one", "offset_ms": wrong}))
+    assert abs(MachineClock(0, kept).now_ms() - wall()) < 1000
+    noted = json.loads(kept.read_text())
+    kept.write_text(json.dumps(noted | {"offset_ms": noted["offset_ms"] - 9_000_000}))
+    assert MachineClock(0, kept).now_ms() < wall() - 8_000_000
+    assert abs(MachineClock(0, kept, resume=False).now_ms() - wall()) < 1000
+
+
+def test_a_file_that_cannot_be_read_or_written_is_no_harm(tmp_path: Path) -> None:
+    torn = tmp_path / "clock.json"
+    torn.write_text("{")
+    for kept in (torn, tmp_path / "nowhere" / "clock.json"):
+        assert abs(MachineClock(0, kept).now_ms() - wall()) < 1000
 
 
 def test_entropy_has_as_many_bits_as_asked() -> None:

@@ -1,0 +1,87 @@
+"""The campaign's own judgment: a schedule by its seed, and an audit that sees what is missing or too much."""
+
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from bench.chaos.audit import Witness, follows, same
+from bench.chaos.blows import BLOWS, schedule
+from bench.chaos.proxy import Door
+
+
+def test_a_schedule_has_every_kind_and_is_the_same_for_the_same_seed() -> None:
+    assert schedule(3, 1000) == schedule(3, 1000) != schedule(4, 1000)
+    assert set(schedule(3, 40)) == set(BLOWS)
+    assert len(schedule(3, 1000)) >= 1000
+
+
+@pytest.mark.parametrize(
+    ("found", "noted", "ended", "right"),
+    [
+        ([0, 1, 2], [0, 1, 2], True, True),
+        ([0, 1, 2, 3], [0, 1, 2], False, True),
+        ([0, 1, 2, 3], [0, 1, 2], True, False),
+        ([0, 1, 2, 3, 4], [0, 1, 2], False, False),
+        ([0, 2], [0, 1, 2], False, False),
+        ([0, 1], [0, 1, 2], False, False),
+        ([0, 1, 1, 2], [0, 1, 2], False, False),
+        ([1, 0], [0, 1], False, False),
+        ([], [], True, True),
+        ([0], [], False, True),
+    ],
+)
+def test_lines_once_and_in_order(found: list[int], noted: list[int], *, ended: bool, right: bool) -> None:
+    assert same(found, noted, ended=ended) is right
+
+
+@pytest.mark.parametrize(
+    ("steps", "right"),
+    [
+        ([0, 1, 2, 3], True),
+        ([0, 1, 2, 2, 3], True),  # the first attempt was killed between its third point and its note
+        ([0, 1, 3], False),
+        ([0, 1, 2, 3, 3], False),
+        ([0, 1, 5, 2, 3], False),
+        ([2, 3, 0, 1], False),
+    ],
+)
+def test_points_attempt_after_attempt(steps: list[int], *, right: bool) -> None:
+    killed = Witness(lines=[0, 1, 2], points=[0, 1], begun=1, last=5)
+    ended = Witness(lines=[2, 3], points=[2, 3], begun=6, last=9, code=0)
+    assert follows(steps, [killed, ended]) is right
+
+
+class Answer(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def behind() -> Iterator[int]:
+    server = HTTPServer(("127.0.0.1", 0), Answer)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server.server_port
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_door_that_is_shut_lets_nobody_through_until_it_is_unlocked(behind: int) -> None:
+    door = Door(behind)
+    url = f"http://127.0.0.1:{door.port}/"
+    assert urllib.request.urlopen(url, timeout=5).status == 204
+    door.shut()
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(url, timeout=5)
+    door.unlock()
+    assert urllib.request.urlopen(url, timeout=5).status == 204
+    door.shut()
