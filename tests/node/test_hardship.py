@@ -1,9 +1,11 @@
 """A node without root, with a full disk, a small cache, a shim that hangs."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -168,6 +170,27 @@ def test_a_shim_that_hangs_can_be_ended(tmp_path: Path) -> None:
         os.kill(shim, signal.SIGSTOP)
         kill_shim(AttemptFolder(RUN, 1, str(node.attempt())))
         assert node.server.wait_for(facts.Lost).reason == "shim_lost"
+
+
+def test_a_shim_that_dies_before_its_program_began_and_lets_go_of_its_lock_late_is_not_forgotten(
+    tmp_path: Path,
+) -> None:
+    """Its socket is closed before its lock: who looks in between sees a shim that lives and does not answer."""
+    with running_node(tmp_path) as node:
+        run_to_end(node, "true")
+        node.kill()
+        folder = node.home / "runs" / RUN / "attempts" / "1"
+        for name in ("started.json", "exit.json", "control.sock"):
+            (folder / name).unlink()
+        told = len(node.server.facts)
+        with (folder / "lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            node.start()
+            wait_until(lambda: len(node.server.hellos) > 1, "the node again")
+            threading.Event().wait(0.2)
+        wait_until(lambda: any(isinstance(each, facts.Exited) for each in node.server.facts[told:]), "its end")
+        ended = [each for each in node.server.facts[told:] if isinstance(each, facts.Exited)]
+        assert all("before the program began" in (each.launch_error or "") for each in ended)
 
 
 def test_a_run_whose_folder_is_gone_cannot_be_stored_and_says_so(tmp_path: Path) -> None:

@@ -298,12 +298,12 @@ class Endings:
         return told
 
     def _listen_again(self, folder: AttemptFolder) -> None:
-        """A shim lives: listen to it. One that does not answer is on its way out."""
+        """A shim lives: listen to it. One that does not answer is on its way out, maybe before its program began."""
         try:
             self._watch.connect(folder)
             self._shipping.open(folder)
         except OSError:
-            self._later.put(AGAIN_S, lambda: self.settle(folder))
+            self._later.put(AGAIN_S, lambda: self._lanes.put(folder.run, self._crew, lambda: self.gone(folder)))
 
     def _clear_up(self, folder: AttemptFolder) -> None:
         started = look(folder).started or {}
