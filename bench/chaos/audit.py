@@ -13,13 +13,14 @@ from pathlib import Path
 
 from bench.chaos.load import KINDS, Asked
 from bench.chaos.place import Place
+from runyard.adapters.clock import DRAWN
 from runyard.client import Run, WhichLog
 from runyard.core.metering import cost
 from runyard.core.resources import Price, Resources
 
 PRICE = Price(1_500_000, 250_000, 125_000)
 SLACK_MS = 20
-"""By which the server's clock may have been drawn to the wall clock within a campaign, and gaps within a slot."""
+"""Gaps within a slot, beside what the server's clock may have been drawn to the wall clock within a campaign."""
 LINE = re.compile(rb"line (\d+) of (\S+)/(\d+)$")
 FAULTS = ("lost", "doubled", "lines", "points", "bill", "capacity", "left over")
 
@@ -215,11 +216,11 @@ class Audit:
             for (_, before, one), (begin, _, other) in pairwise(held):
                 if begin < before:
                     self.verdict.say("capacity", f"slot {slot} was {one}'s and {other}'s for {before - begin} ms")
-            self._covered(held)
+            self._covered(held, SLACK_MS + round(elapsed_ms * DRAWN))
             if sum(end - begin for begin, end, _ in held) > elapsed_ms:
                 self.verdict.say("bill", f"slot {slot} is billed for longer than the campaign's {elapsed_ms} ms")
 
-    def _covered(self, held: Sequence[tuple[int, int, str]]) -> None:
+    def _covered(self, held: Sequence[tuple[int, int, str]], slack_ms: int) -> None:
         """What ran in a slot is on a bill of that slot. (One that its node started by itself, in the room of another of
         its account, is billed from when the server heard of it, and the other one until then.)"""
         noted = json.loads((self.place.home / "server" / "clock.json").read_text())
@@ -227,11 +228,11 @@ class Audit:
             witness = Witness.read(self.place.witness / name.replace("/", "."))
             if witness.begun is None:
                 continue
-            at = witness.begun + int(noted["offset_ms"]) + SLACK_MS
+            at = witness.begun + int(noted["offset_ms"]) + slack_ms
             for begin, end, _ in held:
                 if begin <= at <= end:
-                    at = end + SLACK_MS
-            if at < witness.last + int(noted["offset_ms"]):
+                    at = max(at, end + SLACK_MS)
+            if at < witness.last + int(noted["offset_ms"]) - slack_ms:
                 self.verdict.say("bill", f"{name} ran {witness.last - witness.begun} ms, not all of which is billed")
 
 

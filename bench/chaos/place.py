@@ -134,5 +134,5 @@ def opened(folder: Path, slots: int, *, store: bool) -> Iterator[Place]:
         subprocess.run([str(program("runyard")), *words], env=environment, check=True, capture_output=True, timeout=120)
         stack.callback(lambda: runyard.ask("down", "--cancel-runs"))
         yard = Yard(runyard, slots)
-        yard.client.set_quota("default", slots)
+        yard.client.set_quota("default", {"gpus": slots})
         yield Place(yard, witness, disks, clock, door)

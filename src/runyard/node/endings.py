@@ -231,6 +231,7 @@ class Endings:
         if what_became(look(folder)) is not Became.prepared:
             self.settle(folder)
         elif not self._is_starting(folder) and self.gang(folder).became is Became.prepared:
+            self._lanes.put(("settle", folder.run), self._crew, lambda: self._clear_up(folder))  # its control group
             self.end_early(folder, NO_SHIM)
         else:
             self._put_down(folder, NO_SHIM)
