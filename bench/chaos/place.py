@@ -117,7 +117,8 @@ def opened(folder: Path, slots: int, *, store: bool) -> Iterator[Place]:
     home.mkdir(mode=0o755)
     witness.mkdir()
     witness.chmod(0o777)
-    settings = "platform_attempts = 30\nprice_gpu_hour = 1.5\nprice_cpu_hour = 0.25\nprice_gb_hour = 0.125\n"
+    settings = "private_tmp = false\nplatform_attempts = 30\n"
+    settings += "price_gpu_hour = 1.5\nprice_cpu_hour = 0.25\nprice_gb_hour = 0.125\n"
     (home / "settings.toml").write_text(settings, encoding="utf-8")
     disks, clock = mounted(home), built_clock(folder)
     with contextlib.ExitStack() as stack:
