@@ -35,6 +35,7 @@ from runyard.api.app import create_app
 from runyard.api.context import Context
 from runyard.api.listening import Listening
 from runyard.api.memory import few_heaps, settled
+from runyard.api.patience import HEAD_S, Patient, most_connections
 from runyard.core.account import Account, Role, Scope
 from runyard.core.errors import RunyardError
 from runyard.core.lifecycle import RetryPolicy
@@ -206,6 +207,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--authority", type=Path, help="the certificate that clients may pin (PEM)")
     parser.add_argument("--fd", type=int, help="a listening socket to inherit, in the place of host and port")
     parser.add_argument("--patience", type=float, default=PATIENCE_S, metavar="S", help="with who takes no bytes")
+    parser.add_argument("--request-patience", type=float, default=HEAD_S, metavar="S", help="for a request's headers")
     for name in ("owner-digest", "owner-hint", "node-digest", "node-hint"):
         parser.add_argument(f"--{name}", default="")
     return parser.parse_args(argv)
@@ -237,8 +239,11 @@ def main(argv: list[str] | None = None) -> int:
     except RunyardError as error:
         logging.getLogger(__name__).error("%s", error.message)
         return 4
+    Patient.most = most_connections()
+    Patient.head_s, Patient.body_s = options.request_patience, 3 * options.request_patience
     config = uvicorn.Config(
         app,
+        http=Patient,
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=2,

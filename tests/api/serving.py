@@ -19,6 +19,7 @@ from fastapi import FastAPI
 
 from runyard.api.context import Context
 from runyard.api.doorkeeper import token_digest
+from runyard.api.patience import Patient
 from runyard.api.tokens import new_token
 from runyard.core.account import Account, Role, Scope
 from runyard.ports.accounts import TokenRecord
@@ -262,7 +263,9 @@ def serving(home: Path, settings: Settings | None = None) -> Iterator[Api]:
     port = int(listening.getsockname()[1])
     app, context = build(home, settings or Settings(), bootstrap, f"http://127.0.0.1:{port}")
     tokens = {"owner": owner, "node": node} | _tokens(context)
-    config = uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=1, lifespan="on")
+    config = uvicorn.Config(
+        app, http=Patient, log_level="error", access_log=False, timeout_graceful_shutdown=1, lifespan="on"
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, FastAPI
@@ -20,6 +21,7 @@ from runyard.api import (
     converting,
     data,
     definitions,
+    describing,
     frameworks,
     login,
     logs,
@@ -81,6 +83,12 @@ ROUTERS: tuple[APIRouter, ...] = (
 class _Application(FastAPI):
     """An application with a short way for what nodes ask most often. A proxy may pass the path on with or without the
     prefix that the service is published under."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The description, made when it is first asked for."""
+        if self.openapi_schema is None:
+            self.openapi_schema = describing.complete(super().openapi())
+        return self.openapi_schema
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = self.state.context

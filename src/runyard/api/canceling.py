@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Final
+
 import msgspec
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from runyard.api.asking import audited, concerns
+from runyard.api.bodies import read_body
 from runyard.api.context import Changes, Ctx, not_own
 from runyard.api.memory import give_back
 from runyard.core.account import Principal, Right
@@ -29,6 +33,16 @@ class CancelBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
     runs: list[str] = Field(default_factory=list[str], max_length=250_000)
     states: list[StateName] = Field(default_factory=list[StateName])
+
+
+class _Sent(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """The same as it comes: what is no such list ends the reading before it fills the memory."""
+
+    runs: list[str] = []  # msgspec copies defaults
+    states: list[str] = []
+
+
+_decoder: Final = msgspec.json.Decoder(_Sent)
 
 
 class CanceledItem(BaseModel):
@@ -54,17 +68,21 @@ class Canceled(BaseModel):
     refused: list[RefusedItem]
 
 
-@router.post("/cancel", status_code=202, response_model=Canceled)
+_BODY = {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/CancelBody"}}}}
+
+
+@router.post("/cancel", status_code=202, response_model=Canceled, openapi_extra={"requestBody": _BODY})
 @audited("runs.cancel", waits=False)
-def cancel(body: CancelBody, context: Ctx, who: Changes) -> Response:
+async def cancel(request: Request, context: Ctx, who: Changes) -> Response:
     """Ask many runs to stop: each is canceled once its whole process tree is gone."""
-    answer, count = _cancel(context.world, who, body)
+    answer, count = await asyncio.to_thread(_cancel, context.world, who, await request.body())
     give_back(count)
     return Response(answer, 202, media_type="application/json")
 
 
-def _cancel(world: World, who: Principal, body: CancelBody) -> tuple[bytes, int]:
+def _cancel(world: World, who: Principal, content: bytes) -> tuple[bytes, int]:
     """The answer, encoded here (there may be a quarter of a million items), and how many it has."""
+    body = read_body(_decoder, CancelBody, content)
     account_id = who.account_id
     ids: dict[str, None] = {}
     refused: list[RefusedItem] = []

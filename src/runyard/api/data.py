@@ -120,7 +120,7 @@ def head_of(context: Ctx, account: str, bucket: str, key: str) -> Response:
     """Size and etag of an object, 404 without one."""
     found = context.embedded.head(account, bucket, key)
     if found is None:
-        return Response(status_code=404)
+        raise NotFound(f"There is no object {key} in the bucket {bucket}.")
     return Response(headers={"Content-Length": str(found.size), "ETag": f'"{found.etag}"'})
 
 

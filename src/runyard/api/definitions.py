@@ -20,7 +20,9 @@ router = APIRouter(prefix="/definitions", tags=["model definitions"])
 def known(sha256: str, context: Ctx, who: Who) -> Response:
     """Whether this account has uploaded it."""
     there = context.world.store.definition(who.account_id, sha256) is not None
-    return Response(status_code=200 if there and context.definitions.size(sha256) is not None else 404)
+    if not there or context.definitions.size(sha256) is None:
+        raise NotFound(f"There is no model definition {sha256[:100]}.")
+    return Response()
 
 
 @router.put("/{sha256}", status_code=201, response_class=Response)

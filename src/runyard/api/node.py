@@ -60,7 +60,7 @@ async def hello(request: Request, context: Ctx, who: NodeWho) -> dict[str, str]:
     """A node introduces itself."""
     try:
         said = facts.decode_hello(await request.body())
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RunyardError(f"This is no hello: {error}.", code="invalid_request") from None
     node = Node(
         id=_id(who),
@@ -207,7 +207,7 @@ def facts_told(context: Context, node_id: str, body: bytes) -> bytes:
     """Take the facts of a body; answers a JSON array, as :func:`take_facts` does."""
     try:
         found = facts.decode_facts(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RunyardError(f"These are no facts: {error}.", code="invalid_request") from None
     return msgspec.json.encode(take_all(context.world, node_id, found))
 

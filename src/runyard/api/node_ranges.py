@@ -55,10 +55,11 @@ async def append(request: Request, context: Ctx, who: NodeWho) -> Response:
 
 def ranges_sent(context: Context, node_id: str, body: bytes) -> bytes:
     """Take the ranges of a body; answers a JSON array, as :func:`append` does."""
-    return msgspec.json.encode(take(context.world, node_id, _pieces(body)))
+    return msgspec.json.encode(take(context.world, node_id, pieces_of(body)))
 
 
-def _pieces(body: bytes) -> list[_Piece]:
+def pieces_of(body: bytes) -> list[_Piece]:
+    """The ranges of a body, each with its bytes. Raises :class:`RunyardError`."""
     head = body.find(b"\n")
     try:
         ranges = _decoder.decode(body[:head]) if head >= 0 else None

@@ -32,7 +32,7 @@ async def read_objects(request: Request, context: Ctx) -> Response:
     """
     try:
         account, bucket, items = _decoder.decode(await request.body())
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RunyardError(f"This is no list of objects: {error}.", code="invalid_request") from None
     if sum(item.size for item in items) > _MOST_BYTES:
         raise RunyardError(f"More than {_MOST_BYTES} bytes were asked for at once.", code="invalid_request")

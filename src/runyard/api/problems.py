@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 
@@ -23,6 +24,8 @@ from runyard.core.errors import (
     StoreUnavailable,
 )
 
+_LONGEST = 4000
+_MOST_PROBLEMS = 100
 _log = logging.getLogger(__name__)
 _BY_CODE = {"forbidden": 403, "not_in_this_version": 501, "too_large": 413, "invalid_request": 422, "store_full": 507,
             "too_many_tries": 429}  # fmt: skip
@@ -36,7 +39,14 @@ _BY_TYPE: tuple[tuple[type[RunyardError], int], ...] = (
     (StoreAway, 503),
     (NotLeading, 503),
 )
-_HTTP_CODES = {400: "invalid_request", 404: "not_found", 405: "invalid_request", 413: "too_large"}
+_HTTP_CODES = {
+    400: "invalid_request",
+    404: "not_found",
+    405: "invalid_request",
+    408: "too_slow",
+    413: "too_large",
+    429: "busy",
+}
 _HTTP_SENTENCES = {
     400: "The body of the request could not be read: send it again.",
     404: "There is no such address: /api/openapi.json lists those that there are.",
@@ -44,15 +54,34 @@ _HTTP_SENTENCES = {
 }
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "10"}, 503: {"Retry-After": "1"}}
 _TITLES = {400: "Not understood", 401: "Not signed in", 403: "Not allowed", 404: "Not found", 409: "Refused",
-           413: "Too large", 422: "Cannot be accepted", 429: "Too many tries", 500: "Failed",
-           501: "Not in this version", 503: "Away", 507: "No room"}  # fmt: skip
+           405: "Not so", 408: "Too slow", 413: "Too large", 422: "Cannot be accepted", 429: "Too much at once",
+           500: "Failed", 501: "Not in this version", 503: "Away", 507: "No room"}  # fmt: skip
+
+
+class _Document(JSONResponse):
+    """JSON in which what was sent may stand again, half characters and all."""
+
+    media_type = "application/problem+json"
+
+    def render(self, content: Any) -> bytes:
+        """ASCII alone: a half character (surrogate) has no UTF-8, but a JSON escape."""
+        return json.dumps(content, separators=(",", ":")).encode()
+
+
+def document(status: int, code: str, detail: str) -> dict[str, Any]:
+    """What every problem document holds."""
+    title = _TITLES.get(status, "Error")
+    return {"type": "about:blank", "title": title, "status": status, "code": code, "detail": _cut(detail)}
 
 
 def problem(status: int, code: str, detail: str, **more: Any) -> JSONResponse:
     """A problem document."""
-    body = {"type": "about:blank", "title": _TITLES.get(status, "Error"), "status": status, "code": code}
-    headers = _HEADERS.get(status)
-    return JSONResponse(body | {"detail": detail} | more, status, headers, media_type="application/problem+json")
+    return _Document(document(status, code, detail) | more, status, _HEADERS.get(status))
+
+
+def _cut(text: str) -> str:
+    """What repeats a long input shows its beginning."""
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."
 
 
 def _ours(_: Request, error: Exception) -> JSONResponse:
@@ -73,8 +102,8 @@ def of_error(error: RunyardError) -> JSONResponse:
 def _validation(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     problems = [
-        {"message": str(each["msg"]), "line": 0, "path": ".".join(str(part) for part in each["loc"])}
-        for each in error.errors()
+        {"message": _cut(str(each["msg"])), "line": 0, "path": _cut(".".join(str(part) for part in each["loc"]))}
+        for each in error.errors()[:_MOST_PROBLEMS]
     ]
     detail = "; ".join(f"{each['path']}: {each['message']}" for each in problems)
     return problem(422, "invalid_request", detail, problems=problems)
@@ -84,7 +113,9 @@ def _http(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code = _HTTP_CODES.get(error.status_code, "error")
     detail = _HTTP_SENTENCES.get(error.status_code, str(error.detail))
-    return problem(error.status_code, code, detail)
+    answer = problem(error.status_code, code, detail)
+    answer.headers.update({"Allow": allow} if (allow := (error.headers or {}).get("Allow")) is not None else {})
+    return answer
 
 
 def _cut_off(_: Request, __: Exception) -> JSONResponse:

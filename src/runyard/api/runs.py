@@ -16,7 +16,7 @@ from runyard.api.limits import number_of
 from runyard.api.memory import give_back
 from runyard.api.slow import slowly
 from runyard.api.stored import insist_on_storage
-from runyard.api.submitting import SubmitBody, request_of
+from runyard.api.submitting import request_of
 from runyard.core.account import Principal
 from runyard.core.run import StateName
 from runyard.engine import control, intake, preview, queries
@@ -198,12 +198,16 @@ def explain(run: str, context: Ctx, who: Who) -> ExplainView:
 check_router = APIRouter(prefix="/manifests", tags=["manifests"])
 
 
-@check_router.post("/check")
-async def check(body: SubmitBody, context: Ctx, who: Submits) -> Checked:
+def _examine(context: Context, who: Principal, content: bytes) -> tuple[intake.Checklist, PreviewView]:
+    body, parameters = read_submission(content)
+    examined = intake.examine(context.world, who, request_of(body, parameters))
+    return examined, preview.preview(context.world, who, examined, body.definition)
+
+
+@check_router.post("/check", openapi_extra={"requestBody": _BODY})
+async def check(request: Request, context: Ctx, who: Submits) -> Checked:
     """Examine a submission without accepting it."""
-    world = context.world
-    examined = await slowly(intake.examine, world, who, request_of(body, body.parameters))
-    told = await slowly(preview.preview, world, who, examined, body.definition)
+    examined, told = await slowly(_examine, context, who, await request.body())
     resources = examined.resources
     return Checked(
         name=examined.spec.name,

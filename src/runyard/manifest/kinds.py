@@ -152,12 +152,14 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A duration in milliseconds or a size in MiB, not below ``low``."""
+    """A duration in milliseconds or a size in MiB, not below ``low`` and not above ``high``, in words ``most``."""
 
     parse: Callable[[str], int]
     low: int
     wanted: str
     shape: tuple[tuple[str, object], ...]
+    high: int | None = None
+    most: str = ""
 
     def read(self, node: Node, place: Place) -> int | None:
         if (found := scalar(node, place, self.wanted)) is None:
@@ -170,15 +172,18 @@ class Measure:
         if amount < self.low:
             place.say(f"This must be {self.wanted} above zero.")
             return None
+        if self.high is not None and amount > self.high:
+            place.say(f"This must be {self.wanted} of at most {self.most}.")
+            return None
         return amount
 
     def schema(self) -> Json:
         return dict(self.shape)
 
 
-def duration(low_ms: int) -> Measure:
-    """A duration of at least ``low_ms`` milliseconds."""
-    return Measure(parse_duration, low_ms, "a duration", _DURATION_SHAPE)
+def duration(low_ms: int, high_ms: int | None = None, most: str = "") -> Measure:
+    """A duration of at least ``low_ms`` milliseconds, and at most ``high_ms`` (in words: ``most``)."""
+    return Measure(parse_duration, low_ms, "a duration", _DURATION_SHAPE, high_ms, most)
 
 
 _DURATION_SHAPE: Final = (

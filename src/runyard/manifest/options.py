@@ -181,9 +181,9 @@ MAX_RETRIES: Final = Key(
 )
 GRACE: Final = Key(
     "grace",
-    duration(0),
+    duration(0, 3_600_000, "1h"),  # what is canceled holds its GPUs no longer than that
     _DEFAULTS.grace_ms,
-    "Time between SIGTERM and SIGKILL when a run is stopped. 30s without it.",
+    "Time between SIGTERM and SIGKILL when a run is stopped, at most 1h. 30s without it.",
     sample="30s",
 )
 OUTPUTS: Final = Key(

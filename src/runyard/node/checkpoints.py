@@ -88,7 +88,7 @@ class CheckpointStore:
         only write do not count as an error)."""
         try:
             return msgspec.json.decode(self._store.get_bytes(self._below + MANIFEST), type=Manifest)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):  # whoever may write there can write anything
             return None
         except StoreError as error:
             if error.kind == "not_found" or (may_be_closed and error.kind == "denied"):

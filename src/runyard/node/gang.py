@@ -199,7 +199,7 @@ def _told_failure(folder: AttemptFolder) -> int | None:
             finally:
                 os.close(descriptor)
         return int(msgspec.json.decode(text, type=dict[str, int])["boottime_ms"])
-    except (OSError, KeyError, msgspec.DecodeError):
+    except (OSError, KeyError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import zipfile
 import zlib
 from dataclasses import dataclass
 from typing import IO
 
+from runyard.node.zip_index import ZipRefused, count_entries
+
 CHUNK = 1 << 18
+_LONGEST = 1024
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_MISLEADING = re.compile("[\x01-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,28 +41,48 @@ class Unpacked:
 def unpack(archive: IO[bytes], target: str, limits: Limits = Limits()) -> Unpacked:
     """Unpack into ``target``, which is made: folders 0755, files 0644, or 0755 where the zip marks them executable.
 
-    Refused with :class:`CodeInvalid`: what is no zip, names that lead outside, links and devices, encrypted entries,
-    one name for a file and a folder, wrong checksums, and more than the limits, counted as the bytes come out.
+    Refused with :class:`CodeInvalid`: what is no zip, names that lead outside, are too long or hide what they are,
+    links and devices, encrypted entries, methods other than deflate, one name twice, or for a file and a folder,
+    entries that share bytes, wrong checksums, and more than the limits: entries are counted before they are read,
+    bytes as they come out.
     """
     try:
+        if count_entries(archive, limits.entries) > limits.entries:
+            raise CodeInvalid(f"It has more than the {limits.entries} entries that are allowed.")
         with zipfile.ZipFile(archive) as zipped:
             entries = zipped.infolist()
-            if len(entries) > limits.entries:
-                raise CodeInvalid(f"It has {len(entries)} entries, more than the {limits.entries} that are allowed.")
+            _apart(entries)
             _make(target)
             return _unpack_all(zipped, entries, target, limits)
+    except ZipRefused as refused:
+        raise CodeInvalid(str(refused)) from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise CodeInvalid(f"It is damaged, or no zip that can be read ({error}).") from None
 
 
+def _apart(entries: list[zipfile.ZipInfo]) -> None:
+    """Refuse files whose bytes overlap: a small zip with one piece that stands for many files."""
+    end = 0
+    for entry in sorted(entries, key=lambda each: each.header_offset):
+        if entry.header_offset < 0:
+            raise CodeInvalid("It is damaged: its beginning is not there. Zip the folder again.")
+        if entry.header_offset < end:
+            raise CodeInvalid(f"{_shown(entry.filename)} shares its bytes with another entry: zip the folder again.")
+        end = entry.header_offset + 30 + entry.compress_size  # the least that a local header has
+
+
 def _unpack_all(zipped: zipfile.ZipFile, entries: list[zipfile.ZipInfo], target: str, limits: Limits) -> Unpacked:
     files, size = 0, 0
+    written: set[str] = set()
     for entry in entries:
         path = os.path.join(target, *parts_of(entry))
         try:
-            if entry.is_dir():
+            if _is_folder(entry):
                 _make(path)
                 continue
+            if path in written:
+                raise CodeInvalid(f"It holds {_shown(entry.filename)} twice: zip the folder again.")
+            written.add(path)
             _make(os.path.dirname(path))
             size = _write(zipped, entry, path, size, limits)
         except (FileExistsError, NotADirectoryError, IsADirectoryError):
@@ -82,11 +108,25 @@ def parts_of(entry: zipfile.ZipInfo) -> list[str]:
         raise CodeInvalid(f"{_shown(name)} is neither a file nor a folder.")
     if entry.flag_bits & 1:
         raise CodeInvalid(f"{_shown(name)} is encrypted: zip it without a password.")
-    if not parts and not entry.is_dir():
+    if entry.compress_type not in _METHODS and not _is_folder(entry):
+        raise CodeInvalid(f"{_shown(name)} is compressed by another method than deflate: zip it in the usual way.")
+    if not parts and not _is_folder(entry):
         raise CodeInvalid("It holds a file without a name.")
-    if any(len(os.fsencode(part)) > 255 for part in parts):
-        raise CodeInvalid(f"The name {_shown(name)} is too long.")
+    _check_name(name, parts)
     return parts
+
+
+def _is_folder(entry: zipfile.ZipInfo) -> bool:
+    return entry.orig_filename.endswith("/")  # ZipInfo.is_dir() fails where there is no name at all
+
+
+def _check_name(name: str, parts: list[str]) -> None:
+    if _MISLEADING.search(name):
+        raise CodeInvalid(
+            f"The name {_shown(name)} holds a control character, or one that turns the direction of text: rename it."
+        )
+    if len(os.fsencode(name)) > _LONGEST or any(len(os.fsencode(part)) > 255 for part in parts):
+        raise CodeInvalid(f"The name {_shown(name)} is too long: a part has at most 255 bytes, all {_LONGEST}.")
 
 
 def _write(zipped: zipfile.ZipFile, entry: zipfile.ZipInfo, path: str, size: int, limits: Limits) -> int:

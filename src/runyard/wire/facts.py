@@ -199,10 +199,10 @@ def encode(facts: list[Fact] | Hello) -> bytes:
 
 
 def decode_facts(body: bytes) -> list[Fact]:
-    """Undo :func:`encode` for facts. Raises ``msgspec.ValidationError`` or ``msgspec.DecodeError``."""
+    """Undo :func:`encode` for facts. Raises ``msgspec.DecodeError`` or ``UnicodeDecodeError``."""
     return _facts.decode(body)
 
 
 def decode_hello(body: bytes) -> Hello:
-    """Undo :func:`encode` for a hello. Raises ``msgspec.ValidationError`` or ``msgspec.DecodeError``."""
+    """Undo :func:`encode` for a hello. Raises ``msgspec.DecodeError`` or ``UnicodeDecodeError``."""
     return _hello.decode(body)

@@ -44,7 +44,7 @@ def decode(body: bytes) -> Iterator[tuple[Named, memoryview]]:
     line, _, _ = body.partition(b"\n")
     try:
         named = msgspec.json.decode(line, type=list[Named])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Malformed(f"The first line is no list of objects: {error}.") from None
     at = len(line) + 1
     if any(each.size < 0 for each in named) or at + sum(each.size for each in named) != len(body):
