@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
-import atheris
+import atheris  # pyright: ignore[reportMissingImports]  # has no wheel for every Python
 
 INSTRUMENTED = ["runyard.manifest", "runyard.node.unpack", "runyard.api.bodies", "runyard.api.files", "zipfile", "yaml"]
 
-with atheris.instrument_imports(include=INSTRUMENTED):
+with atheris.instrument_imports(include=INSTRUMENTED):  # pyright: ignore[reportAttributeAccessIssue]  # a C module
     from bench.fuzzing.targets import TARGETS
 
 

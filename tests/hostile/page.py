@@ -44,7 +44,7 @@ def render() -> str:
                 where = f" (line {case.line})" if case.line is not None else ""
                 parts[-1] += f"\n| {_cell(case.what)} | {answer} | {_cell(case.words)}{where} | {case.kept or ''} |"
     parts.append(
-        "## Zip\n\nKept by the server as any other bytes; the run that is made of one fails with the reason `code_invalid`."
+        "## Zip\n\nKept by the server as any other bytes; a run made of one fails with the reason `code_invalid`."
     )
     parts[-1] += "\n\n| what | says |\n|---|---|"
     for row in ZIPS:

@@ -100,7 +100,7 @@ def read_submission(content: bytes) -> tuple[SubmitBody, Parameters]:
     parameters = Parameters(given.pop("parameters", b"[]"))
     if sum(len(memoryview(raw)) for name, raw in given.items() if name != "manifest") > _REST:
         raise _refusal("", _TOO_MUCH)
-    if (manifest := given.get("manifest")) is not None and memoryview(manifest)[:1] != b'"':
+    if (manifest := given.get("manifest")) is not None and bytes(memoryview(manifest)[:1]) != b'"':
         raise _refusal("manifest", "a manifest is sent as one text (YAML)")
     try:
         rest = {name: json.loads(bytes(raw)) for name, raw in given.items()}

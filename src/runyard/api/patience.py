@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -119,5 +119,5 @@ class Patient(H11Protocol):
                 h11.EndOfMessage(),
             )
             for event in events:
-                self.transport.write(self.conn.send(event) or b"")
+                self.transport.write(cast("bytes | None", self.conn.send(event)) or b"")
         self.transport.close()
