@@ -1,11 +1,11 @@
 """Runs to come: by chance, in the shapes that published traces of GPU clusters have.
 
-Arrivals are a Poisson process, run times log-normal, both of a seed. No record of a trace is used. The mean durations of
-the shapes that are called Philly-like and Helios-like, and the latter's median, are as remembered from Q. Hu et al.,
-"Characterization and Prediction of Deep Learning Workloads in Large-Scale GPU Datacenters" (SC 2021, arXiv 2109.01313);
-all else (how many GPUs, the other medians, all of the PAI-like shape) is a rounded guess after it and after M. Jeon et
-al., "Analysis of Large-Scale Multi-Tenant GPU Clusters for DNN Training Workloads" (USENIX ATC 2019), and Q. Weng et al.,
-"MLaaS in the Wild" (NSDI 2022). Gangs above 64 GPUs are left out: a run is on one machine.
+Arrivals are a Poisson process, run times log-normal, both of a seed. No record of a trace is used. The mean durations
+of the shapes that are called Philly-like and Helios-like, and the latter's median, are as remembered from Q. Hu et
+al., "Characterization and Prediction of Deep Learning Workloads in Large-Scale GPU Datacenters" (SC 2021, arXiv
+2109.01313); all else (how many GPUs, the other medians, all of the PAI-like shape) is a rounded guess after it and
+after M. Jeon et al., "Analysis of Large-Scale Multi-Tenant GPU Clusters for DNN Training Workloads" (USENIX ATC
+2019), and Q. Weng et al., "MLaaS in the Wild" (NSDI 2022). Gangs above 64 GPUs are left out: a run is on one machine.
 """
 
 from __future__ import annotations
