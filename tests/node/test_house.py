@@ -151,7 +151,7 @@ def test_results_are_stored_with_the_members_rights(node: NodeProcess, house: Ho
     own = house.scratch / "mia"
     own.mkdir(mode=0o700)
     os.chown(own, MIA, MIA)
-    run_to_end(node, "echo model > $RESULT_DIR/model.txt", member=2, login="ben")
+    run_to_end(node, "echo model > $RESULT_DIR/model.txt; exit 3", member=2, login="ben")
     theirs = orders.Place("volume", "", path=str(own), member=2, login="ben")
     node.server.give(store_of(results=theirs))
     failed = node.server.wait_for(facts.StoreFailed)
@@ -160,12 +160,13 @@ def test_results_are_stored_with_the_members_rights(node: NodeProcess, house: Ho
     node.server.give(store_of(results=orders.Place("volume", "ben", path=str(house.scratch), member=2, login="ben")))
     node.server.wait_for(facts.Stored)
     stored = house.scratch / "ben" / RUN / "model.txt"
+    assert stored.exists(), sorted((house.scratch / "ben").rglob("*"))
     assert stored.read_text() == "model\n"
     assert {path.stat().st_uid for path in (stored, stored.parent)} == {BEN}
 
 
 def test_a_read_only_root_takes_no_results(node: NodeProcess, house: House) -> None:
-    run_to_end(node, "true", member=1, login="mia")
+    run_to_end(node, "exit 3", member=1, login="mia")
     node.server.give(store_of(results=orders.Place("volume", "", path=str(house.data), member=1, login="mia")))
     failed = node.server.wait_for(facts.StoreFailed)
     assert "read-only" in failed.detail

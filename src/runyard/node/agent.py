@@ -31,6 +31,7 @@ from runyard.node.limiting import MEASURE_EVERY_S, Limiting
 from runyard.node.limits import DEFAULTS, Limits
 from runyard.node.link import Address, Link
 from runyard.node.metrics.collecting import Collecting
+from runyard.node.owning import Owned
 from runyard.node.prepare import Ground, read_order
 from runyard.node.ready import Specs
 from runyard.node.removing import Removing
@@ -76,7 +77,7 @@ class Settings:
 class Agent:
     """One node on one machine."""
 
-    def __init__(self, home: Home, address: Address, inventory: Inventory, settings: Settings) -> None:
+    def __init__(self, home: Home, address: Address, inventory: Inventory, settings: Settings, owned: Owned) -> None:
         self.url = address.url
         self._home = home
         self._address = address
@@ -97,7 +98,7 @@ class Agent:
         self.staging = Staging(Tools(self.link, cache, specs, data, self.report, self._environments))
         self._cache_orders = CacheOrders(cache, self.staging, self.report)
         own = dict(os.environ)
-        lent = Lent(resolved(settings.roots), settings.private_tmp)
+        lent = Lent(resolved(settings.roots), settings.private_tmp, owned.hidden)
         ground = Ground(
             home, cache, specs, inventory, interpreter, mapping, own, settings.limits, find_namespaces(), lent
         )
@@ -105,8 +106,13 @@ class Agent:
         self.watch, lanes, later = Watch(), Lanes(), Later()
         self.grants = Grants(home, self.report.follow)
         self.endings = Endings(ground, self.report, self.shipping, self.watch, lanes, later, self.grants)
-        parents = WarmParents(Housing(home, own, ground.namespaces), later) if ground.namespaces else None
-        starting = Starting(parents, mapping, lambda key: cache.path("code", key))
+        parents = WarmParents(Housing(home, own, ground.namespaces, owned.hidden), later) if ground.namespaces else None
+        starting = Starting(
+            parents,
+            mapping,
+            lambda key: cache.path("code", key),
+            lambda slots: owned.descriptors(inventory.devices_of(slots)),
+        )
         self.staging.expected = lambda stage, ready: starting.expect(stage, ready.interpreter or interpreter)
         self.staging.patiently = lambda job: later.put(MOMENT_S, job)
         hands = Hands(

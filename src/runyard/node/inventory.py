@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +58,10 @@ class Inventory:
         given = {node for device in self._given(slots) for node in device.nodes}
         return [node for node in self.nodes if node not in given]
 
+    def devices_of(self, slots: Sequence[int]) -> list[Device]:
+        """The devices behind some slots, each once."""
+        return self._given(slots)
+
     def _given(self, slots: Sequence[int]) -> list[Device]:
         devices = {self.devices[slot // self.slots_per_gpu] for slot in slots if self._is_real(slot)}
         return sorted(devices, key=lambda device: device.index)
@@ -66,11 +70,14 @@ class Inventory:
         return 0 <= slot // self.slots_per_gpu < len(self.devices)
 
 
-def take_inventory(*, gpus: str = "all", fake_gpus: int = 0, slots_per_gpu: int = 1) -> Inventory:
+def take_inventory(
+    *, gpus: str = "all", fake_gpus: int = 0, slots_per_gpu: int = 1, take: Callable[[Device], bool] | None = None
+) -> Inventory:
     """Look at the machine.
 
     ``gpus``: ``all``, ``none``, or numbers such as ``0,2``; ``fake_gpus`` pretends that there are so many, numbered
-    from 0. Without any GPU each CPU core is a logical slot. Raises ``ValueError`` for a device that is not there.
+    from 0. Without any GPU each CPU core is a logical slot. ``take`` says of a GPU
+    whether this installation may have it. Raises ``ValueError`` for a device that is not there.
     """
     cpu_millis, memory_mib = cpu_limit_millis(), memory_limit_mib()
     logical = False
@@ -80,8 +87,9 @@ def take_inventory(*, gpus: str = "all", fake_gpus: int = 0, slots_per_gpu: int 
     else:
         found = find_devices()
         devices = choose(found if gpus != "none" else (), gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    wanted, devices = devices, tuple(filter(take, devices)) if take is not None else devices
     names = [device.name for device in devices for _ in range(slots_per_gpu)]
-    if not devices:
+    if not wanted:
         logical = True
         names = ["logical slot"] * max(1, cpu_millis // 1000)
     return Inventory(

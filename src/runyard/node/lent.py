@@ -12,10 +12,12 @@ from runyard.node.home import AttemptFolder
 
 @dataclass(frozen=True, slots=True)
 class Lent:
-    """The operator's folders, symbolic links followed; ``private_tmp``: each program has a ``/tmp`` of its own."""
+    """The operator's folders, symbolic links followed; ``private_tmp``: each program has a ``/tmp`` of its own;
+    ``hidden``: folders that no program sees."""
 
     roots: tuple[Root, ...] = ()
     private_tmp: bool = False
+    hidden: tuple[str, ...] = ()
 
     def words(self, folder: AttemptFolder, own: Sequence[str], fixed: Sequence[str]) -> dict[str, object]:
         """What a shim's order says of it. ``fixed``: the folders among these that the run was given; ``own``: folders

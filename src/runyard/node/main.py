@@ -29,6 +29,7 @@ from runyard.node.lanes import do_safely
 from runyard.node.limiting import MEASURE_EVERY_S
 from runyard.node.limits import DEFAULTS, Limits
 from runyard.node.link import Address, Backoff, Refused, Unreachable
+from runyard.node.owning import owned_by
 from runyard.shim import metadata
 from runyard.shim.cgroups import remove_unused
 from runyard.shim.lean import PR_SET_DUMPABLE, prctl
@@ -44,9 +45,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.umask(0o077)
     prctl(PR_SET_DUMPABLE, 0)  # where programs have our user id, they must not read credentials from our memory
     try:
-        inventory = take_inventory(gpus=told.gpus, fake_gpus=told.fake_gpus, slots_per_gpu=told.slots_per_gpu)
-        inventory = replace(inventory, notes=(*inventory.notes, *close_metadata(told.uid_base)))
         home = open_home(told.home)
+        owned = owned_by(home.root, told.gpu_locks)
+        inventory = take_inventory(
+            gpus=told.gpus,
+            fake_gpus=told.fake_gpus,
+            slots_per_gpu=told.slots_per_gpu,
+            take=owned.take if told.gpu_locks or not told.fake_gpus else None,
+        )
+        notes = (*(owned.notes if inventory.nodes or owned.held else ()), *close_metadata(told.uid_base))
+        inventory = replace(inventory, notes=(*inventory.notes, *notes))
         servers = [each.strip().rstrip("/") for each in told.server.split(",") if each.strip()]
         token = read_token(told.token_file)
         address = Address(servers[0], told.name, token, told.server_authority, told.server_certificate)
@@ -70,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         read_users(json.loads(told.users)),
         not told.shared_tmp,
     )
-    agent = Agent(home, address, inventory, settings)
+    agent = Agent(home, address, inventory, settings, owned)
     ended = threading.Event()
 
     def end(_number: int, _frame: object) -> None:
@@ -184,6 +192,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--token-file", metavar="FILE", help="file with a token of scope `node`")
     made.add_argument("--gpus", default="all", metavar="all|none|0,2", help="GPUs that runs may have")
     made.add_argument("--fake-gpus", type=int, default=0, metavar="N", help="pretend that there are N GPUs")
+    made.add_argument("--gpu-locks", metavar="DIR", help="where the locks of this machine's GPUs are")
     made.add_argument("--slots-per-gpu", type=positive, default=1, metavar="K")
     made.add_argument("--uid-base", type=int, default=50_000, help="user ids of programs start here")
     made.add_argument("--host-path", action="append", default=[], type=read_root, metavar="DIR[:ro|:rw]")

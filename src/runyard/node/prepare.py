@@ -187,7 +187,7 @@ def _shim_order(
         "shm_mib": order.shm_mib,
         "network": order.network,
         "namespaces": ground.namespaces,
-        "hide": [ground.home.runs],
+        "hide": [ground.home.runs, *ground.lent.hidden],
         **ground.lent.words(folder, [ground.home.runs], fixed),
         "closed_devices": list(seat.closed),
     }

@@ -21,16 +21,21 @@ IMPORTING = "Started by bash: its warm parent was still importing."
 NO_PARENTS = "Started by bash: this machine has no warm parents."
 
 
+Locks = Callable[[Sequence[int]], Sequence[int]]
+
+
 class Starting:
     """Chooses for each learner between a fork of a warm parent and bash, and starts it. Without ``parents``: bash.
-    ``folder_of_code``: where the code of a hash is unpacked."""
+    ``folder_of_code``: where the code of a hash is unpacked; ``locks``: what the shim of a program with some slots
+    holds, too."""
 
     def __init__(
-        self, parents: WarmParents | None, mapping: Mapping | None, folder_of_code: Callable[[str], str]
+        self, parents: WarmParents | None, mapping: Mapping | None, folder_of_code: Callable[[str], str], locks: Locks
     ) -> None:
         self._launcher = Launcher()
         self._parents = parents
         self._mapping = mapping
+        self._locks = locks
 
         def read(code: str) -> tuple[str, ...]:
             return preload_for(imported(folder_of_code(code)))
@@ -40,6 +45,7 @@ class Starting:
     def start(self, order: Launch, prepared: Prepared, holding: Sequence[int] = ()) -> subprocess.Popen[bytes] | None:
         """Start a prepared learner; ``holding``: descriptors that its shim keeps open. Returns the shim where this node
         has to reap it. Raises ``OSError``."""
+        holding = (*holding, *self._locks(order.slots))
         chosen = choose(order, prepared)
         if isinstance(chosen, Fork):
             chosen = self._fork(order, prepared, chosen, holding)

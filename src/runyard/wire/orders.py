@@ -143,7 +143,6 @@ class Launch(msgspec.Struct, frozen=True, tag="launch", omit_defaults=True):
     env: dict[str, str] = {}
     secret_env: dict[str, str] = {}
     member: int = 1
-    login: str = ""
     slots: tuple[int, ...] = ()
     cpu_millis: int = 1000
     memory_mib: int = 1024
@@ -158,6 +157,7 @@ class Launch(msgspec.Struct, frozen=True, tag="launch", omit_defaults=True):
     evaluation: Evaluation = Evaluation()
     queue_class: int = 0
     hold_ms: int = 0
+    login: str = ""
 
     def __repr__(self) -> str:
         return f"Launch({self.run}/{self.attempt})"

@@ -50,11 +50,12 @@ class Kind:
 @dataclass(frozen=True, slots=True)
 class Housing:
     """What every warm parent of a node stands on. ``own``: the node's environment; ``namespaces``: those that this
-    machine allows."""
+    machine allows; ``hidden``: folders that no program sees."""
 
     home: Home
     own: Mapping[str, str]
     namespaces: tuple[str, ...]
+    hidden: tuple[str, ...] = ()
 
 
 class WarmParent:
@@ -146,7 +147,7 @@ class WarmParent:
             **identity(self.kind.user),
             "cgroup": None,
             "visible": [*interpreter.visible, PACKAGE + "/shim", self._folder],
-            "hide": [housing.home.runs],
+            "hide": [housing.home.runs, *housing.hidden],
             "preload": list(self.kind.preload),
             "namespaces": list(housing.namespaces),
         }
