@@ -164,7 +164,7 @@ def test_a_node_killed_while_it_stores_stores_the_rest(node: NodeProcess) -> Non
 
 def test_results_in_a_folder_of_the_machine(tmp_path: Path) -> None:
     (tmp_path / "open").mkdir()
-    with running_node(tmp_path, "--host-path", str(tmp_path / "open")) as node:
+    with running_node(tmp_path, "--host-path", f"{tmp_path}/open:rw") as node:
         place = Place("volume", "team", path=str(tmp_path / "open"))
         run_to_end(node, "echo x > $RESULT_DIR/model/x", results=place)
         node.server.wait_for(facts.Stored)
