@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -109,13 +110,27 @@ def _validation(_: Request, error: Exception) -> JSONResponse:
     return problem(422, "invalid_request", detail, problems=problems)
 
 
-def _http(_: Request, error: Exception) -> JSONResponse:
+def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code = _HTTP_CODES.get(error.status_code, "error")
     detail = _HTTP_SENTENCES.get(error.status_code, str(error.detail))
     answer = problem(error.status_code, code, detail)
-    answer.headers.update({"Allow": allow} if (allow := (error.headers or {}).get("Allow")) is not None else {})
+    if error.status_code == 405:
+        answer.headers["Allow"] = ", ".join(sorted(_methods(request)))
     return answer
+
+
+def _methods(request: Request) -> set[str]:
+    """All methods that an address takes: the framework names those of one route alone."""
+    paths: dict[str, dict[str, object]] = request.app.openapi()["paths"]
+    asked = request.url.path
+    fitting = [item for path, item in paths.items() if re.fullmatch(_pattern(path), asked)]
+    return {method.upper() for method in (fitting[0] if fitting else {})}
+
+
+def _pattern(path: str) -> str:
+    whole = re.sub(r"\\{key\\}$", ".+", re.escape(path))
+    return re.sub(r"\\{[a-z_0-9]+\\}", "[^/]+", whole)
 
 
 def _cut_off(_: Request, __: Exception) -> JSONResponse:
