@@ -202,3 +202,21 @@ def test_no_secret_is_in_any_answer_or_file_of_the_server(api: Api, machine: Mac
     assert api.call("GET", "/connections", token="other").json() == {"items": []}
     assert api.call("DELETE", "/connections/archive", token="other").status == 404
     assert api.call("DELETE", "/connections/archive").status == 204
+
+
+@pytest.mark.parametrize("ahead_ms", [-3_600_000, 0, 3_600_000])
+def test_a_machine_whose_clock_is_wrong_is_billed_right(api: Api, machine: Machine, ahead_ms: int) -> None:
+    """Its program has held the slot for a second, by any clock."""
+    run = machine.started()
+    clock = api.context.world.clock
+    found = api.context.world.store.run(run)
+    assert found is not None
+    assert found.attempt is not None
+    assigned = found.attempt.assigned_ms
+    wait_until(lambda: clock.now_ms() - assigned > 1_200, "it to hold its slot")
+    now = clock.now_ms() - ahead_ms
+    body = facts.encode([facts.Exited(run, 1, now - 100, 0)], now)
+    assert api.call("POST", "/node/facts", body, token="node").json() == [True]
+    machine.tell(facts.Stored(run, 0, 0))
+    entry = api.context.world.store.ledger(run)[0]
+    assert 1_000 < entry.to_ms - entry.from_ms < 30_000

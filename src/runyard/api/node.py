@@ -43,6 +43,8 @@ _NOT_STAGED = frozenset({Reason.code_invalid, Reason.data_not_found, Reason.data
                          Reason.data_unreachable, Reason.environment_failed, Reason.staging_failed})  # fmt: skip
 _NOT_LAUNCHED = frozenset({Reason.launch_failed, Reason.start_from_missing, Reason.environment_failed})
 _PLATFORMS = (Reason.staging_failed, Reason.launch_failed, Reason.shim_lost)
+CLOCKS_AGREE_MS = 200
+"""Clocks that differ by less count as the same: a report may be under way for as long."""
 _OF_SPECS = (facts.Staged, facts.StageProgress, facts.StageFailed, facts.CacheState)
 _DETAIL = 1024
 _PREPARED = "prepared"
@@ -206,10 +208,24 @@ async def take_facts(request: Request, context: Ctx, who: NodeWho) -> Response:
 def facts_told(context: Context, node_id: str, body: bytes) -> bytes:
     """Take the facts of a body; answers a JSON array, as :func:`take_facts` does."""
     try:
-        found = facts.decode_facts(body)
+        found, sent_ms = facts.decode_report(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RunyardError(f"These are no facts: {error}.", code="invalid_request") from None
-    return msgspec.json.encode(take_all(context.world, node_id, found))
+    ahead_ms = 0 if sent_ms is None else context.world.clock.now_ms() - sent_ms
+    return msgspec.json.encode(take_all(context.world, node_id, by_our_clock(found, ahead_ms)))
+
+
+def by_our_clock(found: Sequence[facts.Fact], ahead_ms: int) -> Sequence[facts.Fact]:
+    """Facts with their times as this server's clock has them, which is so much ahead of the node's: no machine has less
+    on its bill, or more, because its clock is wrong. What the way takes is no difference of clocks."""
+    if abs(ahead_ms) < CLOCKS_AGREE_MS:
+        return found
+    return [
+        msgspec.structs.replace(each, at_ms=each.at_ms + ahead_ms)
+        if isinstance(each, facts.Began | facts.Exited)
+        else each
+        for each in found
+    ]
 
 
 @router.put("/logs/{run}/{attempt}/{learner}/{stream}")

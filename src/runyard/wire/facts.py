@@ -182,6 +182,13 @@ class StoreFailed(msgspec.Struct, frozen=True, tag="store_failed"):
     denied: bool = False
 
 
+class Sent(msgspec.Struct, frozen=True, tag="sent"):
+    """Stands before the facts of a report: what the node's clock shows while it is sent. The times in the facts are of
+    that clock."""
+
+    at_ms: int
+
+
 Fact: TypeAlias = (
     Staged | StageProgress | StageFailed | Declined | Began | Exited | Lost | Stored | StoreFailed | CacheState
 )
@@ -189,18 +196,40 @@ Fact: TypeAlias = (
 _encoder = msgspec.json.Encoder()
 _hello = msgspec.json.Decoder(Hello)
 _facts = msgspec.json.Decoder(
-    list[Staged | StageProgress | StageFailed | Declined | Began | Exited | Lost | Stored | StoreFailed | CacheState]
+    list[
+        Sent
+        | Staged
+        | StageProgress
+        | StageFailed
+        | Declined
+        | Began
+        | Exited
+        | Lost
+        | Stored
+        | StoreFailed
+        | CacheState
+    ]
 )
 
 
-def encode(facts: list[Fact] | Hello) -> bytes:
-    """The body of a report."""
+def encode(facts: list[Fact] | Hello, sent_ms: int | None = None) -> bytes:
+    """The body of a report. ``sent_ms``: what the clock shows of whose times the facts are."""
+    if sent_ms is not None and isinstance(facts, list):
+        return _encoder.encode([Sent(sent_ms), *facts])
     return _encoder.encode(facts)
 
 
+def decode_report(body: bytes) -> tuple[list[Fact], int | None]:
+    """The facts of a report and what the node's clock showed, where it said so. Raises ``msgspec.DecodeError`` or
+    ``UnicodeDecodeError``."""
+    found = _facts.decode(body)
+    sent = next((each.at_ms for each in found if isinstance(each, Sent)), None)
+    return [each for each in found if not isinstance(each, Sent)], sent
+
+
 def decode_facts(body: bytes) -> list[Fact]:
-    """Undo :func:`encode` for facts. Raises ``msgspec.DecodeError`` or ``UnicodeDecodeError``."""
-    return _facts.decode(body)
+    """The facts of a report. Raises as :func:`decode_report` does."""
+    return decode_report(body)[0]
 
 
 def decode_hello(body: bytes) -> Hello:
