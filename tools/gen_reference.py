@@ -211,6 +211,16 @@ MEANINGS: Final[Mapping[str, str]] = {
     "preempt_by_priority": "a run may also take the room of one of lower priority",
     "share_half_life_h": "hours after which what an account has used counts half",
     "preempt_settle_s": "seconds for which an attempt is not stopped to make room",
+    "keep_results_days": "days after its end for which a run's results stay in the embedded store; 0: for ever",
+    "keep_logs_days": "days for which its logs stay; 0: for ever",
+    "keep_metrics_days": "days for which its metrics stay; 0: for ever",
+    "keep_records_days": "days for which its record stays, with logs and metrics; 0: for ever",
+    "keep_definitions_days": "days for which a model definition stays that no recorded run needs; 0: for ever",
+    "keep_caches_days": "days for which a machine keeps code and data that it does not use; 0: until its cache is full",
+    "keep_environments_days": "the same of environments that were built",
+    "sweep_every_s": "seconds between two looks at what is due, at least",
+    "server_reserve_gib": "below so much room (or a twentieth of a smaller disk) the server takes no new runs",
+    "node_reserve_gib": "below so much room (or a twentieth of a smaller disk) a machine starts no new runs",
     "compute_configurations": "sizes of your own: `[compute_configurations.NAME]` with `gpus`, `cpus`, `memory_gb`",
 }
 

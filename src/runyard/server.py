@@ -21,6 +21,7 @@ import runyard
 from runyard import settings as settings_room
 from runyard.adapters.clock import MachineClock, SystemEntropy
 from runyard.adapters.definitions import DefinitionFiles
+from runyard.adapters.disk import ServerDisk
 from runyard.adapters.node import NodeExecutor
 from runyard.adapters.objects import Stores
 from runyard.adapters.objects.folder import FolderStore
@@ -45,7 +46,7 @@ from runyard.engine.world import Rules, SpecShelf, World
 from runyard.ports.accounts import TokenRecord
 from runyard.ports.sealed import SealedKind
 from runyard.ports.store import Store
-from runyard.settings import Settings
+from runyard.settings import Settings, days_ms
 
 ACCOUNT = "default"
 MEMBER = "owner"
@@ -91,12 +92,19 @@ def build(
     vault = open_vault(home / "key", store)
     embedded = FolderStore(home / "store")
     executor = NodeExecutor()
+    definitions = DefinitionFiles(home / "definitions")
     rules = Rules(
         retry=RetryPolicy(platform_attempts=settings.platform_attempts),
         price=settings.price,
         configurations=settings.configurations,
         node_lost_after_ms=round(settings.node_lost_after_s * 1000),
         policy=settings.policy,
+        keep=settings.keep,
+        keep_definitions_ms=days_ms(settings.keep_definitions_days),
+        keep_caches_ms=days_ms(settings.keep_caches_days),
+        keep_environments_ms=days_ms(settings.keep_environments_days),
+        sweep_every_ms=round(settings.sweep_every_s * 1000),
+        disk_reserve=round(settings.server_reserve_gib * (1 << 30)),
     )
     world = World(
         store=store,
@@ -114,13 +122,15 @@ def build(
         specs=SpecShelf(store),
         catalog=PipIndex(settings.pip_options, source_builds=settings.pip_source_builds),
         rules=rules,
+        disk=ServerDisk(home),
+        definitions=definitions,
     )
     _defaults(store, bootstrap, clock.now_ms())
     store.when_back(partial(_look_again, executor, world.bell))
     context = Context(
         world=world,
         links=executor,
-        definitions=DefinitionFiles(home / "definitions"),
+        definitions=definitions,
         embedded=embedded,
         passwords=Argon2(),
         version=runyard.__version__,

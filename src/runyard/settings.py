@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -12,6 +13,7 @@ from typing import TypeVar, cast
 from runyard.core.errors import RunyardError
 from runyard.core.house import FIRST_ID, NOBODY_MAPPED, Users, read_root, read_users
 from runyard.core.resources import DEFAULT_CONFIGURATIONS, ComputeConfiguration, Price, Resources
+from runyard.core.retention import Kept, Part
 from runyard.core.scheduling.snapshot import HALF_LIFE_MS, SETTLE_MS, Policy
 
 _MOST = 1_000_000_000
@@ -52,6 +54,12 @@ class Settings:
     younger than this is not stopped to make room. ``tls``: serve https with an authority of the installation's own;
     ``tls_certificate`` and ``tls_key``: or with these files (PEM); ``tls_names``: further host names and addresses for
     its certificate. ``public_url``: what the service is called outside, as ``https://lab.example/runyard``.
+    ``keep_results_days`` (of the embedded store), ``keep_logs_days``, ``keep_metrics_days``, ``keep_records_days``:
+    what a run leaves behind goes so long after its end, 0 never; accounts may have their own
+    (:mod:`runyard.core.retention`). ``keep_definitions_days``: model definitions that no recorded run needs.
+    ``keep_caches_days``, ``keep_environments_days``: what a node has not used for so long, 0: until its cache is full.
+    ``sweep_every_s``: so often what is due goes at most. ``server_reserve_gib``, ``node_reserve_gib``: below this (or a
+    twentieth of a smaller disk) the server takes no new runs, and a node starts none.
     """
 
     host_paths: tuple[str, ...] = ()
@@ -88,6 +96,16 @@ class Settings:
     tls_key: str | None = None
     tls_names: tuple[str, ...] = ()
     public_url: str | None = None
+    keep_results_days: float = 0.0
+    keep_logs_days: float = 0.0
+    keep_metrics_days: float = 0.0
+    keep_records_days: float = 0.0
+    keep_definitions_days: float = 7.0
+    keep_caches_days: float = 0.0
+    keep_environments_days: float = 0.0
+    sweep_every_s: float = 3600.0
+    server_reserve_gib: float = 1.0
+    node_reserve_gib: float = 1.0
     compute_configurations: tuple[tuple[str, int, float, float], ...] = ()
 
     @property
@@ -108,6 +126,16 @@ class Settings:
         )
 
     @property
+    def keep(self) -> Kept:
+        """How long what runs leave behind is kept, where an account has said nothing else."""
+        return {
+            Part.results: days_ms(self.keep_results_days),
+            Part.logs: days_ms(self.keep_logs_days),
+            Part.metrics: days_ms(self.keep_metrics_days),
+            Part.records: days_ms(self.keep_records_days),
+        }
+
+    @property
     def configurations(self) -> dict[str, ComputeConfiguration]:
         """The default compute configurations and the operator's own."""
         own = {
@@ -115,6 +143,11 @@ class Settings:
             for name, gpus, cpus, gb in self.compute_configurations
         }
         return dict(DEFAULT_CONFIGURATIONS) | own
+
+
+def days_ms(days: float) -> int:
+    """Days in milliseconds; a part of one counts."""
+    return math.ceil(days * 86_400_000)
 
 
 def load(home: Path) -> Settings:

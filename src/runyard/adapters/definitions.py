@@ -69,6 +69,10 @@ class DefinitionFiles:
         except (FileNotFoundError, ValueError):
             return None
 
+    def delete(self, sha256: str) -> None:
+        """Remove it, if it is there."""
+        self._path(sha256).unlink(missing_ok=True)
+
 
 def _add(file: BinaryIO, digest: Digest, chunk: bytes) -> None:
     digest.update(chunk)

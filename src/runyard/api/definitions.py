@@ -11,6 +11,8 @@ from runyard.api.asking import audited
 from runyard.api.context import Context, Ctx, Submits, Who
 from runyard.api.files import Closing, read_file
 from runyard.core.errors import NotFound, RunyardError
+from runyard.engine import room
+from runyard.engine.leases import of_definition
 from runyard.ports.store import Definition
 
 router = APIRouter(prefix="/definitions", tags=["model definitions"])
@@ -19,6 +21,7 @@ router = APIRouter(prefix="/definitions", tags=["model definitions"])
 @router.head("/{sha256}", response_class=Response)
 def known(sha256: str, context: Ctx, who: Who) -> Response:
     """Whether this account has uploaded it."""
+    context.world.leases.hold(of_definition(sha256))
     there = context.world.store.definition(who.account_id, sha256) is not None
     if not there or context.definitions.size(sha256) is None:
         raise NotFound(f"There is no model definition {sha256[:100]}.")
@@ -31,6 +34,8 @@ async def upload(
     sha256: str, request: Request, context: Ctx, who: Submits, mentions_config: bool | None = None
 ) -> Response:
     """Upload a zip under its hash."""
+    room.refuse_when_full(context.world)
+    await asyncio.to_thread(context.world.leases.hold, of_definition(sha256))
     try:
         size = await context.definitions.put(sha256, request.stream(), context.definition_limit)
     except ValueError as error:

@@ -45,7 +45,7 @@ _NOT_LAUNCHED = frozenset({Reason.launch_failed, Reason.start_from_missing, Reas
 _PLATFORMS = (Reason.staging_failed, Reason.launch_failed, Reason.shim_lost)
 CLOCKS_AGREE_MS = 200
 """Clocks that differ by less count as the same: a report may be under way for as long."""
-_OF_SPECS = (facts.Staged, facts.StageProgress, facts.StageFailed, facts.CacheState)
+_OF_SPECS = (facts.Staged, facts.StageProgress, facts.StageFailed, facts.CacheState, facts.DiskState)
 _DETAIL = 1024
 _PREPARED = "prepared"
 _PING_S = 8.0
@@ -77,6 +77,7 @@ async def hello(request: Request, context: Ctx, who: NodeWho) -> dict[str, str]:
         features=said.features,
         python=said.python,
         packages=said.packages,
+        closed=said.closed[:_DETAIL] or None,
     )
     held = [(each.run, each.attempt) for each in said.held]
     begun = {(each.run, each.attempt): each.slots for each in said.held if each.state != _PREPARED}
@@ -143,8 +144,21 @@ def _take_of_spec(world: World, node_id: str, fact: facts.Fact) -> bool:
             )
         case facts.CacheState():
             items = tuple(CachedData(*astuple(each)) for each in fact.items)
-            content = CacheContent(fact.size, fact.limit, items, fact.pins, fact.removed)
+            content = CacheContent(
+                fact.size,
+                fact.limit,
+                items,
+                fact.pins,
+                fact.removed,
+                fact.removed_bytes,
+                fact.kinds,
+                fact.free,
+                fact.total,
+            )
             return world.caches.heard(node_id, fact.number, content)
+        case facts.DiskState():
+            nodes.told_of_disk(world, node_id, fact.closed[:_DETAIL] or None)
+            return True
         case _:
             raise AssertionError(f"{fact} is not of a spec")
 

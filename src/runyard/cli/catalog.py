@@ -53,7 +53,9 @@ SECTIONS: Final[dict[str, dict[str, Entry]]] = {
         "queue": Entry("queueing", "queue", "Show, hold, let go or reorder the queue."),
         "quota": Entry("quotas", "quota", "Show or set what an account may hold and spend."),
         "nodes": Entry("nodes", "nodes", "Show the machines; let nothing new start on one."),
-        "usage": Entry("usage", "usage", "Show what was held and what it costs."),
+        "usage": Entry("usage", "usage", "Show what was held and what it costs; --disk: what takes room."),
+        "retention": Entry("room", "retention", "Show or set how long what runs leave behind is kept."),
+        "gc": Entry("room", "gc", "Let go what is kept no longer; --dry-run: only say what."),
     },
     "Data and access": {
         "data": Entry("data", "data", "Put data into the embedded store and get them back."),

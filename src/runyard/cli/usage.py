@@ -9,21 +9,31 @@ from typing import Any
 
 import click
 
+from runyard.cli.room import show_disk
 from runyard.cli.session import Session, common
 from runyard.cli.table import table
 from runyard.cli.times import instant
 from runyard.client.account_records import Usage, UsageLine
 
+_BY = "account (unless told otherwise), user, day or tag; with --disk: account, run or kind (unless told otherwise)."
+
 
 @click.command()
-@click.option("--by", default="account", show_default=True, type=click.Choice(["account", "user", "day", "tag"]))
+@click.option("--disk", is_flag=True, help="Show what takes the disks, the biggest first.")
+@click.option("--by", type=click.Choice(["account", "user", "day", "tag", "run", "kind"]), help=_BY)
 @click.option("--since", metavar="T", help="From then on: 2026-01-31, an ISO time, or 7d (ago).")
 @click.option("--until", metavar="T", help="Until then.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
 @common
 @click.pass_obj
-def usage(session: Session, by: str, as_csv: bool, **when: Any) -> None:
+def usage(session: Session, by: str | None, as_csv: bool, disk: bool, **when: Any) -> None:
     """Show what was held and what it costs; a platform's fault is not billed, it stands under WASTE."""
+    if (by in ("run", "kind") and not disk) or (disk and by in ("user", "day", "tag")):
+        raise click.UsageError(f"--by {by} is for {'sums' if disk else '--disk'}: see `usage --help`.")
+    if disk:
+        show_disk(session, by or "kind")
+        return
+    by = by or "account"
     found = session.client.usage(by, **{key: None if text is None else instant(text) for key, text in when.items()})
     if as_csv:
         _print_csv(found)

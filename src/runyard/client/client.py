@@ -13,6 +13,7 @@ from runyard.client.framework_calls import FrameworkCalls
 from runyard.client.metric_calls import EVERYTHING, MetricCalls, WhichMetrics
 from runyard.client.metric_records import NewPoints
 from runyard.client.records import Event, LogChunk, Run, StateChange
+from runyard.client.room_calls import RoomCalls
 from runyard.client.run_calls import RunCalls, WhichLog
 from runyard.client.secret_calls import SecretCalls
 from runyard.client.share_calls import ShareCalls
@@ -21,7 +22,17 @@ from runyard.client.transport import Limits, Transport, path_of
 from runyard.client.waiting import wait_for
 
 
-class Client(RunCalls, DataCalls, AccountCalls, AccessCalls, ShareCalls, SecretCalls, MetricCalls, FrameworkCalls):
+class Client(
+    RunCalls,
+    DataCalls,
+    AccountCalls,
+    AccessCalls,
+    ShareCalls,
+    RoomCalls,
+    SecretCalls,
+    MetricCalls,
+    FrameworkCalls,
+):
     """A connection to a service.
 
     ``url`` and ``token`` default to RUNYARD_URL and RUNYARD_TOKEN, then ML_ENV with ML_USERNAME and ML_PASSWORD, then

@@ -25,6 +25,7 @@ class EventKind(StrEnum):
     moved = "moved"
     priority = "priority"
     deleted = "deleted"
+    swept = "swept"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ STAGE: Final = "stage"
 EVENTS: Final = "events"
 NODES: Final = "nodes"
 AFTER: Final = "after"
+ROOM: Final = "room"
 
 
 def log_topic(run_id: str) -> str:

@@ -6,7 +6,7 @@ import itertools
 import threading
 from collections.abc import Sequence
 
-from runyard.ports.caches import CacheAction, CacheContent
+from runyard.ports.caches import NO_AGES, Ages, CacheAction, CacheContent
 from runyard.ports.executor import Executor
 
 PATIENCE_S = 5.0
@@ -27,13 +27,14 @@ class Caches:
         action: CacheAction,
         bucket: str,
         patience_s: float = PATIENCE_S,
+        ages: Ages = NO_AGES,
     ) -> dict[str, CacheContent | None]:
         """Give every node the order and wait for their answers; None for one that did not answer in time."""
         with self._changed:
             number = next(self._numbers)
             answers = self._asked[number] = dict.fromkeys(node_ids)
         for node_id in node_ids:
-            executor.cache(node_id, number, action, bucket)
+            executor.cache(node_id, number, action, bucket, ages)
         with self._changed:
             self._changed.wait_for(lambda: all(each is not None for each in answers.values()), patience_s)
             return self._asked.pop(number)

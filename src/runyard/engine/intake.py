@@ -13,7 +13,7 @@ from runyard.core.errors import NotFound, Refused, StoreUnavailable
 from runyard.core.ids import run_id
 from runyard.core.resources import Fitted, Resources, fit
 from runyard.core.spec import Credentials, EnvironmentRequest, Location, RunSpec, Scalar
-from runyard.engine import after, frameworks, quotas, wishes
+from runyard.engine import after, frameworks, leases, quotas, room, wishes
 from runyard.engine.bell import EVENTS, STAGE
 from runyard.engine.orders import credentials_for, seal_credentials
 from runyard.engine.world import World
@@ -78,6 +78,7 @@ def submit(world: World, who: Principal, request: Request) -> Accepted:
         earlier = world.store.replay(who.account_id, request.idempotency_key, request.digest)
         if earlier is not None:
             return Accepted(earlier, True, ())
+    room.refuse_when_full(world)
     examined = examine(world, who, request)
     if not request.force:
         _insist(examined.checks)
@@ -112,6 +113,7 @@ def examine(world: World, who: Principal, request: Request) -> Checklist:
     """Parse, resolve, fit and check a request without accepting it."""
     parsed = parse(request.manifest, configurations=world.rules.configurations, overrides=request.overrides)
     _refuse_unsupported(parsed.spec)
+    _hold(world, parsed.spec, request.definition)
     parsed = resolve_connections(world, who.account_id, parsed)
     fitted = fit_somewhere(world, parsed.spec)
     _check_code(world, who.account_id, request, parsed.spec)
@@ -131,6 +133,13 @@ def examine(world: World, who: Principal, request: Request) -> Checklist:
         environment=resolution.environment,
         after=awaited,
     )
+
+
+def _hold(world: World, spec: RunSpec, definition: str | None) -> None:
+    """What this submission needs stays until it is recorded that it does."""
+    runs = {*spec.options.after, *([spec.options.start_from] if spec.options.start_from else [])}
+    names = [leases.of_run(run_id) for run_id in runs]
+    world.leases.hold(*names, *([leases.of_definition(definition)] if definition else []))
 
 
 def _of_budget(world: World, account_id: str) -> tuple[str, ...]:

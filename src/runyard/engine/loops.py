@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from runyard.core.errors import StoreAway
-from runyard.engine import after, dispatch, nodes, stage
+from runyard.engine import after, dispatch, nodes, room, stage
 from runyard.engine.bell import NODES
 from runyard.engine.world import World
 
@@ -24,7 +24,7 @@ async def prepare(world: World) -> None:
 async def turn_all(world: World) -> None:
     """Run every station until cancelled, after :func:`prepare`."""
     async with asyncio.TaskGroup() as group:
-        for turn in (dispatch.turn, stage.turn, after.turn, watch_nodes):
+        for turn in (dispatch.turn, stage.turn, after.turn, room.turn, watch_nodes):
             group.create_task(_keep(turn, world), name=turn.__module__)
 
 

@@ -107,6 +107,15 @@ def _again(world: World, node_id: str, run: Run) -> None:
             world.executor.store(request)
 
 
+def told_of_disk(world: World, node_id: str, closed: str | None) -> None:
+    """A node's disk has no room for new runs (``closed`` says why), or has some again."""
+    with world.orders:
+        for node in world.store.nodes():
+            if node.id == node_id and node.closed != closed:
+                world.store.put_node(replace(node, closed=closed))
+    world.bell.ring(DISPATCH)
+
+
 def disconnected(world: World, node_id: str, has_stream: Callable[[], bool]) -> None:
     """A node's stream has closed: nothing starts there until it is back; what runs there goes on.
 

@@ -13,16 +13,20 @@ from runyard.core.account import Member
 from runyard.core.errors import NotFound
 from runyard.core.lifecycle import RetryPolicy
 from runyard.core.resources import DEFAULT_CONFIGURATIONS, ComputeConfiguration, Price
+from runyard.core.retention import Kept, Part
 from runyard.core.scheduling.snapshot import Policy
 from runyard.core.spec import Credentials
 from runyard.engine.bell import Bell
 from runyard.engine.caching import Caches
+from runyard.engine.leases import Leases
 from runyard.engine.machines import Machines
 from runyard.engine.readiness import Readiness
 from runyard.engine.restored import Awaited
 from runyard.engine.summing import Summing
 from runyard.ports.catalog import Catalog, ClosedCatalog
 from runyard.ports.clock import Clock, Entropy
+from runyard.ports.definitions import Definitions, NoDefinitions
+from runyard.ports.disk import Boundless, Disk
 from runyard.ports.executor import Executor
 from runyard.ports.logs import LogStore
 from runyard.ports.metrics import MetricStore
@@ -37,7 +41,8 @@ OPENED_S: Final = 10.0
 @dataclass(frozen=True, slots=True)
 class Rules:
     """Settings of the operator that decide about runs. ``most_runs``: in one submission; ``policy``: how the queue is
-    served."""
+    served; ``keep`` and what begins so: ages from which on things go (0: never), looked at every ``sweep_every_ms`` at
+    most; ``disk_reserve``: bytes of the server's disk that nothing new may take."""
 
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     price: Price = field(default_factory=Price)
@@ -48,6 +53,12 @@ class Rules:
     stage_attempts: int = 5
     default_results_bucket: str = "results"
     policy: Policy = field(default_factory=Policy)
+    keep: Kept = field(default_factory=dict[Part, int])
+    keep_definitions_ms: int = 0
+    keep_caches_ms: int = 0
+    keep_environments_ms: int = 0
+    sweep_every_ms: int = 3_600_000
+    disk_reserve: int = 0
 
 
 class SpecShelf:
@@ -130,7 +141,8 @@ class Pace:
 class World:
     """The ports and the rules. ``orders`` is held while orders are given, so that nodes see them in a sane order;
     ``summing`` makes summaries of points; ``awaited`` are the machines that have not been heard of since a restore,
-    ``unnoted`` those whose streams ended while the store was away, with what tells whether they are back."""
+    ``unnoted`` those whose streams ended while the store was away, with what tells whether they are back; ``leases``
+    hold what somebody was told is here, and ``sweeping`` is held while something goes."""
 
     store: Store
     executor: Executor
@@ -151,4 +163,8 @@ class World:
     summing: Summing = field(default_factory=Summing)
     machines: Machines = field(default_factory=Machines)
     awaited: Awaited = field(default_factory=Awaited)
+    disk: Disk = field(default_factory=Boundless)
+    definitions: Definitions = field(default_factory=NoDefinitions)
+    leases: Leases = field(default_factory=Leases)
+    sweeping: threading.Lock = field(default_factory=threading.Lock)
     unnoted: dict[str, Callable[[], bool]] = field(default_factory=dict[str, Callable[[], bool]])

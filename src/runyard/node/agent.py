@@ -36,6 +36,7 @@ from runyard.node.prepare import Ground, read_order
 from runyard.node.ready import Specs
 from runyard.node.removing import Removing
 from runyard.node.report import Report
+from runyard.node.room import DiskRoom
 from runyard.node.ship import Shipping
 from runyard.node.stage import Staging, Tools
 from runyard.node.starting import Starting
@@ -59,7 +60,7 @@ class Settings:
     ``sync_every_s``: between two looks at the checkpoints of running programs; ``ca_bundle``: authorities that object
     stores may be certified by, beside the system's own; ``limits``: of what a run writes, looked at every
     ``measure_every_s`` where that is cheap; ``pip``: of environments; ``roots``, ``users``: :mod:`runyard.core.house`;
-    ``private_tmp``: programs have a ``/tmp`` of their own."""
+    ``private_tmp``: programs have a ``/tmp`` of their own; ``reserve``: bytes of the disk that nothing new may take."""
 
     uid_base: int
     roots: tuple[Root, ...]
@@ -72,6 +73,7 @@ class Settings:
     pip: PipSettings = PLAIN
     users: Users = NOBODY_MAPPED
     private_tmp: bool = True
+    reserve: int = 0
 
 
 class Agent:
@@ -96,7 +98,7 @@ class Agent:
         interpreter = find_interpreter(home.root)
         self._environments = Environments(cache, home.root, interpreter, settings.pip)
         self.staging = Staging(Tools(self.link, cache, specs, data, self.report, self._environments))
-        self._cache_orders = CacheOrders(cache, self.staging, self.report)
+        self._cache_orders = CacheOrders(home, cache, self.staging, self.report)
         own = dict(os.environ)
         lent = Lent(resolved(settings.roots), settings.private_tmp, owned.hidden)
         ground = Ground(
@@ -131,6 +133,7 @@ class Agent:
         )
         self.launching = Launching(hands)
         self.limiting = Limiting(home, self.watch, settings.measure_every_s)
+        self.room = DiskRoom(home.root, settings.reserve, self.staging.make_room, self._tell_of_disk)
         self.finishing = Finishing(hands, self.launching, self.report, Together(self.link), settings.sync_every_s)
 
     def start(self) -> None:
@@ -145,6 +148,7 @@ class Agent:
         self._environments.building.remove_halves()
         self.finishing.sync_for_ever()
         self.limiting.start()
+        self.room.start()
 
     def hello(self) -> facts.Hello:
         """What this node says of itself at every connect."""
@@ -162,7 +166,11 @@ class Agent:
             python=self._environments.own.python,
             packages=self._environments.frameworks(),
             features=self._inventory.features,
+            closed=self.room.closed,
         )
+
+    def _tell_of_disk(self, closed: str) -> None:
+        self.report.tell(facts.DiskState(closed))
 
     def _held(self) -> Iterator[facts.Held]:
         """Every attempt with a folder, and grants without one yet."""

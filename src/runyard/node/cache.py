@@ -169,8 +169,12 @@ class Cache:
 
     def excess(self, room_for: int = 0) -> int:
         """Bytes that should go: over the limit with ``room_for`` more, or wanting on the disk for these."""
+        return max(self._total + room_for - self._limit, self.wanting(room_for))
+
+    def wanting(self, size: int) -> int:
+        """How many bytes the disk lacks to have so many free."""
         room = os.statvfs(self._home.temporary)
-        return max(self._total + room_for - self._limit, room_for - room.f_bavail * room.f_frsize)
+        return size - room.f_bavail * room.f_frsize
 
     def trim(self, excess: int, pinned: Collection[str]) -> list[str]:
         """Remove the least recently used entries until so many bytes are gone.

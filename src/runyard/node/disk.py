@@ -33,6 +33,11 @@ def space(trusted: str, inside: str) -> int:
     return total
 
 
+def space_of_runs(home: Home) -> int:
+    """Bytes of the disk that the folders of all runs take."""
+    return sum(space(home.runs, run) for run in os.listdir(home.runs))
+
+
 def _folder(base: int, path: str, folders: list[str], linked: set[int]) -> int:
     descriptor = open_beneath(base, path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     total = 0

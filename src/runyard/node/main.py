@@ -77,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         PipSettings(tuple(told.pip_option), told.pip_source_builds, tuple(told.python_allowed or ("*",))),
         read_users(json.loads(told.users)),
         not told.shared_tmp,
+        told.reserve << 20,
     )
     agent = Agent(home, address, inventory, settings, owned)
     ended = threading.Event()
@@ -208,6 +209,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--pip-option", action="append", default=[], metavar="WORD", help="further word for pip")
     made.add_argument("--pip-source-builds", action="store_true", help="build packages that have no wheel")
     made.add_argument("--python-allowed", action="append", metavar="GLOB", help="`python:` may name these")
+    made.add_argument("--reserve", type=number, default=0, metavar="MIB", help="of the disk: nothing new starts below")
     made.add_argument("--sync-every", type=float, default=SYNC_EVERY_S, metavar="S", help="between checkpoint syncs")
     return made
 

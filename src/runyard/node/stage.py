@@ -177,6 +177,25 @@ class Staging:
         stay = {entry.path for entry in self._tools.cache.entries() if not may_go(entry.path)}
         return self._remove(EVERYTHING, stay)
 
+    def make_room(self, size: int) -> None:
+        """Have so many bytes free on the disk, as far as the cache can give way."""
+        wanting = self._tools.cache.wanting(size)
+        if wanting > 0:
+            self._remove(wanting, set())
+
+    def may_go(self) -> set[str]:
+        """The cache's folders that nothing needs now."""
+        pinned, cache = self._needed(list(self._tools.specs.all())), self._tools.cache
+        return {each.path for each in cache.entries() if each.path not in pinned and not cache.is_kept(each.path)}
+
+    def _needed(self, ready: list[Ready]) -> set[str]:
+        used, recently = set(self.in_use()), time.time() - UNUSED_KEPT_S
+        needed: set[str] = set()
+        for entry in ready:
+            if entry.spec in used or (not entry.used and self._tools.specs.asked_at(entry.spec) > recently):
+                needed.update(entry.entries)
+        return needed
+
     def _trim(self, room_for: int) -> None:
         """Bring the cache below its limit, and make room on the disk for so many bytes."""
         excess = self._tools.cache.excess(room_for)
@@ -184,12 +203,8 @@ class Staging:
             self._remove(excess, set())
 
     def _remove(self, excess: int, stay: set[str]) -> int:
-        used, recently = set(self.in_use()), time.time() - UNUSED_KEPT_S
-        pinned = set(stay)
         ready = list(self._tools.specs.all())
-        for entry in ready:
-            if entry.spec in used or (not entry.used and self._tools.specs.asked_at(entry.spec) > recently):
-                pinned.update(entry.entries)
+        pinned = stay | self._needed(ready)
         gone = set(self._tools.cache.trim(excess, pinned))
         if not gone:
             return 0

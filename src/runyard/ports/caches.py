@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
 
 
 class CacheAction(StrEnum):
@@ -13,6 +16,19 @@ class CacheAction(StrEnum):
     pin = "pin"
     unpin = "unpin"
     clear = "clear"
+    expire = "expire"
+    expirable = "expirable"
+
+
+@dataclass(frozen=True, slots=True)
+class Ages:
+    """For how many milliseconds after its last use an entry is kept (0: for ever): code and data, environments."""
+
+    data_ms: int = 0
+    environments_ms: int = 0
+
+
+NO_AGES: Final = Ages()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +53,16 @@ class CachedData:
 @dataclass(frozen=True, slots=True)
 class CacheContent:
     """What one node's cache holds: bytes of everything, its limit, the data last used first (the first thousand), and
-    the buckets whose data stay. ``removed``: entries that a clearing has just taken away."""
+    the buckets whose data stay. ``removed``: entries that a clearing has just taken away (with
+    ``expirable``: would), ``removed_bytes`` of the disk. ``kinds``: bytes of code, data, environments and folders of
+    runs; ``free`` and ``total``: of the disk."""
 
     size: int
     limit: int
     items: tuple[CachedData, ...]
     pins: tuple[str, ...]
     removed: int = 0
+    removed_bytes: int = 0
+    kinds: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    free: int = 0
+    total: int = 0

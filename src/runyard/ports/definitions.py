@@ -24,3 +24,26 @@ class Definitions(Protocol):
     def size(self, sha256: str) -> int | None:
         """Its size in bytes; None when there is none."""
         ...
+
+    def delete(self, sha256: str) -> None:
+        """Remove a file, if it is there."""
+        ...
+
+
+class NoDefinitions:
+    """A place in which nothing is kept."""
+
+    async def put(self, sha256: str, chunks: AsyncIterator[bytes], limit: int) -> int:  # noqa: ARG002  # the port's
+        """Refused."""
+        raise ValueError("nothing is kept here")
+
+    def open(self, sha256: str) -> BinaryIO | None:  # noqa: ARG002  # the port's
+        """None."""
+        return None
+
+    def size(self, sha256: str) -> int | None:  # noqa: ARG002  # the port's
+        """None."""
+        return None
+
+    def delete(self, sha256: str) -> None:
+        """Nothing."""

@@ -15,7 +15,7 @@ from runyard.core.spec import (
     EvaluationMetrics,
     Location,
 )
-from runyard.ports.caches import CacheAction
+from runyard.ports.caches import NO_AGES, Ages, CacheAction
 from runyard.ports.objects import ObjectEntry
 
 
@@ -157,8 +157,9 @@ class Executor(Protocol):
         """The run is final: its folders may go."""
         ...
 
-    def cache(self, node_id: str, number: int, action: CacheAction, bucket: str) -> None:
-        """Do something with the cache of data, and tell what it holds, with this number."""
+    def cache(self, node_id: str, number: int, action: CacheAction, bucket: str, ages: Ages = NO_AGES) -> None:
+        """Do something with the cache of data, and tell what it holds, with this number. ``ages``: from which on
+        entries go by ``expire``."""
         ...
 
     def synced(self, node_id: str, run_ids: tuple[str, ...]) -> None:

@@ -21,6 +21,7 @@ from runyard.ports.canceling import Canceling
 from runyard.ports.dependencies import Dependencies
 from runyard.ports.environments import Environments
 from runyard.ports.notes import Notes
+from runyard.ports.retention import Retention
 from runyard.ports.sealed import SealedTexts
 from runyard.ports.secrets import Secrets
 from runyard.ports.shares import Shares
@@ -176,7 +177,18 @@ class UsageRow:
 
 
 class Store(
-    Accounts, Environments, Secrets, SealedTexts, Dependencies, Summaries, Canceling, Notes, Shares, AuditLog, Protocol
+    Accounts,
+    Environments,
+    Secrets,
+    SealedTexts,
+    Dependencies,
+    Summaries,
+    Canceling,
+    Notes,
+    Shares,
+    AuditLog,
+    Retention,
+    Protocol,
 ):
     """The store of record. Methods that change something commit before they return, or change nothing."""
 

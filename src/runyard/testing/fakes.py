@@ -11,7 +11,7 @@ from typing import TypeAlias, TypeVar
 from runyard.core.run import StopCause
 from runyard.core.spec import Credentials, Location
 from runyard.engine.world import Rules, SpecShelf, World
-from runyard.ports.caches import CacheAction
+from runyard.ports.caches import NO_AGES, Ages, CacheAction
 from runyard.ports.executor import LaunchRequest, StageRequest, StoreRequest
 from runyard.ports.logs import LogStore
 from runyard.ports.metrics import MetricStore
@@ -95,6 +95,7 @@ class AskedCache:
     number: int
     action: CacheAction
     bucket: str
+    ages: Ages = NO_AGES
 
 
 Given: TypeAlias = StageRequest | LaunchRequest | StoreRequest | Stop | StopStoring | Release | Synced | AskedCache
@@ -157,9 +158,9 @@ class RecordingExecutor:
         """See :class:`runyard.ports.executor.Executor`."""
         self._hear(Release(node_id, run_id))
 
-    def cache(self, node_id: str, number: int, action: CacheAction, bucket: str) -> None:
+    def cache(self, node_id: str, number: int, action: CacheAction, bucket: str, ages: Ages = NO_AGES) -> None:
         """See :class:`runyard.ports.executor.Executor`."""
-        self._hear(AskedCache(node_id, number, action, bucket))
+        self._hear(AskedCache(node_id, number, action, bucket, ages))
 
     def synced(self, node_id: str, run_ids: tuple[str, ...]) -> None:
         """See :class:`runyard.ports.executor.Executor`."""

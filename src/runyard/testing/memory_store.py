@@ -31,6 +31,7 @@ from runyard.testing.memory_environments import MemoryEnvironments
 from runyard.testing.memory_members import MemoryMembers
 from runyard.testing.memory_nodes import MemoryNodes
 from runyard.testing.memory_notes import MemoryNotes
+from runyard.testing.memory_retention import MemoryRetention
 from runyard.testing.memory_secrets import MemoryDependencies, MemorySealed, MemorySecrets
 from runyard.testing.memory_shares import MemoryShares
 from runyard.testing.memory_summaries import MemorySummaries
@@ -409,7 +410,7 @@ class _Queue(_Runs):
         return sorted(self._waiting(lambda run: _node(run) == node_id), key=lambda run: run.seq)
 
 
-class MemoryStore(MemoryNotes, _Queue, MemoryNodes):
+class MemoryStore(MemoryNotes, _Queue, MemoryRetention, MemoryNodes):
     """The whole port, :class:`runyard.ports.store.Store`, without a file. It may be called from any thread."""
 
     def events(

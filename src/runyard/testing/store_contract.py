@@ -17,6 +17,7 @@ from runyard.testing.store_contract_history import HistoryContract
 from runyard.testing.store_contract_members import AuditContract, MemberContract, PlanContract, SealedContract
 from runyard.testing.store_contract_metrics import SummaryContract
 from runyard.testing.store_contract_queue import QueueContract
+from runyard.testing.store_contract_retention import RetentionContract
 from runyard.testing.store_contract_runs import RunContract
 from runyard.testing.store_contract_shares import ShareContract
 
@@ -37,6 +38,7 @@ class StoreContract(
     EnvironmentContract,
     SummaryContract,
     ShareContract,
+    RetentionContract,
 ):
     """All that any store must do."""
 

@@ -89,6 +89,7 @@ def _node_argv(home: Path, options: UpOptions, url: str, protected: Tls | None) 
     disk_mib = math.ceil(chosen.disk_limit_gib * 1024)
     argv += ["--log-limit", str(chosen.log_limit_mib), "--disk-limit", str(disk_mib)]
     argv += ["--workdir-limit", str(chosen.workdir_limit_mib)]
+    argv += ["--reserve", str(round(chosen.node_reserve_gib * 1024))]
     if protected is not None:
         own = ["--server-certificate", str(protected.certificate)]
         argv += own if protected.authority is None else ["--server-authority", str(protected.authority)]

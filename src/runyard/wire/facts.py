@@ -29,6 +29,7 @@ class Hello(msgspec.Struct, frozen=True, omit_defaults=True):
     ``gpus``: a name for each GPU slot; ``logical``: there is no device behind the slots. ``notes``: sentences on what
     is not isolated here. ``features``: what it can do beyond the ground: ``shm``, ``network_off``. ``python`` and
     ``packages``: version of its own interpreter, and of the frameworks installed there (distribution -> version).
+    ``closed``: why nothing new may start there, empty where it may.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Hello(msgspec.Struct, frozen=True, omit_defaults=True):
     features: tuple[str, ...] = ()
     python: str = ""
     packages: dict[str, str] = {}
+    closed: str = ""
 
 
 class Staged(msgspec.Struct, frozen=True, tag="staged"):
@@ -162,7 +164,9 @@ class CachedListing(msgspec.Struct, frozen=True, array_like=True):
 
 class CacheState(msgspec.Struct, frozen=True, tag="cache_state"):
     """The answer to a :class:`runyard.wire.orders.CacheCommand`: bytes of the whole cache, its limit, the data in it
-    (last used first, at most 1,000), the pinned buckets, and how many entries a ``clear`` has removed."""
+    (last used first, at most 1,000), the pinned buckets, and how many entries a ``clear`` or
+    ``expire`` has removed, with their bytes. ``kinds``: bytes of ``code``, ``data``, ``environments`` and ``runs``;
+    ``free`` and ``total`` of the disk."""
 
     number: int
     size: int
@@ -170,6 +174,16 @@ class CacheState(msgspec.Struct, frozen=True, tag="cache_state"):
     items: tuple[CachedListing, ...] = ()
     pins: tuple[str, ...] = ()
     removed: int = 0
+    removed_bytes: int = 0
+    kinds: dict[str, int] = {}
+    free: int = 0
+    total: int = 0
+
+
+class DiskState(msgspec.Struct, frozen=True, tag="disk_state"):
+    """Whether the node's disk has room for new runs has changed. ``closed``: why it has not, empty where it has."""
+
+    closed: str = ""
 
 
 class StoreFailed(msgspec.Struct, frozen=True, tag="store_failed"):
@@ -190,7 +204,17 @@ class Sent(msgspec.Struct, frozen=True, tag="sent"):
 
 
 Fact: TypeAlias = (
-    Staged | StageProgress | StageFailed | Declined | Began | Exited | Lost | Stored | StoreFailed | CacheState
+    Staged
+    | StageProgress
+    | StageFailed
+    | Declined
+    | Began
+    | Exited
+    | Lost
+    | Stored
+    | StoreFailed
+    | CacheState
+    | DiskState
 )
 
 _encoder = msgspec.json.Encoder()
@@ -208,6 +232,7 @@ _facts = msgspec.json.Decoder(
         | Stored
         | StoreFailed
         | CacheState
+        | DiskState
     ]
 )
 

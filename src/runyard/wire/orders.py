@@ -210,12 +210,16 @@ class CacheCommand(msgspec.Struct, frozen=True, tag="cache", omit_defaults=True)
     """Do something with the cache of data and answer with a :class:`runyard.wire.facts.CacheState` of this number.
 
     ``action``: ``tell`` (nothing), ``pin`` and ``unpin`` (what is and will be there of ``bucket``, whatever store it is
-    in), ``clear`` (remove what nothing uses and nobody has pinned; of ``bucket`` alone where one is named).
+    in), ``clear`` (remove what nothing uses and nobody has pinned; of ``bucket`` alone where one is named),
+    ``expire`` (of that what was not used for so many milliseconds: code and data, environments; 0: never),
+    ``expirable`` (only tell what would go).
     """
 
     number: int
     action: str
     bucket: str = ""
+    data_ms: int = 0
+    environments_ms: int = 0
 
 
 class Ping(msgspec.Struct, frozen=True, tag="ping"):

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from runyard.adapters.node.orders import launch_order, stage_order, store_order
 from runyard.core.run import StopCause
-from runyard.ports.caches import CacheAction
+from runyard.ports.caches import NO_AGES, Ages, CacheAction
 from runyard.ports.executor import LaunchRequest, StageRequest, StoreRequest
 from runyard.ports.links import OrderStream
 from runyard.wire import orders
@@ -123,9 +123,9 @@ class NodeExecutor:
         """The run's folders may go."""
         self._send(node_id, orders.Release(run_id))
 
-    def cache(self, node_id: str, number: int, action: CacheAction, bucket: str) -> None:
+    def cache(self, node_id: str, number: int, action: CacheAction, bucket: str, ages: Ages = NO_AGES) -> None:
         """Do something with the cache of data."""
-        self._send(node_id, orders.CacheCommand(number, action.value, bucket))
+        self._send(node_id, orders.CacheCommand(number, action.value, bucket, ages.data_ms, ages.environments_ms))
 
     def synced(self, node_id: str, run_ids: tuple[str, ...]) -> None:
         """All orders that still hold have been given."""

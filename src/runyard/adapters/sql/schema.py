@@ -433,6 +433,18 @@ leases = sa.Table(
 )
 """Who leads among several servers (:mod:`runyard.adapters.sql.lease`)."""
 
+retentions = sa.Table(
+    "retentions", metadata, _word("account_id", primary_key=True), _word("part", primary_key=True), _big("kept_ms")
+)
+
+swept = sa.Table(
+    "swept",
+    metadata,
+    sa.Column("run_id", WORD, sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    _word("part", primary_key=True),
+)
+"""What went of final runs by the retention of their accounts."""
+
 counters = sa.Table("counters", metadata, _word("name", primary_key=True), _big("value"))
 """``event`` and ``run``: the last sequence number given out. The row is changed in the transaction that uses the
 number, and writers take turns, so numbers are in the order of commits and have no gaps that fill later."""

@@ -21,6 +21,7 @@ from runyard.adapters.sql.migrate import HEAD, migrate
 from runyard.adapters.sql.nodes import NodeTables
 from runyard.adapters.sql.notes import NoteTables
 from runyard.adapters.sql.queue import QueueTables
+from runyard.adapters.sql.retention import RetentionTables
 from runyard.adapters.sql.runs import RunTables
 from runyard.adapters.sql.sealed import SealedTables
 from runyard.adapters.sql.secrets import SecretTables
@@ -54,6 +55,7 @@ class SqlStore(
     ShareTables,
     NoteTables,
     AuditTables,
+    RetentionTables,
 ):
     """The store over one database. Its methods may be called from any number of threads."""
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import struct
 import threading
 from collections import OrderedDict
@@ -21,6 +20,8 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
+from runyard.adapters.telemetry.clearing import clear
+from runyard.adapters.telemetry.metrics import is_of_metrics
 from runyard.core.errors import RunyardError
 from runyard.ports.logs import LogKey
 from runyard.stores.apart import lay_apart
@@ -84,7 +85,7 @@ class LogFiles:
         """See :class:`runyard.ports.logs.LogStore`."""
         folder = os.path.join(self._root, _checked(run_id))
         self._open.forget(folder + "/")
-        shutil.rmtree(folder, ignore_errors=True)
+        clear(folder, lambda name: not is_of_metrics(name))
 
     def close(self) -> None:
         """Close every file."""

@@ -11,13 +11,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from runyard.adapters.telemetry.blocks import BlockReader, read_blocks
+from runyard.adapters.telemetry.clearing import clear
 from runyard.adapters.telemetry.index import SEGMENT, extend_index, indexed
 from runyard.adapters.telemetry.outlines import Drawing, drawn
 from runyard.core.errors import RunyardError
@@ -127,12 +127,17 @@ class MetricFiles:
 
     def delete(self, run_id: str) -> None:
         """See :class:`runyard.ports.metrics.MetricStore`."""
-        shutil.rmtree(os.path.join(self._root, _checked(run_id)), ignore_errors=True)
+        clear(os.path.join(self._root, _checked(run_id)), is_of_metrics)
 
     def _path(self, key: MetricKey) -> str:
         if key.attempt < 1 or key.learner < 1:
             raise _refused(f"{key.attempt}/{key.learner}")
         return os.path.join(self._root, _checked(key.run_id), str(key.attempt), str(key.learner), _FILE)
+
+
+def is_of_metrics(name: str) -> bool:
+    """Whether a file of this name, beside logs, is one of metrics."""
+    return name in (_FILE, _FILE + INDEX, _NOTES)
 
 
 @contextmanager

@@ -1,0 +1,103 @@
+"""The store's contract: how long accounts keep what they have, and what went of runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from runyard.core import lifecycle
+from runyard.core.events import EventKind
+from runyard.core.retention import Part
+from runyard.core.run import Run, StopCause
+from runyard.core.spec import RunSpec
+from runyard.ports.store import Definition, Store
+from runyard.testing.builders import NOW, a_spec, a_submission
+from runyard.testing.lives import accept, finish, known, start, step
+
+ALL = 1000
+SENTENCE = "By the account's retention these went."
+
+
+def _from(run_id: str) -> RunSpec:
+    spec = a_spec()
+    return replace(spec, options=replace(spec.options, start_from=run_id))
+
+
+def _canceled(store: Store, run: Run) -> Run:
+    return step(store, lifecycle.stop(run, StopCause.cancel, NOW + 7))
+
+
+class RetentionContract:
+    """What is kept, and for how long."""
+
+    def test_an_account_has_what_was_said_last_and_nothing_else(self, store: Store) -> None:
+        accept(store)
+        assert store.retentions() == {}
+        assert store.set_retention("acme", {Part.logs: 5, Part.records: 0})
+        assert store.retentions() == {"acme": {Part.logs: 5, Part.records: 0}}
+        assert store.set_retention("acme", {Part.results: 7})
+        assert store.retentions() == {"acme": {Part.results: 7}}
+        assert store.set_retention("acme", {})
+        assert store.retentions() == {}
+        assert not store.set_retention("nobody", {Part.logs: 5})
+
+    def test_final_runs_are_told_in_order_with_their_end_and_their_pin(self, store: Store) -> None:
+        plain, waiting = accept(store, 2)
+        pinned = accept(store, first=10, spec=a_spec(tags=("keep", "other")))[0]
+        running = start(store, accept(store, first=20)[0])
+        done = finish(store, plain)
+        canceled = _canceled(store, pinned)
+        found = store.ended_runs(0, ALL)
+        assert [each.run_id for each in found] == [done.id, canceled.id]
+        assert [each.pinned for each in found] == [False, True]
+        assert found[0].ended_ms == max(done.finished_ms or 0, done.stored_ms or 0)
+        assert found[1].ended_ms == NOW + 7
+        assert (found[0].account_id, found[0].spec_id) == ("acme", done.spec_id)
+        assert [each.run_id for each in store.ended_runs(found[0].seq, ALL)] == [canceled.id]
+        assert [each.run_id for each in store.ended_runs(0, 1)] == [done.id]
+        assert {waiting.id, running.id}.isdisjoint(each.run_id for each in found)
+
+    def test_what_went_is_noted_told_and_remembered(self, store: Store) -> None:
+        done = finish(store, accept(store)[0])
+        assert store.note_swept(done.id, frozenset({Part.logs}), SENTENCE, NOW + 9)
+        now = known(store, done.id)
+        assert now.notes[-1] == SENTENCE
+        assert now.version > done.version
+        assert store.note_swept(done.id, frozenset({Part.metrics, Part.logs}), "More.", NOW + 10)
+        assert store.ended_runs(0, ALL)[0].gone == {Part.logs, Part.metrics}
+        told = store.events(0, ALL, kinds=frozenset({EventKind.swept}))
+        assert [(each.event.run_id, each.event.at_ms) for each in told] == [(done.id, NOW + 9), (done.id, NOW + 10)]
+        assert dict(told[1].event.body) == {"parts": ["logs", "metrics"]}
+        assert store.delete_run(done.id)
+        assert store.ended_runs(0, ALL) == []
+
+    def test_nothing_is_noted_of_a_run_that_is_not_final_or_not_there(self, store: Store) -> None:
+        run = accept(store)[0]
+        for run_id in (run.id, "training-nobody00"):
+            assert not store.note_swept(run_id, frozenset({Part.logs}), SENTENCE, NOW)
+        assert store.events(0, ALL, kinds=frozenset({EventKind.swept})) == []
+
+    def test_runs_are_needed_as_long_as_who_needs_them_is_not_final(self, store: Store) -> None:
+        first, origin, other = accept(store, 3)
+        assert store.needed_runs() == frozenset()
+        behind = accept(store, first=10, after=(first.id,))[0]
+        resumed = accept(store, first=20, spec=_from(origin.id))[0]
+        assert store.needed_runs() == {first.id, origin.id}
+        _canceled(store, behind)
+        assert store.needed_runs() == {origin.id}
+        finish(store, resumed)
+        assert store.needed_runs() == frozenset()
+        assert other.id not in store.needed_runs()
+
+    def test_definitions_are_unneeded_once_no_recorded_run_has_them(self, store: Store) -> None:
+        accept(store)
+        shas = [letter * 64 for letter in "abc"]
+        for sha in shas:
+            store.add_definition(Definition("acme", sha, 10, NOW))
+        store.submit(replace(a_submission(1, first=10), code_sha256=shas[0]))
+        assert sorted(each[1] for each in store.unneeded_definitions(NOW + 1)) == shas[1:]
+        assert store.unneeded_definitions(NOW) == []
+        run = store.ended_runs(0, ALL)
+        assert run == []
+        assert store.drop_definition("acme", shas[1])
+        assert store.definition("acme", shas[1]) is None
+        assert not store.definition_known(shas[1])
