@@ -93,19 +93,6 @@ def build(
     embedded = FolderStore(home / "store")
     executor = NodeExecutor()
     definitions = DefinitionFiles(home / "definitions")
-    rules = Rules(
-        retry=RetryPolicy(platform_attempts=settings.platform_attempts),
-        price=settings.price,
-        configurations=settings.configurations,
-        node_lost_after_ms=round(settings.node_lost_after_s * 1000),
-        policy=settings.policy,
-        keep=settings.keep,
-        keep_definitions_ms=days_ms(settings.keep_definitions_days),
-        keep_caches_ms=days_ms(settings.keep_caches_days),
-        keep_environments_ms=days_ms(settings.keep_environments_days),
-        sweep_every_ms=round(settings.sweep_every_s * 1000),
-        disk_reserve=round(settings.server_reserve_gib * (1 << 30)),
-    )
     world = World(
         store=store,
         executor=executor,
@@ -121,7 +108,7 @@ def build(
         entropy=SystemEntropy(),
         specs=SpecShelf(store),
         catalog=PipIndex(settings.pip_options, source_builds=settings.pip_source_builds),
-        rules=rules,
+        rules=_rules(settings),
         disk=ServerDisk(home),
         definitions=definitions,
     )
@@ -140,6 +127,22 @@ def build(
         definition_limit=settings.upload_limit_mib * 1024 * 1024,
     )
     return create_app(context, lifespan=_lifespan), context
+
+
+def _rules(settings: Settings) -> Rules:
+    return Rules(
+        retry=RetryPolicy(platform_attempts=settings.platform_attempts),
+        price=settings.price,
+        configurations=settings.configurations,
+        node_lost_after_ms=round(settings.node_lost_after_s * 1000),
+        policy=settings.policy,
+        keep=settings.keep,
+        keep_definitions_ms=days_ms(settings.keep_definitions_days),
+        keep_caches_ms=days_ms(settings.keep_caches_days),
+        keep_environments_ms=days_ms(settings.keep_environments_days),
+        sweep_every_ms=round(settings.sweep_every_s * 1000),
+        disk_reserve=round(settings.server_reserve_gib * (1 << 30)),
+    )
 
 
 def _look_again(executor: NodeExecutor, bell: Bell) -> None:

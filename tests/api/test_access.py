@@ -26,6 +26,7 @@ from runyard.api import (
     nodes,
     queue,
     results,
+    room,
     runs,
     secrets,
     shares,
@@ -36,7 +37,7 @@ from tests.api.serving import Api
 
 ROUTERS = (
     access, accounts, cache, canceling, converting, data, definitions, frameworks, login, logs, metrics, nodes, queue,
-    results, runs, secrets, shares, status, tokens,
+    results, room, runs, secrets, shares, status, tokens,
 )  # fmt: skip
 
 

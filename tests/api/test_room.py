@@ -77,7 +77,7 @@ def test_what_takes_the_disks_is_told_by_kind_account_and_run(api: Api, machine:
     assert [row["group"] for row in node["items"]] == ["runs", "code", "data"]
     assert (node["answered"], node["free_bytes"], node["total_bytes"]) == (True, 5, 50)
     runs = api.call("GET", "/disk?by=run", token="member").json()
-    assert [row["group"] for row in runs["items"]] == [run_id]
+    assert [row["group"] for row in runs["items"]].count(run_id) == 1
     assert runs["nodes"] == []
     assert api.call("GET", "/disk?by=account", token="other").json()["items"] == []
     assert api.call("GET", "/disk?by=moon").status == 422

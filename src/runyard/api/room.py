@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from fastapi import APIRouter
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from runyard.api.asking import audited
 from runyard.api.context import Admin, Context, Ctx, Who
 from runyard.api.slow import slowly
-from runyard.core.account import Scope
+from runyard.core.account import Right
 from runyard.core.errors import NotFound, Refused
 from runyard.core.retention import Kept, Part
 from runyard.engine import occupancy, room
@@ -108,7 +109,7 @@ class GcView(BaseModel):
 @router.get("/retention/{account}")
 def retention(account: str, context: Ctx, who: Who) -> RetentionView:
     """How long an account keeps what its runs leave behind."""
-    if who.scope is not Scope.admin and account != who.account_id:
+    if not who.may(Right.admin) and account != who.account_id:
         raise NotFound(f"There is no account {account}.")
     return _view(context, account)
 
@@ -118,7 +119,7 @@ def retention(account: str, context: Ctx, who: Who) -> RetentionView:
 def set_retention(account: str, body: RetentionBody, context: Ctx, _: Admin) -> RetentionView:
     """Set how long an account keeps what its runs leave behind."""
     changes = {
-        Part(name): None if value is None else round(value * DAY_MS)
+        Part(name): None if value is None else math.ceil(value * DAY_MS)
         for name, value in body.model_dump(exclude_unset=True).items()
     }
     if not changes:
@@ -143,7 +144,7 @@ def _days(kept: Kept, part: Part) -> float | None:
 @router.get("/disk")
 async def disk(context: Ctx, who: Who, by: Literal["account", "run", "kind"] = "kind") -> DiskView:
     """What takes the server's disk and the machines'; a member sees what is the own account's on the server."""
-    everything = who.scope is Scope.admin
+    everything = who.may(Right.admin)
     rows, space = await slowly(occupancy.server_rows, context.world, by, None if everything else who.account_id)
     nodes = await slowly(occupancy.node_disks, context.world) if everything else []
     return DiskView(

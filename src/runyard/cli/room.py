@@ -108,7 +108,7 @@ def show_disk(session: Session, by: str) -> None:
         return
     rows = [("server", text(each, "group"), human_size(integer(each, "bytes"))) for each in children(found, "items")]
     nodes = children(found, "nodes")
-    for node in nodes:
+    for node in nodes if by == "kind" else ():
         rows += [
             (text(node, "node"), text(each, "group"), human_size(integer(each, "bytes")))
             for each in children(node, "items")
