@@ -44,8 +44,8 @@ ROUTERS = (
 def routes(*rooms: object) -> list[tuple[str, str]]:
     """Method and path of every route, its parameters filled with something."""
     found: list[tuple[str, str]] = []
-    for room in rooms:
-        for router in (getattr(room, name, None) for name in ("router", "check_router")):
+    for each in rooms:
+        for router in (getattr(each, name, None) for name in ("router", "check_router")):
             for route in router.routes if router is not None else ():
                 assert isinstance(route, APIRoute)
                 path = re.sub(r"\{[a-z0-9_]+(:path)?\}", "1", route.path)

@@ -10,6 +10,7 @@ from runyard.ports.logs import LogKey
 from runyard.ports.metrics import MetricKey
 from runyard.wire import facts, orders
 from tests.api.serving import MANIFEST, Api, Machine
+from tests.support.waiting import wait_until
 
 RUN_LOG = b"a line of the log\n" * 2000
 
@@ -42,9 +43,14 @@ def test_a_retention_is_shown_to_its_account_and_set_by_an_administrator(api: Ap
 
 def test_what_is_due_is_told_first_and_then_goes(api: Api, machine: Machine) -> None:
     run_id = canceled(api)
-    assert api.call("PUT", "/retention/default", {"logs": 1e-9, "results": 1e-9}).status == 200
-    told = {each["what"]: each for each in api.call("POST", "/gc", {"dry_run": True}).json()["items"]}
-    assert set(told) == {"logs", "results"}
+    soon = {"logs": 5e-5, "results": 5e-5}  # days; the station looks now, when it is not due, and again in an hour
+    assert api.call("PUT", "/retention/default", soon).status == 200
+
+    def due() -> dict[str, dict[str, int]]:
+        return {each["what"]: each for each in api.call("POST", "/gc", {"dry_run": True}).json()["items"]}
+
+    wait_until(lambda: set(due()) == {"logs", "results"}, "logs and results are due")
+    told = due()
     assert told["results"]["bytes"] == 9000
     assert told["logs"]["bytes"] >= len(RUN_LOG)
     assert api.context.world.logs.size(LogKey(run_id, 1)) == len(RUN_LOG)
