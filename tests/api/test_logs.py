@@ -13,7 +13,7 @@ from runyard.client.sse import SentEvent
 from runyard.core.characters import whole_characters
 from runyard.ports.logs import LogKey
 from runyard.wire import facts, orders
-from tests.api.serving import Api, Machine, sse
+from tests.api.serving import MANIFEST, Api, Machine, sse
 from tests.support.waiting import wait_until
 
 LINES = b"".join(b"line %d\n" % number for number in range(1000))
@@ -223,7 +223,8 @@ def test_a_log_whose_last_bytes_never_come_ends_all_the_same(api: Api, machine: 
 
 
 def test_a_run_that_is_deleted_ends_its_streams(api: Api, machine: Machine) -> None:
-    run = api.submit()[0]
+    # What the machine is known to have would be started at once: this interpreter nobody else asks for.
+    run = api.submit(manifest=MANIFEST + "runyard: {python: /usr/bin/python3}\n")[0]
     with api.open("GET", f"/training-runs/{run}/logs", headers={"Accept": "text/event-stream"}) as response:
         stream = sse(response)
         assert next(stream)[0] == "state"
