@@ -135,7 +135,7 @@ def _split(url: str) -> SplitResult:
     except ValueError:
         valid = False
     if not valid:
-        raise Unreachable("The service's address is no URL such as http://127.0.0.1:8642: correct RUNYARD_URL.")
+        raise Unreachable("The service's address is no URL such as http://127.0.0.1:8642: correct it, or RUNYARD_URL.")
     return parts
 
 
