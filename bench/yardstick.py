@@ -18,12 +18,25 @@ from tools.runyard_cli import CommandFailed, Runyard
 def server_of_its_own(fake_gpus: int, settings: Mapping[str, object] | None = None) -> Iterator[Runyard]:
     """An installation in a temporary home with pretended GPUs, all of which its account may use; gone afterwards.
     ``settings``: what its ``settings.toml`` holds."""
+    with _started(["--fake-gpus", str(fake_gpus)], settings or {}) as runyard:
+        yield runyard
+
+
+@contextlib.contextmanager
+def real_gpus() -> Iterator[Runyard]:
+    """The same, on the GPUs of this machine."""
+    with _started(["--gpus", "all"], {}) as runyard:
+        yield runyard
+
+
+@contextlib.contextmanager
+def _started(options: Sequence[str], settings: Mapping[str, object]) -> Iterator[Runyard]:
     with tempfile.TemporaryDirectory(prefix="runyard-bench-") as folder:
         runyard = Runyard(Path(folder))
-        lines = [f"{name} = {json.dumps(value)}\n" for name, value in (settings or {}).items()]
+        lines = [f"{name} = {json.dumps(value)}\n" for name, value in settings.items()]
         (Path(folder) / "settings.toml").write_text("".join(lines), encoding="utf-8")
         try:
-            runyard.ask("up", "--detach", "--fake-gpus", str(fake_gpus), "--port", str(free_port()))
+            runyard.ask("up", "--detach", *options, "--port", str(free_port()))
             yield runyard
         finally:
             stop(runyard)

@@ -42,6 +42,7 @@ PROGRAMS = {
     "burns.py": "for _ in range(3_000_000): pass\n",
     "adjusts.py": "print(open('/proc/self/oom_score_adj').read().strip())\n",
     "forges.py": FORGER,
+    "asks.py": "import sys, touchy\nprint(touchy.GIVEN, 'json.tool' in sys.modules)\n",
     "opens.py": """
 import sys
 for path in sys.argv[1:]:
@@ -227,6 +228,24 @@ def test_what_it_used_is_in_its_record(warm: Warm) -> None:
     ended = warm.launch("burns.py").ended()
     assert ended["user_cpu_s"] > 0.02
     assert ended["max_rss_kib"] > 1000
+
+
+def test_a_module_whose_import_breaks_off_is_left_to_the_programs(base: Path) -> None:
+    lib = base / "lib"
+    lib.mkdir()
+    text = "names = []\ndef enter(name):\n    assert name not in names\n    names.append(name)\n"
+    (lib / "register.py").write_text(text)
+    (lib / "touchy.py").write_text("import os, register\nregister.enter('touchy')\nGIVEN = os.environ['GIVEN']\n")
+    env, visible = {**ENV, "PYTHONPATH": str(lib)}, [*INTERPRETER, str(SHIM.parent), str(lib)]
+    warm = Warm(base, env=env, visible=visible, preload=["json.tool", "touchy", "absent", "json.absent"])
+    try:
+        ready = warm.hear()
+        assert ready["event"] == "ready"
+        assert set(ready["failed"]) == {"touchy", "absent", "json.absent"}
+        run = warm.launch("asks.py", env={**env, "GIVEN": "it"}, visible=[*visible, str(warm.runs / "1" / "work")])
+        assert (run.ended()["exit_code"], run.started()["way"], run.logged()) == (0, "warm", "it True\n")
+    finally:
+        warm.close()
 
 
 def test_a_stop_is_one_runs_alone(warm: Warm) -> None:

@@ -94,13 +94,15 @@ class WarmRun(Run):
 class Parent:
     """The warm parent: its process, its connection, and how far it is."""
 
-    __slots__ = ("control", "failed", "ground", "is_ready", "loaded", "order", "pid", "user_namespace")
+    __slots__ = ("control", "failed", "ground", "is_ready", "loaded", "order", "pid", "spoilt", "user_namespace")
 
     def __init__(self, order: "Record") -> None:
         self.order = order
         self.pid = 0
         self.control: Control | None = None
         self.loaded: Record = {}
+        self.spoilt: dict[str, str] = {}
+        """Why, by name, of modules that broke off while they were imported: they are left to the programs."""
         self.is_ready = False
         self.failed = ""
         """Why it forks nothing, or nothing any more."""
@@ -133,9 +135,13 @@ class Parent:
         _let_go(heard, release)
         os.set_blocking(ours.fileno(), False)
         self.control = Control(ours.detach())
-        self.control.tell(
-            {"op": "preload", "modules": self.order.get("preload") or [], "namespaces": self.order["namespaces"]}
-        )
+        self.preload()
+
+    def preload(self) -> None:
+        """Have it import what has not broken off before."""
+        modules = [name for name in self.order.get("preload") or [] if name not in self.spoilt]
+        if self.control is not None:
+            self.control.tell({"op": "preload", "modules": modules, "namespaces": self.order["namespaces"]})
 
     def namespaces_for(self, order: Order) -> list[str]:
         """Those of an order's namespaces that its forks can be born in."""
@@ -280,6 +286,9 @@ class WarmShim:
         event = message.get("event")
         if event == "loaded":
             parent.loaded = message
+        elif event == "spoilt":
+            parent.spoilt.update(message["failed"])
+            parent.preload()
         elif event == "unshared":
             self._map_user()
         elif event == "ready":
@@ -289,7 +298,7 @@ class WarmShim:
                     "event": "ready",
                     "preload_ms": parent.loaded.get("ms"),
                     "modules": parent.order.get("preload"),
-                    "failed": parent.loaded.get("failed"),
+                    "failed": {**(parent.loaded.get("failed") or {}), **parent.spoilt},
                 }
             )
         elif event == "failed":

@@ -29,10 +29,21 @@ class Unfit(Exception):
     """Why a warm parent may not fork, in a sentence."""
 
 
+class Spoilt(Exception):
+    """``failed``: why, by name, of modules whose import broke off halfway. What they did before is left behind, and a
+    program's own import of them might fail for that: no program may be forked from here."""
+
+    def __init__(self, failed: dict[str, str]) -> None:
+        super().__init__(failed)
+        self.failed = failed
+
+
 def preload(ground: Ground, modules: list[str]) -> tuple[int, dict[str, str]]:
-    """Import modules; returns the milliseconds and, by module, why it could not be imported. Raises :class:`Unfit`."""
+    """Import modules; returns the milliseconds and, by module that is not there, why. Raises :class:`Unfit` and
+    :class:`Spoilt`."""
     began = time.monotonic()
     failed: dict[str, str] = {}
+    spoilt: dict[str, str] = {}
     gc.disable()
     os.environ.update({**ALONE, **UNTOUCHED})
     with Watch(ground):
@@ -40,7 +51,9 @@ def preload(ground: Ground, modules: list[str]) -> tuple[int, dict[str, str]]:
             try:
                 __import__(name)
             except BaseException as error:  # whatever an import does, the others may still work
-                failed[name] = f"{type(error).__name__}: {error}"[:300]
+                (failed if _is_not_there(error, name) else spoilt)[name] = f"{type(error).__name__}: {error}"[:300]
+    if spoilt:
+        raise Spoilt(spoilt)
     for name in (*ALONE, *UNTOUCHED):
         os.environ.pop(name)
         if name in ground.env:
@@ -59,6 +72,12 @@ def preload(ground: Ground, modules: list[str]) -> tuple[int, dict[str, str]]:
         join_pages()
     gc.enable()
     return int((time.monotonic() - began) * 1000), failed
+
+
+def _is_not_there(error: BaseException, name: str) -> bool:
+    """Whether a module, or a package that it would be in, is not installed: then nothing of it has run."""
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    return missing is not None and (name == missing or name.startswith(missing + "."))
 
 
 def threads() -> int:

@@ -13,7 +13,7 @@ from runyard.shim.control import Control
 from runyard.shim.lean import PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, interpreter, libc, prctl, signals
 from runyard.shim.warm import child
 from runyard.shim.warm.ground import Ground
-from runyard.shim.warm.preload import Unfit, preload, threads
+from runyard.shim.warm.preload import Spoilt, Unfit, preload, threads
 from runyard.shim.warm.program import Forked
 
 __all__ = ["Forked", "serve"]
@@ -41,7 +41,11 @@ def serve(descriptor: int, started: frozenset[str]) -> NoReturn:
         os._exit(0)
     order, _ = received
     try:
-        took_ms, failed = preload(ground, list(order["modules"]))
+        try:
+            took_ms, failed = preload(ground, list(order["modules"]))
+        except Spoilt as spoilt:
+            control.tell({"event": "spoilt", "failed": spoilt.failed})
+            _begin_again(descriptor, ground)
         control.tell({"event": "loaded", "ms": took_ms, "failed": failed, "threads": threads()})
         if "user" in (order.get("namespaces") or ()):
             _enter_user_namespace(control)
@@ -55,6 +59,15 @@ def serve(descriptor: int, started: frozenset[str]) -> NoReturn:
     while (received := control.receive()) is not None:
         _run(control, ground, *received)
     os._exit(0)
+
+
+def _begin_again(descriptor: int, ground: Ground) -> NoReturn:
+    """Become a fresh interpreter in this same, confined process; the shim then says what is to be imported this time.
+    Raises ``OSError``."""
+    os.set_inheritable(descriptor, True)
+    with open("/proc/self/cmdline", "rb") as file:
+        words = file.read().split(b"\0")[:-1]
+    os.execve(words[0], words, ground.env)
 
 
 def _put_in_order() -> None:
