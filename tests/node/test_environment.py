@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ def seen_by(node: NodeProcess, **order: Any) -> dict[str, str]:
 def test_the_table_of_variables(node: NodeProcess) -> None:
     seen = seen_by(node, slots=(1,), cpu_millis=2500)
     own = node.attempt() / "own"
+    who = "user-50001" if os.geteuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
     expected = {
         "DATA_DIR": str(node.home / "no-data"),
         "RESULT_DIR": str(own / "result"),
@@ -60,6 +62,8 @@ def test_the_table_of_variables(node: NodeProcess) -> None:
         "PYTHONUNBUFFERED": "1",
         "HOME": str(own / "home"),
         "TMPDIR": str(own / "tmp"),
+        "USER": who,
+        "LOGNAME": who,
         "LANG": "C.UTF-8",
         "OMP_NUM_THREADS": "2",
         "TZ": "Europe/Berlin",

@@ -12,11 +12,11 @@ from tests.shim.launching import PATIENCE_S, UID, Launcher, alive, bash, group, 
 from tests.support.waiting import wait_until
 
 HYBRID = """\
-31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
-32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct
-35 31 0:32 / /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory
-40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,xattr,name=systemd
-41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+31 23 0:28 / /cg rw,relatime - tmpfs tmpfs rw,mode=755
+32 31 0:29 / /cg/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct
+35 31 0:32 / /cg/memory rw,relatime shared:9 - cgroup cgroup rw,memory
+40 31 0:37 / /cg/systemd rw,relatime - cgroup cgroup rw,xattr,name=systemd
+41 31 0:38 / /cg/unified rw,relatime - cgroup2 cgroup2 rw
 """
 HYBRID_OWN = "9:name=systemd:/a\n4:memory:/api/12\n1:cpu,cpuacct:/\n0::/a\n"
 
@@ -28,10 +28,10 @@ def bases(mountinfo: str, membership: str) -> list[tuple[list[str], bool, list[s
 
 def test_the_hierarchies_of_a_hybrid_machine_with_the_own_group_before_the_root() -> None:
     assert bases(HYBRID, HYBRID_OWN) == [
-        (["cpu", "cpuacct"], False, ["/sys/fs/cgroup/cpu,cpuacct"]),
-        (["memory"], False, ["/sys/fs/cgroup/memory/api/12", "/sys/fs/cgroup/memory"]),
-        (["name=systemd"], False, ["/sys/fs/cgroup/systemd/a", "/sys/fs/cgroup/systemd"]),
-        ([], True, ["/sys/fs/cgroup/unified/a", "/sys/fs/cgroup/unified"]),
+        (["cpu", "cpuacct"], False, ["/cg/cpu,cpuacct"]),
+        (["memory"], False, ["/cg/memory/api/12", "/cg/memory"]),
+        (["name=systemd"], False, ["/cg/systemd/a", "/cg/systemd"]),
+        ([], True, ["/cg/unified/a", "/cg/unified"]),
     ]
 
 
@@ -50,6 +50,15 @@ def test_the_unified_hierarchy_wherever_it_is_mounted(root: str, own: str, expec
     assert bases(f"30 23 0:26 {root} /cg\\0402 rw - cgroup2 cgroup2 rw,nsdelegate\n", f"0::{own}\n") == [
         ([], True, expected)
     ]
+
+
+def test_a_base_hands_down_controllers_that_the_own_group_lacks(tmp_path: Path) -> None:
+    own = tmp_path / "a.service"
+    own.mkdir()
+    (tmp_path / "cgroup.controllers").write_text("cpu memory pids\n")
+    (own / "cgroup.controllers").write_text("memory\n")
+    mountinfo = f"30 23 0:26 / {tmp_path} rw - cgroup2 cgroup2 rw,nsdelegate\n"
+    assert bases(mountinfo, "0::/a.service\n") == [(["cpu", "memory", "pids"], True, [str(own), str(tmp_path)])]
 
 
 def test_which_files_hold_the_limits() -> None:

@@ -4,6 +4,8 @@ but a short list, so that no token or key of ours or of another account can."""
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -39,6 +41,17 @@ def _bash() -> str:
     return found
 
 
+@cache
+def login_of(uid: int | None) -> str:
+    """The name of a user id (None: this process's). One that the machine has no account for is told as ``user-50001``:
+    libraries ask who they run as (``getpass.getuser``), and PyTorch 2.11 cannot compile where nobody answers."""
+    uid = os.geteuid() if uid is None else uid
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user-{uid}"
+
+
 def environment(
     order: Launch,
     folder: AttemptFolder,
@@ -48,8 +61,10 @@ def environment(
     interpreter: Interpreter,
     port: int,
     own: Mapping[str, str],
+    uid: int | None,
 ) -> dict[str, str]:
-    """All variables of a program. ``own``: the node's environment; ``port``: held, for ``MASTER_PORT``.
+    """All variables of a program. ``own``: the node's environment; ``port``: held, for ``MASTER_PORT``; ``uid``: who it
+    runs as, None for the node's own user.
 
     The user's variables may change the defaults, but not what tells the program where it is.
     """
@@ -57,6 +72,8 @@ def environment(
     defaults |= {
         "PATH": f"{interpreter.folder}:{SYSTEM_PATH}",
         "LANG": "C.UTF-8",
+        "USER": login_of(uid),
+        "LOGNAME": login_of(uid),
         "HOME": folder.own + "/home",
         "TMPDIR": folder.own + "/tmp",
         "PYTHONUNBUFFERED": "1",

@@ -120,11 +120,12 @@ def furnish(ground: Ground, order: Launch, ready: Ready, port: int) -> list[Prep
     if ready.data_dir is None:
         ready = msgspec.structs.replace(ready, data_dir=home.no_data)
     fixed = [each.path for each in ready.references if not each.path.startswith(home.data + "/")]
+    uid = ground.uid(order)
     prepared: list[Prepared] = []
     for seat in seats(order, ground.inventory):
         folder = home.attempt(order.run, order.attempt, seat.learner)
         interpreter = ready.interpreter or ground.interpreter
-        variables = environment(order, folder, checkpoints, ready, seat, interpreter, port, ground.own)
+        variables = environment(order, folder, checkpoints, ready, seat, interpreter, port, ground.own, uid)
         visible = list(visible_paths(folder, checkpoints, ready, interpreter))
         if seat.processes > 1:
             visible += [path for path in ground.interpreter.visible if path not in visible]  # what starts them

@@ -86,8 +86,9 @@ def hierarchies(mountinfo: str | None = None, membership: str | None = None) -> 
             # A delegated group of version 2 is the own one's parent where the node sits in a leaf, as it should.
             above = [os.path.dirname(own_folder)] if unified else []
             bases = list(dict.fromkeys([own_folder, *above, mount]))
-        controllers = set(_read(bases[0] + "/cgroup.controllers").split()) if unified else names
-        found.append(Hierarchy(controllers, unified, bases))
+        if unified:  # a group that has few of them says nothing of what a base above it can hand down
+            names = {name for base in bases for name in _read(base + "/cgroup.controllers").split()}
+        found.append(Hierarchy(names, unified, bases))
     return found
 
 

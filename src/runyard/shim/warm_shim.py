@@ -139,7 +139,8 @@ class Parent:
 
     def preload(self) -> None:
         """Have it import what has not broken off before."""
-        modules = [name for name in self.order.get("preload") or [] if name not in self.spoilt]
+        wanted: list[str] = self.order.get("preload") or []
+        modules = [name for name in wanted if name not in self.spoilt]
         if self.control is not None:
             self.control.tell({"op": "preload", "modules": modules, "namespaces": self.order["namespaces"]})
 
