@@ -221,6 +221,8 @@ MEANINGS: Final[Mapping[str, str]] = {
     "sweep_every_s": "seconds between two looks at what is due, at least",
     "server_reserve_gib": "below so much room (or a twentieth of a smaller disk) the server takes no new runs",
     "node_reserve_gib": "below so much room (or a twentieth of a smaller disk) a machine starts no new runs",
+    "gpu_strangers_mib": "a GPU of which others than Runyard's runs hold more is given to no run meanwhile; 0: never",
+    "gpu_errors": "a GPU that reports a hardware error is given to no run until `runyard nodes resume`",
     "compute_configurations": "sizes of your own: `[compute_configurations.NAME]` with `gpus`, `cpus`, `memory_gb`",
 }
 

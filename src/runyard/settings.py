@@ -59,7 +59,9 @@ class Settings:
     (:mod:`runyard.core.retention`). ``keep_definitions_days``: model definitions that no recorded run needs.
     ``keep_caches_days``, ``keep_environments_days``: what a node has not used for so long, 0: until its cache is full.
     ``sweep_every_s``: so often what is due goes at most. ``server_reserve_gib``, ``node_reserve_gib``: below this (or a
-    twentieth of a smaller disk) the server takes no new runs, and a node starts none.
+    twentieth of a smaller disk) the server takes no new runs, and a node starts none. ``gpu_strangers_mib``: a GPU of
+    which processes that are not Runyard's hold more is given to no run until it is free, 0: whatever they hold.
+    ``gpu_errors``: a GPU that reports a hardware error is given to no run until it is put back.
     """
 
     host_paths: tuple[str, ...] = ()
@@ -106,6 +108,8 @@ class Settings:
     sweep_every_s: float = 3600.0
     server_reserve_gib: float = 1.0
     node_reserve_gib: float = 1.0
+    gpu_strangers_mib: int = 1024
+    gpu_errors: bool = True
     compute_configurations: tuple[tuple[str, int, float, float], ...] = ()
 
     @property

@@ -103,6 +103,10 @@ def stop(cause: StopCause, now: int = T0 + 5_000) -> Fact:
     return lambda run: lifecycle.stop(run, cause, now)
 
 
+def gpu_fails(detail: str = "GPU 0 reported XID 79.", now: int = T0 + 3_000) -> Fact:
+    return lambda run: lifecycle.gpu_error(run, number_of(run), detail, now)
+
+
 def staged(now: int = T0 + 500) -> Fact:
     return lambda run: lifecycle.staged(run, "node-1", now)
 

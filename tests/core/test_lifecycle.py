@@ -36,6 +36,7 @@ from tests.core.builders import (
     declined,
     dependency_fails,
     exits,
+    gpu_fails,
     granted,
     in_every_state,
     is_lost,
@@ -56,6 +57,7 @@ FACTS: Mapping[str, Fact] = {
     "declined": declined(),
     "taken": taken(),
     "begun": begun(now=T0 + 9_000),
+    "gpu_error": gpu_fails(),
     "ended 0": exits(0),
     "ended 1": exits(1),
     "ended preempt": exits(143, cause=StopCause.preempt),
@@ -82,6 +84,7 @@ granted              .         .         .         .         .         .        
 declined             .         .         .         .         .         .          .       .
 taken                .         starting  .         .         .         .          .       .
 begun                .         running   .         .         .         .          .       .
+gpu_error            .         .         running   .         .         .          .       .
 ended 0              .         storing   storing   storing   .         .          .       .
 ended 1              .         storing   storing   storing   .         .          .       .
 ended preempt        .         waiting   waiting   waiting   .         .          .       .
@@ -524,3 +527,31 @@ def test_the_name_of_an_end_is_its_outcome() -> None:
 def test_transitions_are_values() -> None:
     one = checked(run := new_run(), assign()(run))
     assert one == Transition(run, one.after, one.events, (Command.launch,))
+
+
+def test_a_gpu_error_is_told_once_and_what_fails_after_it_is_the_platforms_fault() -> None:
+    running = in_every_state()[StateName.running]
+    told = checked(running, gpu_fails()(running))
+    assert [event.kind for event in told.events] == [EventKind.gpu_error]
+    assert told.events[0].body == {"detail": "GPU 0 reported XID 79."}
+    assert gpu_fails()(told.after) is None, "it was told before"
+    record = Exit(T0 + 4_000, 1, None, gpu_error="GPU 0 reported XID 79.")
+    again = checked(told.after, lifecycle.ended(told.after, 1, record, POLICY, T0 + 5_000)).after
+    assert isinstance(again.state, Waiting)
+    assert again.attempts[0].ending == Ending(StateName.failed, Reason.gpu_failed, 1, detail="GPU 0 reported XID 79.")
+    assert not RULES[Reason.gpu_failed].billed
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (Exit(T0, 0, None, gpu_error="It failed."), Reason.finished),
+        (Exit(T0, 143, None, StopCause.cancel, gpu_error="It failed."), Reason.canceled),
+        (Exit(T0, None, 9, oom_kills=1, gpu_error="It failed."), Reason.out_of_memory),
+        (Exit(T0, None, 7, gpu_error="It failed."), Reason.gpu_failed),
+    ],
+    ids=["went on to its end", "canceled", "out of memory", "killed"],
+)
+def test_not_every_end_after_a_gpu_error_comes_of_it(record: Exit, reason: Reason) -> None:
+    ending = lifecycle.judge(record)
+    assert (ending.reason, ending.detail) == (reason, "It failed." if reason is Reason.gpu_failed else "")

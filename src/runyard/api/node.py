@@ -27,6 +27,7 @@ from runyard.core.resources import Resources
 from runyard.core.run import StopCause
 from runyard.engine import nodes, stage, supervise, told
 from runyard.engine.bell import log_topic, stage_topic
+from runyard.engine.gpus import ShutGpu
 from runyard.engine.world import World
 from runyard.ports.caches import CacheContent, CachedData
 from runyard.ports.environments import SpecFacts
@@ -41,11 +42,13 @@ _PHASE = 200
 _LOST = frozenset({Reason.shim_lost, Reason.node_lost, Reason.machine_restarted})
 _NOT_STAGED = frozenset({Reason.code_invalid, Reason.data_not_found, Reason.data_access_denied,
                          Reason.data_unreachable, Reason.environment_failed, Reason.staging_failed})  # fmt: skip
-_NOT_LAUNCHED = frozenset({Reason.launch_failed, Reason.start_from_missing, Reason.environment_failed})
+_NOT_LAUNCHED = frozenset({Reason.launch_failed, Reason.start_from_missing, Reason.environment_failed,
+                           Reason.gpu_taken})  # fmt: skip
 _PLATFORMS = (Reason.staging_failed, Reason.launch_failed, Reason.shim_lost)
 CLOCKS_AGREE_MS = 200
 """Clocks that differ by less count as the same: a report may be under way for as long."""
-_OF_SPECS = (facts.Staged, facts.StageProgress, facts.StageFailed, facts.CacheState, facts.DiskState)
+_OF_SPECS = (facts.Staged, facts.StageProgress, facts.StageFailed, facts.CacheState, facts.DiskState,
+             facts.GpuState)  # fmt: skip
 _DETAIL = 1024
 _PREPARED = "prepared"
 _PING_S = 8.0
@@ -81,7 +84,7 @@ async def hello(request: Request, context: Ctx, who: NodeWho) -> dict[str, str]:
     )
     held = [(each.run, each.attempt) for each in said.held]
     begun = {(each.run, each.attempt): each.slots for each in said.held if each.state != _PREPARED}
-    await asyncio.to_thread(nodes.hello, context.world, node, held, said.staged, begun)
+    await asyncio.to_thread(nodes.hello, context.world, node, held, said.staged, begun, _shut(said.shut))
     return {"node": node.id}
 
 
@@ -159,14 +162,23 @@ def _take_of_spec(world: World, node_id: str, fact: facts.Fact) -> bool:
         case facts.DiskState():
             nodes.told_of_disk(world, node_id, fact.closed[:_DETAIL] or None)
             return True
+        case facts.GpuState():
+            nodes.told_of_gpus(world, node_id, _shut(fact.shut))
+            return True
         case _:
             raise AssertionError(f"{fact} is not of a spec")
+
+
+def _shut(found: Sequence[facts.ShutGpu]) -> list[ShutGpu]:
+    return [ShutGpu(each.slots, each.sentence[:_DETAIL], each.error) for each in found]
 
 
 def _told(fact: facts.Fact) -> told.Told:
     match fact:
         case facts.Began():
             return told.Began(fact.run, fact.attempt, fact.at_ms, fact.way, fact.way_note[:_DETAIL])
+        case facts.GpuError():
+            return told.GpuError(fact.run, fact.attempt, fact.detail[:_DETAIL])
         case facts.Declined():
             return told.Declined(fact.run, fact.attempt)
         case facts.Exited():
@@ -209,6 +221,7 @@ def _exit(fact: facts.Exited) -> Exit:
         peak_memory_mib=fact.peak_memory_mib,
         launch_reason=_reason(fact.launch_reason, _NOT_LAUNCHED) if fact.launch_reason else Reason.launch_failed,
         detail=fact.detail[:_DETAIL],
+        gpu_error=fact.gpu_error[:_DETAIL],
     )
 
 

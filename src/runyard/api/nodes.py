@@ -9,6 +9,7 @@ from runyard.api.asking import audited
 from runyard.api.context import Admin, Ctx, Who
 from runyard.engine import draining
 from runyard.engine.views import NodeView, iso
+from runyard.engine.world import World
 from runyard.ports.store import Node
 
 router = APIRouter(prefix="/nodes", tags=["machines"])
@@ -35,8 +36,9 @@ class DrainBody(BaseModel):
     preempt: bool = False
 
 
-def view(node: Node, now: int) -> NodeView:
+def view(world: World, node: Node) -> NodeView:
     """A machine as it is shown."""
+    now = world.clock.now_ms()
     return NodeView(
         id=node.id,
         name=node.name,
@@ -50,6 +52,7 @@ def view(node: Node, now: int) -> NodeView:
         closed=node.closed,
         notes=node.notes,
         features=node.features,
+        shut_gpus=tuple(each.sentence for each in world.gpus.of(node.id)),
     )
 
 
@@ -57,7 +60,7 @@ def _item(context: Ctx, node: Node) -> NodeItem:
     world = context.world
     running = sum(holding.node_id == node.id for holding in world.store.holdings())
     since = iso(node.draining_ms)
-    return NodeItem(node=view(node, world.clock.now_ms()), running=running, draining_since=since)
+    return NodeItem(node=view(world, node), running=running, draining_since=since)
 
 
 @router.get("")
@@ -77,5 +80,5 @@ def drain(node: str, context: Ctx, _: Admin, body: DrainBody | None = None) -> N
 @router.post("/{node}/resume")
 @audited("nodes.resume")
 def resume(node: str, context: Ctx, _: Admin) -> NodeItem:
-    """Let runs start on a machine again."""
+    """Let runs start on a machine again, and on GPUs that it keeps back for errors."""
     return _item(context, draining.resume(context.world, node))

@@ -44,7 +44,7 @@ def status(context: Ctx, who: Who) -> Status:
         member=member.name if member is not None else who.member_id,
         role=who.role.value,
         scope=who.scope.value,
-        nodes=[view(node, context.world.clock.now_ms()) for node in nodes],
+        nodes=[view(context.world, node) for node in nodes],
         slots=SlotsView(
             total=sum(node.total.gpus for node in nodes if node.connected),
             used=sum(len(holding.slots) for holding in holdings),

@@ -44,6 +44,7 @@ def status(session: Session) -> None:
 def _node(node: Json) -> tuple[str, ...]:
     closed = text(node, "closed")
     state = f"closed: {closed}" if closed else "connected" if truth(node, "connected") else "not heard of"
+    state = " ".join([state, *texts(node, "shut_gpus")])
     names = Counter(texts(node, "gpus"))
     kind = " (logical)" if truth(node, "logical_gpus") else ""
     gpus = ", ".join(f"{count} {name}".rstrip() for name, count in names.items()) + kind if names else "none"

@@ -33,7 +33,7 @@ def _state(machine: Machine) -> str:
         return "not connected"
     if machine.draining_since is not None:
         return f"draining since {local(machine.draining_since)}"
-    return machine.closed or "open"
+    return " ".join([machine.closed or "open", *machine.shut_gpus])
 
 
 @nodes.command()
@@ -53,7 +53,7 @@ def drain(session: Session, node: str, preempt: bool) -> None:
 @common
 @click.pass_obj
 def resume(session: Session, node: str) -> None:
-    """Let runs start on a machine again (for an admin)."""
+    """Let runs start on a machine again, and on its GPUs that reported errors (for an admin)."""
     _tell(session, session.client.resume_node(node), "runs start on it again.")
 
 

@@ -99,7 +99,7 @@ class Queue:
 @dataclass(frozen=True, slots=True)
 class Machine:
     """A machine. ``running``: attempts that hold room on it; ``closed``: why nothing may start there, None when it
-    may; ``draining_since``: None while it is not being drained."""
+    may; ``draining_since``: None while it is not being drained; ``shut_gpus``: sentences on GPUs that it keeps back."""
 
     id: str
     name: str
@@ -108,6 +108,7 @@ class Machine:
     running: int
     closed: str | None
     draining_since: datetime | None
+    shut_gpus: tuple[str, ...]
     raw: Json = field(repr=False)
 
     @staticmethod
@@ -122,6 +123,7 @@ class Machine:
             integer(raw, "running"),
             text_or_none(node, "closed"),
             moment(raw, "draining_since"),
+            texts(node, "shut_gpus"),
             raw,
         )
 

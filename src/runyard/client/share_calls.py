@@ -22,7 +22,7 @@ class ShareCalls(Calls):
         return Machine.of(self._send("POST", path_of("nodes", node, "drain"), document, repeatable=True))
 
     def resume_node(self, node: str) -> Machine:
-        """Undo :meth:`drain`."""
+        """Undo :meth:`drain`, and let runs have GPUs again that the machine keeps back for errors."""
         return Machine.of(self._send("POST", path_of("nodes", node, "resume"), {}, repeatable=True))
 
     def set_share(self, account: str, **changes: float | str | None) -> Quota:

@@ -16,6 +16,7 @@ class EventKind(StrEnum):
     staging_problem = "staging_problem"
     assigned = "assigned"
     running = "running"
+    gpu_error = "gpu_error"
     stopping = "stopping"
     attempt_ended = "attempt_ended"
     requeued = "requeued"

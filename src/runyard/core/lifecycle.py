@@ -83,6 +83,7 @@ class Exit:
     """The exit record of an attempt as its shim wrote it. ``at_ms``: when the program was gone, by the node's clock.
 
     ``launch_reason``: with a ``launch_error``, whose doing that was. ``detail``: which learner it was, of several.
+    ``gpu_error``: what a GPU had reported before the program failed by itself, in a sentence.
     """
 
     at_ms: int
@@ -96,6 +97,7 @@ class Exit:
     peak_memory_mib: int | None = None
     launch_reason: Reason = Reason.launch_failed
     detail: str = ""
+    gpu_error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,15 @@ def begun(run: Run, number: int, at_ms: int, now: int, way: str = "", way_note: 
     return Transition(run, after, (_event(run, EventKind.running, now, number, **body),))
 
 
+def gpu_error(run: Run, number: int, detail: str, now: int) -> Transition | None:
+    """A GPU has reported a hardware error while an attempt is on it; the program may go on."""
+    attempt = _current(run, number)
+    if attempt is None or not isinstance(run.state, Running) or run.state.trouble == detail:
+        return None
+    after = _move(run, replace(run.state, trouble=detail))
+    return Transition(run, after, (_event(run, EventKind.gpu_error, now, number, detail=detail),))
+
+
 def stop(run: Run, cause: StopCause, now: int, detail: str = "") -> Transition | None:
     """Somebody wants the run to stop; ``detail`` says on whose behalf. A waiting run ends at once (once what earlier
     attempts left is stored), a storing one keeps what is stored.
@@ -201,7 +212,13 @@ def _stop_program(run: Run, state: Stopping, now: int) -> Transition:
 
 def judge(record: Exit) -> Ending:
     """Read an exit record: outcome and reason. The first cause decides; out of memory comes from the kernel's count."""
-    return replace(_judge(record), detail=record.launch_error or record.detail)
+    ending = _judge(record)
+    return replace(ending, detail=record.launch_error or _details(ending, record))
+
+
+def _details(ending: Ending, record: Exit) -> str:
+    told = (record.gpu_error if ending.reason is Reason.gpu_failed else "", record.detail)
+    return " ".join(filter(None, told))
 
 
 def _judge(record: Exit) -> Ending:
@@ -224,6 +241,8 @@ def _judge(record: Exit) -> Ending:
         return Ending(StateName.completed, Reason.finished, 0)
     if record.oom_kills > 0:
         return Ending(StateName.failed, Reason.out_of_memory, code, signal)
+    if record.gpu_error:
+        return Ending(StateName.failed, Reason.gpu_failed, code, signal)
     return Ending(StateName.failed, *_by_status(code, signal))
 
 

@@ -41,7 +41,9 @@ class Reason(StrEnum):
     dependency_failed = "dependency_failed"
     disk_limit = "disk_limit"
     not_ready = "not_ready"
+    gpu_taken = "gpu_taken"
     launch_failed = "launch_failed"
+    gpu_failed = "gpu_failed"
     shim_lost = "shim_lost"
     node_lost = "node_lost"
     machine_restarted = "machine_restarted"
@@ -157,6 +159,10 @@ RULES: Final[Mapping[Reason, Rule]] = MappingProxyType(
             False,
             "The machine had not kept the code and data of an earlier run; it waits again while they are fetched.",
         ),
+        Reason.gpu_taken: Rule(
+            Fault.none, True, False, "Its GPU was not free when the program was to start; it waits again."
+        ),
+        Reason.gpu_failed: Rule(Fault.platform, True, False, "A GPU of the machine failed while the program ran."),
         Reason.launch_failed: Rule(Fault.platform, True, False, "The machine could not start the program."),
         Reason.shim_lost: Rule(
             Fault.platform, True, False, "The process that watches the program died; the program was ended with it."

@@ -79,7 +79,9 @@ class Starting:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The program runs."""
+    """The program runs. ``trouble``: a sentence on a GPU of it that has reported an error, empty while all is well."""
+
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ TRANSITIONS: Final[Mapping[StateName, frozenset[StateName]]] = MappingProxyType(
         StateName.starting: frozenset(
             {StateName.starting, StateName.running, StateName.stopping, StateName.storing, StateName.waiting}
         ),
-        StateName.running: frozenset({StateName.stopping, StateName.storing, StateName.waiting}),
+        StateName.running: frozenset({StateName.running, StateName.stopping, StateName.storing, StateName.waiting}),
         StateName.stopping: frozenset({StateName.stopping, StateName.storing, StateName.waiting}),
         StateName.storing: frozenset({StateName.storing, StateName.completed, StateName.failed, StateName.canceled}),
         StateName.completed: frozenset(),

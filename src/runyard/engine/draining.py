@@ -42,8 +42,9 @@ def drain(world: World, name: str, *, preempt: bool) -> Node:
 
 
 def resume(world: World, name: str) -> Node:
-    """Let runs start on a machine again."""
+    """Let runs start on a machine again, and on those of its GPUs that it keeps back for errors."""
     node = find(world, name)
     world.store.set_draining(node.id, None)
+    world.executor.put_back(node.id)
     world.bell.ring(DISPATCH, STAGE, NODES)
     return find(world, node.id)

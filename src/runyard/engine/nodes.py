@@ -17,6 +17,7 @@ from runyard.engine import supervise
 from runyard.engine.adopting import Attempt, Slots, adopt, settle_stored
 from runyard.engine.bell import DISPATCH, NODES, STAGE
 from runyard.engine.commit import give_up
+from runyard.engine.gpus import ShutGpu
 from runyard.engine.orders import CannotLaunch, give_stop, known_stage, launch_request, store_request
 from runyard.engine.told import Declined
 from runyard.engine.world import World
@@ -32,11 +33,13 @@ def hello(
     held: Sequence[Attempt],
     staged: Sequence[int],
     begun: Mapping[Attempt, Slots] = MappingProxyType({}),
+    shut: Sequence[ShutGpu] = (),
 ) -> None:
     """A node introduces itself. Attempts that began there and of which it knows nothing are lost; what it was granted
     and does not hold waits for its turn again; what it has begun since a backup that the store was restored from
-    (``begun``: those held that have, with their slots) is taken in."""
+    (``begun``: those held that have, with their slots) is taken in. ``shut``: GPUs that it keeps back."""
     with world.orders:
+        world.gpus.told(node.id, shut)
         world.store.put_node(node)
         world.machines.forget()
         world.ready.connected(node.id, tuple(staged))
@@ -114,6 +117,14 @@ def told_of_disk(world: World, node_id: str, closed: str | None) -> None:
             if node.id == node_id and node.closed != closed:
                 world.store.put_node(replace(node, closed=closed))
     world.bell.ring(DISPATCH)
+
+
+def told_of_gpus(world: World, node_id: str, shut: Sequence[ShutGpu]) -> None:
+    """A node keeps these GPUs back from now on, and no others."""
+    with world.orders:
+        changed = world.gpus.told(node_id, shut)
+    if changed:
+        world.bell.ring(DISPATCH, NODES)
 
 
 def disconnected(world: World, node_id: str, has_stream: Callable[[], bool]) -> None:

@@ -12,7 +12,7 @@ from runyard.core.ids import RUN_PREFIX
 from runyard.core.lifecycle import sentence_of
 from runyard.core.metering import LedgerEntry, settle
 from runyard.core.reasons import RULES, Reason
-from runyard.core.run import HOLDS_SLOT, Attempt, Ending, Finished, Run, StateName, Stopping, Storing, Waiting
+from runyard.core.run import HOLDS_SLOT, Attempt, Ending, Finished, Run, Running, StateName, Stopping, Storing, Waiting
 from runyard.core.scheduling.explain import READINESS, Standing, estimate_ms, next_there, standing
 from runyard.core.scheduling.plan import Plan, Wait, make_plan
 from runyard.core.spec import Location
@@ -201,7 +201,8 @@ def _where(world: World, run: Run, plan: Plan | None) -> _Where:
     if run.state_name is StateName.starting:
         away = _away(world, run, "on which it is to start")
         return _Where(f"A slot is assigned; the program is being started.{away}", reason="starting")
-    return _Where(f"The program runs.{_away(world, run, 'on which it runs; it goes on by itself')}")
+    trouble = f" {state.trouble}" if isinstance(state, Running) and state.trouble else ""
+    return _Where(f"The program runs.{trouble}{_away(world, run, 'on which it runs; it goes on by itself')}")
 
 
 def _away(world: World, run: Run, what: str) -> str:
@@ -251,9 +252,9 @@ def _drained(world: World, run: Run, plan: Plan) -> Standing | None:
 
 
 def _with_past(sentence: str, state: Waiting) -> str:
-    """A run that made room says so while it waits again."""
+    """A run that made room, or whose GPU failed, says so while it waits again."""
     previous = state.previous
-    if previous is None or previous.reason is not Reason.preempted:
+    if previous is None or previous.reason not in (Reason.preempted, Reason.gpu_failed):
         return sentence
     return f"{sentence_of(previous)} {sentence}"
 

@@ -10,6 +10,7 @@ from runyard.core.resources import Resources
 from runyard.core.scheduling.ahead import per_attempt
 from runyard.core.scheduling.snapshot import Busy, NodeRoom, Snapshot
 from runyard.engine import shares
+from runyard.engine.gpus import ShutGpu
 from runyard.engine.world import World
 from runyard.ports.shares import AccountShare
 from runyard.ports.store import Holding, Node
@@ -32,7 +33,7 @@ class Look:
     def snapshot(self, world: World) -> Snapshot:
         """What a plan depends on."""
         means = world.pace.means()
-        rooms = _rooms(self.nodes, self.holdings)
+        rooms = _rooms(world, self.nodes, self.holdings)
         awaited = world.awaited.sentence(self.now_ms)
         if awaited is not None:
             rooms = tuple(replace(room, closed=awaited) for room in rooms)
@@ -64,23 +65,23 @@ def draining(node: Node) -> str:
     )
 
 
-def _rooms(nodes: Sequence[Node], holdings: Sequence[Holding]) -> tuple[NodeRoom, ...]:
+def _rooms(world: World, nodes: Sequence[Node], holdings: Sequence[Holding]) -> tuple[NodeRoom, ...]:
     theirs: dict[str, list[Holding]] = {node.id: [] for node in nodes}
     for holding in holdings:
         theirs.setdefault(holding.node_id, []).append(holding)
-    return tuple(_room(node, theirs[node.id]) for node in nodes)
+    return tuple(_room(node, theirs[node.id], world.gpus.of(node.id)) for node in nodes)
 
 
-def _room(node: Node, holdings: list[Holding]) -> NodeRoom:
+def _room(node: Node, holdings: list[Holding], shut: Sequence[ShutGpu]) -> NodeRoom:
     used = sum((h.resources for h in holdings), Resources())
-    taken = {slot for h in holdings for slot in h.slots}
+    taken = {slot for h in holdings for slot in h.slots} | {slot for each in shut for slot in each.slots}
     free_slots = tuple(slot for slot in range(node.total.gpus) if slot not in taken)
     closed = node.closed
     if not node.connected:
         closed = f"The machine {node.name} is not connected."
     elif closed is None and node.draining_ms is not None:
         closed = draining(node)
-    return NodeRoom(node.id, free_slots, node.total - used, closed)
+    return NodeRoom(node.id, free_slots, node.total - used, closed, tuple(each.sentence for each in shut))
 
 
 def _busy(holding: Holding, expected: Mapping[int, int]) -> Busy:

@@ -14,7 +14,7 @@ from runyard.core.run import FINAL, Attempt, Run, Storing
 from runyard.engine.bell import DISPATCH, EVENTS, STAGE
 from runyard.engine.commit import apply, change
 from runyard.engine.orders import any_node
-from runyard.engine.told import Began, Declined, Exited, Lost, Stored, StoreFailed, Then, Told, runs_in
+from runyard.engine.told import Began, Declined, Exited, GpuError, Lost, Stored, StoreFailed, Then, Told, runs_in
 from runyard.engine.world import World
 
 _TRIES = 20
@@ -70,6 +70,10 @@ class _Fold:
                 if told.then is not None:
                     self._take_over(told.then, run, told.attempt if ended else 0)
                 return self._is_current(told.run_id, told.attempt)
+            case GpuError():
+                if _owns(run, self._node_id, told.attempt):
+                    self._move(lifecycle.gpu_error(run, told.attempt, told.detail, self._now))
+                return self._is_current(told.run_id, told.attempt)
             case Declined():
                 return self._move(lifecycle.declined(run, self._node_id, told.attempt, self._now))
             case Stored():
@@ -112,8 +116,10 @@ class _Fold:
         return replace(transition, after=replace(transition.after, ready_on=None))  # what it lacked is fetched again
 
     def _handed_back(self, run: Run, record: Exit) -> Exit:
-        """The record of an attempt that could not begin where code and data were not as ready as this server had
-        guessed: nobody's fault, and of no length."""
+        """The record of an attempt that could not begin where its GPU was not free, or code and data were not as ready
+        as this server had guessed: nobody's fault, and of no length."""
+        if record.launch_error is not None and record.launch_reason is Reason.gpu_taken:
+            return replace(record, at_ms=0)
         if record.launch_error is None or not self._world.ready.is_guess(self._node_id, run.spec_id):
             return record
         return replace(record, launch_reason=Reason.not_ready, at_ms=0)

@@ -37,6 +37,15 @@ class Began:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuError:
+    """A GPU has reported a hardware error while an attempt is on it."""
+
+    run_id: str
+    attempt: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Exited:
     """The program is gone."""
 
@@ -75,7 +84,7 @@ class StoreFailed:
     denied: bool
 
 
-Told: TypeAlias = Declined | Began | Exited | Lost | Stored | StoreFailed
+Told: TypeAlias = Declined | Began | GpuError | Exited | Lost | Stored | StoreFailed
 
 
 def runs_in(told: Told) -> tuple[str, ...]:

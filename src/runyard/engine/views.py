@@ -189,7 +189,8 @@ class QueueView:
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """A machine. ``notes``: what is not isolated on it; ``features``: what it can do beyond the ground."""
+    """A machine. ``notes``: what is not isolated on it; ``features``: what it can do beyond the ground; ``shut_gpus``:
+    sentences on GPUs that it keeps back."""
 
     id: str
     name: str
@@ -203,6 +204,7 @@ class NodeView:
     closed: str | None
     notes: tuple[str, ...]
     features: tuple[str, ...] = ()
+    shut_gpus: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

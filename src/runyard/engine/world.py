@@ -18,6 +18,7 @@ from runyard.core.scheduling.snapshot import Policy
 from runyard.core.spec import Credentials
 from runyard.engine.bell import Bell
 from runyard.engine.caching import Caches
+from runyard.engine.gpus import ShutGpus
 from runyard.engine.leases import Leases
 from runyard.engine.machines import Machines
 from runyard.engine.readiness import Readiness
@@ -141,8 +142,9 @@ class Pace:
 class World:
     """The ports and the rules. ``orders`` is held while orders are given, so that nodes see them in a sane order;
     ``summing`` makes summaries of points; ``awaited`` are the machines that have not been heard of since a restore,
-    ``unnoted`` those whose streams ended while the store was away, with what tells whether they are back; ``leases``
-    hold what somebody was told is here, and ``sweeping`` is held while something goes."""
+    ``unnoted`` those whose streams ended while the store was away, with what tells whether they are back; ``gpus`` are
+    those that machines keep back; ``leases`` hold what somebody was told is here, and ``sweeping`` is held while
+    something goes."""
 
     store: Store
     executor: Executor
@@ -167,4 +169,5 @@ class World:
     definitions: Definitions = field(default_factory=NoDefinitions)
     leases: Leases = field(default_factory=Leases)
     sweeping: threading.Lock = field(default_factory=threading.Lock)
+    gpus: ShutGpus = field(default_factory=ShutGpus)
     unnoted: dict[str, Callable[[], bool]] = field(default_factory=dict[str, Callable[[], bool]])

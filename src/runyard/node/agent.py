@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +21,12 @@ from runyard.node.environments.interpreter import find_interpreter
 from runyard.node.environments.pip import PLAIN, PipSettings
 from runyard.node.features import find_namespaces
 from runyard.node.finishing import Finishing
+from runyard.node.gpus.guarding import CAREFREE, Caution, Guarding, Surroundings
+from runyard.node.gpus.nvml import open_nvml
+from runyard.node.gpus.pretended import Pretended
+from runyard.node.gpus.seeing import Gpus
 from runyard.node.grants import Grants
-from runyard.node.home import Home
+from runyard.node.home import AttemptFolder, Home
 from runyard.node.inventory import Inventory
 from runyard.node.lanes import Lanes, Later
 from runyard.node.launching import Hands, Launching
@@ -60,7 +64,8 @@ class Settings:
     ``sync_every_s``: between two looks at the checkpoints of running programs; ``ca_bundle``: authorities that object
     stores may be certified by, beside the system's own; ``limits``: of what a run writes, looked at every
     ``measure_every_s`` where that is cheap; ``pip``: of environments; ``roots``, ``users``: :mod:`runyard.core.house`;
-    ``private_tmp``: programs have a ``/tmp`` of their own; ``reserve``: bytes of the disk that nothing new may take."""
+    ``private_tmp``: programs have a ``/tmp`` of their own; ``reserve``: bytes of the disk that nothing new may take;
+    ``caution``: when GPUs are kept back."""
 
     uid_base: int
     roots: tuple[Root, ...]
@@ -74,6 +79,7 @@ class Settings:
     users: Users = NOBODY_MAPPED
     private_tmp: bool = True
     reserve: int = 0
+    caution: Caution = CAREFREE
 
 
 class Agent:
@@ -117,6 +123,8 @@ class Agent:
         )
         self.staging.expected = lambda stage, ready: starting.expect(stage, ready.interpreter or interpreter)
         self.staging.patiently = lambda job: later.put(MOMENT_S, job)
+        around = Surroundings(home, address.name, inventory, self._living, self.report.tell)
+        self.guarding = Guarding(_gpus_of(inventory, home), settings.caution, around)
         hands = Hands(
             ground,
             self.staging,
@@ -130,6 +138,7 @@ class Agent:
             self.grants,
             self.report,
             Removing(home),
+            self.guarding,
         )
         self.launching = Launching(hands)
         self.limiting = Limiting(home, self.watch, settings.measure_every_s)
@@ -144,6 +153,7 @@ class Agent:
         self.watch.start(Listener(self.endings.started, self.endings.over, self.endings.ended, self.endings.gone))
         for folder in self._home.all_attempts():
             self.endings.recover(folder)
+        self.guarding.start()
         self._specs.prune(time.time() - SPECS_KEPT_S)
         self._environments.building.remove_halves()
         self.finishing.sync_for_ever()
@@ -167,10 +177,16 @@ class Agent:
             packages=self._environments.frameworks(),
             features=self._inventory.features,
             closed=self.room.closed,
+            shut=self.guarding.shut,
         )
 
     def _tell_of_disk(self, closed: str) -> None:
         self.report.tell(facts.DiskState(closed))
+
+    def _living(self) -> Sequence[tuple[AttemptFolder, tuple[int, ...]]]:
+        """The attempts whose shims live, and their slots."""
+        folders = (self._home.attempt(run, attempt) for run, attempt in self.watch.watched())
+        return [(folder, self.grants.slots_of(folder)) for folder in folders]
 
     def _held(self) -> Iterator[facts.Held]:
         """Every attempt with a folder, and grants without one yet."""
@@ -185,7 +201,7 @@ class Agent:
 
     def connected(self) -> None:
         """The server has heard the hello: it gets every fact again."""
-        self.report.renew([*self._declined(), *self.endings.facts()])
+        self.report.renew([*self._declined(), *self.endings.facts(), *self.guarding.errors()])
         self.shipping.renew()
 
     def _declined(self) -> Iterator[facts.Declined]:
@@ -200,6 +216,7 @@ class Agent:
         """Hand an order to the part that it is for. Returns at once."""
         match order:
             case orders.Stage():
+                self.guarding.look_soon()
                 self.staging.request(order)
             case orders.Launch():
                 self.launching.launch(order)
@@ -215,9 +232,19 @@ class Agent:
                 self.finishing.keep_only(order.runs)
             case orders.CacheCommand():
                 self._cache_orders.obey(order)
+            case orders.PutBack():
+                self.guarding.put_back()
             case orders.Ping():
                 pass
 
     def _specs_in_use(self) -> Collection[int]:
         orders_kept = (read_order(self._home.attempt(run, number)) for run, number in self.watch.watched())
         return self.launching.specs() | {kept.spec for kept in orders_kept if kept is not None}
+
+
+def _gpus_of(inventory: Inventory, home: Home) -> Gpus | None:
+    """What tells of the GPUs that are offered; None where there are none."""
+    indices = [device.index for device in inventory.devices]
+    if inventory.logical:
+        return Pretended(home.root, indices) if indices else None
+    return open_nvml(indices)

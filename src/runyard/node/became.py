@@ -126,7 +126,18 @@ def exited(folder: AttemptFolder, record: Record) -> Exited:
         launch_reason="" if failed is None else str(failed.get("reason") or ""),
         peak_memory_mib=None if peak is None else -(-int(peak) // (1 << 20)),
         detail=stopped_for(folder, record),
+        gpu_error=gpu_error_before(folder, record),
     )
+
+
+def gpu_error_before(folder: AttemptFolder, record: Record) -> str:
+    """The hardware error of a GPU after which a program failed by itself, in a sentence; empty where there was none."""
+    if record.get("cause") is not None or record.get("exit_code") == 0 or record.get("launch_failed") is not None:
+        return ""
+    found = read_record(folder.gpu_error)
+    if found is None or int(found["at_ms"]) > int(record.get("ended_at_ms") or 0):
+        return ""
+    return str(found["detail"])
 
 
 def stopped_for(folder: AttemptFolder, record: Record) -> str:

@@ -160,6 +160,11 @@ class AttemptFolder:
         return self.path + "/stopped-for.txt"
 
     @property
+    def gpu_error(self) -> str:
+        """A hardware error that a GPU of the program has reported while it ran (:mod:`runyard.node.gpus.guarding`)."""
+        return self.path + "/gpu-error.json"
+
+    @property
     def after(self) -> str:
         """Whose slots the attempt took over (:mod:`runyard.node.grants`)."""
         return self.path + "/after"

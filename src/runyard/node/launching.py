@@ -11,6 +11,7 @@ from runyard.core.reasons import Reason
 from runyard.core.run import StopCause
 from runyard.node.became import Became, Early
 from runyard.node.endings import Endings
+from runyard.node.gpus.guarding import GpuTaken, Guarding
 from runyard.node.grants import Grants
 from runyard.node.holding import Ahead, Holding
 from runyard.node.home import AttemptFolder
@@ -57,6 +58,7 @@ class Hands:
     grants: Grants
     report: Report
     removing: Removing
+    guarding: Guarding
 
 
 class Launching:
@@ -221,6 +223,7 @@ class Launching:
     def _start(self, order: Launch, folder: AttemptFolder, ready: Ready, ahead: Ahead | None = None) -> None:
         hands = self._hands
         try:
+            hands.guarding.check(order.slots)
             if ahead is None:
                 self._restoring.restore(order)
             port = hold_port() if ahead is None else ahead.port
@@ -237,6 +240,8 @@ class Launching:
                 self._start_shims(order, prepared, port.holder.fileno())
         except Stopped:
             self._end_stopped(folder)
+        except GpuTaken as error:
+            hands.endings.end_early(folder, Early(error=str(error), reason=Reason.gpu_taken))
         except NoOrigin as error:
             leave_evidence(hands.ground, folder, ready.spec, str(error))
             hands.endings.end_early(folder, Early(error=str(error), reason=Reason.start_from_missing))

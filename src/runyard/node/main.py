@@ -23,6 +23,7 @@ from runyard.node.agent import Agent, Settings
 from runyard.node.cache import DEFAULT_LIMIT
 from runyard.node.environments.pip import PipSettings
 from runyard.node.finishing import SYNC_EVERY_S
+from runyard.node.gpus.guarding import Caution
 from runyard.node.home import Grumble, open_home, say
 from runyard.node.inventory import take_inventory
 from runyard.node.lanes import do_safely
@@ -78,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         read_users(json.loads(told.users)),
         not told.shared_tmp,
         told.reserve << 20,
+        Caution(told.gpu_strangers << 20, not told.ignore_gpu_errors),
     )
     agent = Agent(home, address, inventory, settings, owned)
     ended = threading.Event()
@@ -194,6 +196,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--gpus", default="all", metavar="all|none|0,2", help="GPUs that runs may have")
     made.add_argument("--fake-gpus", type=int, default=0, metavar="N", help="pretend that there are N GPUs")
     made.add_argument("--gpu-locks", metavar="DIR", help="where the locks of this machine's GPUs are")
+    made.add_argument("--gpu-strangers", type=number, default=0, metavar="MIB", help="they may hold of a GPU; 0: all")
+    made.add_argument("--ignore-gpu-errors", action="store_true", help="runs are given GPUs that reported errors, too")
     made.add_argument("--slots-per-gpu", type=positive, default=1, metavar="K")
     made.add_argument("--uid-base", type=int, default=50_000, help="user ids of programs start here")
     made.add_argument("--host-path", action="append", default=[], type=read_root, metavar="DIR[:ro|:rw]")

@@ -162,6 +162,10 @@ class Executor(Protocol):
         entries go by ``expire``."""
         ...
 
+    def put_back(self, node_id: str) -> None:
+        """Give GPUs to runs again that were kept back for errors of theirs."""
+        ...
+
     def synced(self, node_id: str, run_ids: tuple[str, ...]) -> None:
         """All requests that still hold have been given: the node releases every run but these."""
         ...

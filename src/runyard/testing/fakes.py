@@ -98,8 +98,19 @@ class AskedCache:
     ages: Ages = NO_AGES
 
 
-Given: TypeAlias = StageRequest | LaunchRequest | StoreRequest | Stop | StopStoring | Release | Synced | AskedCache
-GivenT = TypeVar("GivenT", StageRequest, LaunchRequest, StoreRequest, Stop, StopStoring, Release, Synced, AskedCache)
+@dataclass(frozen=True, slots=True)
+class PutBack:
+    """GPUs were to be given to runs again."""
+
+    node_id: str
+
+
+Given: TypeAlias = (
+    StageRequest | LaunchRequest | StoreRequest | Stop | StopStoring | Release | Synced | AskedCache | PutBack
+)
+GivenT = TypeVar(
+    "GivenT", StageRequest, LaunchRequest, StoreRequest, Stop, StopStoring, Release, Synced, AskedCache, PutBack
+)
 
 
 class Crashed(BaseException):
@@ -161,6 +172,10 @@ class RecordingExecutor:
     def cache(self, node_id: str, number: int, action: CacheAction, bucket: str, ages: Ages = NO_AGES) -> None:
         """See :class:`runyard.ports.executor.Executor`."""
         self._hear(AskedCache(node_id, number, action, bucket, ages))
+
+    def put_back(self, node_id: str) -> None:
+        """See :class:`runyard.ports.executor.Executor`."""
+        self._hear(PutBack(node_id))
 
     def synced(self, node_id: str, run_ids: tuple[str, ...]) -> None:
         """See :class:`runyard.ports.executor.Executor`."""

@@ -31,9 +31,10 @@ _LOW_BYTES = 5 * 1024**3
 
 def doctor(options: DoctorOptions) -> int:
     """Print the findings; returns 0 when nothing is bad, 1 otherwise."""
-    found = examine(Path(options.home).expanduser().absolute())
+    home = Path(options.home).expanduser().absolute()
+    found = examine(home)
     if options.gpu:
-        found = [each for each in found if each.what != "GPUs"] + list(examine_gpus())
+        found = [each for each in found if each.what != "GPUs"] + list(examine_gpus(home))
     if options.json:
         answer(json.dumps({"findings": [asdict(each) for each in found]}, indent=2))
     else:

@@ -15,7 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runyard.core.gpus import Sight, broken
+from runyard.node.gpus.nvml import Nvml
+from runyard.node.gpus.seeing import ERRORS, Unseen
 from runyard.up.finding import Finding
+from runyard.up.record import boot_id
 
 TRIES = Path(__file__).with_name("gpu_tries.py")
 PATIENCE_S = 180.0
@@ -40,8 +44,9 @@ class Card:
     holders: tuple[tuple[int, int | None], ...]
 
 
-def examine_gpus() -> Iterator[Finding]:
-    """Look at each device, and try it."""
+def examine_gpus(home: Path | None = None) -> Iterator[Finding]:
+    """Look at each device, and try it; ``home``: an installation that may have heard of errors."""
+    yield from [] if home is None else kept_back(home)
     nvml = _nvml()
     if nvml is None:
         yield Finding("GPUs", "bad", "nvidia-ml-py is not installed: pip install 'runyard[server]'")
@@ -81,11 +86,12 @@ def _text(value: str | bytes) -> str:
 def _examine(nvml: Any, index: int) -> Iterator[Finding]:
     try:
         yield described(card_of(nvml, index))
+        yield well(index, Nvml(nvml, [index]).look(index))
         tried = multiplied(index, "cuda")
         yield tried
         if tried.level == "ok":
             yield freed(index, "cuda", lambda: card_of(nvml, index).used)
-    except nvml.NVMLError as error:
+    except (nvml.NVMLError, Unseen) as error:
         yield Finding(f"GPU {index}", "bad", f"the driver does not tell of it: {error}")
 
 
@@ -107,6 +113,25 @@ def described(card: Card) -> Finding:
         return Finding(f"GPU {card.index}", "ok", text)
     held = ", ".join(f"{pid} ({'unknown' if size is None else _gib(size)})" for pid, size in card.holders)
     return Finding(f"GPU {card.index}", "note", f"{text}; processes hold memory of it: {held}")
+
+
+def well(index: int, sight: Sight) -> Finding:
+    """Whether the counters of a device's memory speak against it."""
+    why, what = broken(sight), f"GPU {index}, errors"
+    if why is not None:
+        return Finding(what, "bad", f"it {why}: runs are not given it. Reset it (`nvidia-smi --gpu-reset`), or restart")
+    return Finding(what, "ok", "its memory counts none that were not corrected, and nothing waits for a reset")
+
+
+def kept_back(home: Path) -> list[Finding]:
+    """The GPUs that the node of an installation keeps back for an error that it has heard of."""
+    try:
+        found = json.loads((home / "node" / ERRORS).read_text())
+    except OSError:
+        return []
+    if found["boot_id"] != boot_id():
+        return []
+    return [Finding("GPU errors", "bad", str(each)) for each in found["gpus"].values()]
 
 
 def _gib(size: int) -> str:

@@ -90,6 +90,8 @@ def _node_argv(home: Path, options: UpOptions, url: str, protected: Tls | None) 
     argv += ["--log-limit", str(chosen.log_limit_mib), "--disk-limit", str(disk_mib)]
     argv += ["--workdir-limit", str(chosen.workdir_limit_mib)]
     argv += ["--reserve", str(round(chosen.node_reserve_gib * 1024))]
+    argv += ["--gpu-strangers", str(chosen.gpu_strangers_mib)]
+    argv += [] if chosen.gpu_errors else ["--ignore-gpu-errors"]
     if protected is not None:
         own = ["--server-certificate", str(protected.certificate)]
         argv += own if protected.authority is None else ["--server-authority", str(protected.authority)]

@@ -23,13 +23,22 @@ class Held(msgspec.Struct, frozen=True, omit_defaults=True):
     slots: tuple[int, ...] = ()
 
 
+class ShutGpu(msgspec.Struct, frozen=True, array_like=True):
+    """A GPU that is given to no run for now: its slots, why in a sentence, and whether it is by an error of its own
+    (an operator puts it back) or held by strangers (it is free again by itself)."""
+
+    slots: tuple[int, ...]
+    sentence: str
+    error: bool = False
+
+
 class Hello(msgspec.Struct, frozen=True, omit_defaults=True):
     """A node introduces itself on every connect.
 
     ``gpus``: a name for each GPU slot; ``logical``: there is no device behind the slots. ``notes``: sentences on what
     is not isolated here. ``features``: what it can do beyond the ground: ``shm``, ``network_off``. ``python`` and
     ``packages``: version of its own interpreter, and of the frameworks installed there (distribution -> version).
-    ``closed``: why nothing new may start there, empty where it may.
+    ``closed``: why nothing new may start there, empty where it may; ``shut``: the GPUs that it keeps back.
     """
 
     name: str
@@ -46,6 +55,7 @@ class Hello(msgspec.Struct, frozen=True, omit_defaults=True):
     python: str = ""
     packages: dict[str, str] = {}
     closed: str = ""
+    shut: tuple[ShutGpu, ...] = ()
 
 
 class Staged(msgspec.Struct, frozen=True, tag="staged"):
@@ -108,6 +118,7 @@ class Exited(msgspec.Struct, frozen=True, tag="exited", omit_defaults=True):
     ``launch_error`` is set when the program could not be started; ``launch_reason``: the name of the
     :class:`runyard.core.reasons.Reason` when that is the user's to mend. ``detail``: which learner it was.
     ``then``: the grant that takes over its slots at this moment; no fact of that run is told before this one.
+    ``gpu_error``: the hardware error of a GPU after which the program failed by itself, in a sentence.
     """
 
     run: str
@@ -124,6 +135,7 @@ class Exited(msgspec.Struct, frozen=True, tag="exited", omit_defaults=True):
     launch_reason: str = ""
     detail: str = ""
     then: Then | None = None
+    gpu_error: str = ""
 
 
 class Lost(msgspec.Struct, frozen=True, tag="lost", omit_defaults=True):
@@ -186,6 +198,20 @@ class DiskState(msgspec.Struct, frozen=True, tag="disk_state"):
     closed: str = ""
 
 
+class GpuState(msgspec.Struct, frozen=True, tag="gpu_state"):
+    """All GPUs that the node keeps back now."""
+
+    shut: tuple[ShutGpu, ...] = ()
+
+
+class GpuError(msgspec.Struct, frozen=True, tag="gpu_error"):
+    """A GPU has reported a hardware error while an attempt was on it; the program may go on. ``detail``: a sentence."""
+
+    run: str
+    attempt: int
+    detail: str
+
+
 class StoreFailed(msgspec.Struct, frozen=True, tag="store_failed"):
     """One try at storing failed; the node tries again by itself, unless it is told to stop.
 
@@ -215,6 +241,8 @@ Fact: TypeAlias = (
     | StoreFailed
     | CacheState
     | DiskState
+    | GpuState
+    | GpuError
 )
 
 _encoder = msgspec.json.Encoder()
@@ -233,6 +261,8 @@ _facts = msgspec.json.Decoder(
         | StoreFailed
         | CacheState
         | DiskState
+        | GpuState
+        | GpuError
     ]
 )
 

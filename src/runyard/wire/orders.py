@@ -222,6 +222,10 @@ class CacheCommand(msgspec.Struct, frozen=True, tag="cache", omit_defaults=True)
     environments_ms: int = 0
 
 
+class PutBack(msgspec.Struct, frozen=True, tag="put_back"):
+    """Somebody has looked at the machine: GPUs that were kept back for errors may be given to runs again."""
+
+
 class Ping(msgspec.Struct, frozen=True, tag="ping"):
     """Nothing to do: the stream is alive. Sent at least every ten seconds."""
 
@@ -233,9 +237,11 @@ class Resync(msgspec.Struct, frozen=True, tag="resync"):
     runs: tuple[str, ...]
 
 
-Order: TypeAlias = Stage | Launch | Stop | Store | StopStoring | Release | CacheCommand | Ping | Resync
+Order: TypeAlias = Stage | Launch | Stop | Store | StopStoring | Release | CacheCommand | PutBack | Ping | Resync
 
-_decoder = msgspec.json.Decoder(Stage | Launch | Stop | Store | StopStoring | Release | CacheCommand | Ping | Resync)
+_decoder = msgspec.json.Decoder(
+    Stage | Launch | Stop | Store | StopStoring | Release | CacheCommand | PutBack | Ping | Resync
+)
 _encoder = msgspec.json.Encoder()
 
 

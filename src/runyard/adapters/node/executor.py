@@ -127,6 +127,10 @@ class NodeExecutor:
         """Do something with the cache of data."""
         self._send(node_id, orders.CacheCommand(number, action.value, bucket, ages.data_ms, ages.environments_ms))
 
+    def put_back(self, node_id: str) -> None:
+        """Give GPUs to runs again."""
+        self._send(node_id, orders.PutBack())
+
     def synced(self, node_id: str, run_ids: tuple[str, ...]) -> None:
         """All orders that still hold have been given."""
         self._send(node_id, orders.Resync(run_ids))

@@ -113,7 +113,7 @@ class Yard:
         else:
             there = [room for room in self._left.get(shape, ()) if room.holds(shape)]
         if not there:
-            return Wait.capacity, f"Waits for room: {self._lacking(shape, head)}."
+            return Wait.capacity, f"Waits for room: {self._lacking(shape, head)}"
         kept = there[0].kept
         if kept is not None and kept.account_id != account.id and kept.priority == queue_class.priority:
             return _kept_for_others(account)
@@ -148,4 +148,5 @@ def _lacking(need: Resources, room: Room, free: str = "free") -> str:
         parts.append(f"{need.cpu_millis / 1000:g} CPUs ({cpus / 1000:g} {free})")
     if need.memory_mib > memory:
         parts.append(f"{need.memory_mib} MiB of memory ({memory} {free})")
-    return ", ".join(parts)
+    kept_back = room.node.shut if need.gpus > room.gpus else ()
+    return " ".join([f"{', '.join(parts)}.", *kept_back])

@@ -19,13 +19,15 @@ SETTLE_MS: Final = 60_000
 class NodeRoom:
     """A node's free room. ``free_slots``: numbers of its free GPU slots, ascending; ``free``: what is left of all.
 
-    ``closed``: why nothing may start there now (not connected, draining, its disk full), None when open.
+    ``closed``: why nothing may start there now (not connected, draining, its disk full), None when open. ``shut``:
+    sentences on GPUs that it keeps back; their slots are not free.
     """
 
     id: str
     free_slots: tuple[int, ...]
     free: Resources
     closed: str | None = None
+    shut: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
