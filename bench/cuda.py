@@ -109,18 +109,27 @@ def many(yard: Yard, count: int, turns: int) -> list[Row]:
     return [row(f"{count} short runs on one GPU, warm / xargs -P1 of the same script", "x", shares)]
 
 
+def say(rows: Sequence[Row]) -> None:
+    for each in rows:
+        spread = f"{number(each.ours)} {each.unit} ({number(each.min)} to {number(each.max)})"
+        print(f"{each.measure}: {spread} {each.note}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write the rows there")
     parser.add_argument("--times", type=int, default=10)
     parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--turns", type=int, default=3)
     given = parser.parse_args()
     with real_gpus() as runyard:
         yard = Yard(runyard, 1)
         yard.client.set_quota("default", {"gpus": 1})
-        rows = rows_of_starts(yard, given.times) + many(yard, given.count, 3)
-    for each in rows:
-        print(f"{each.measure}: {number(each.ours)} {each.unit} ({number(each.min)} to {number(each.max)}) {each.note}")
+        rows = rows_of_starts(yard, given.times)
+        say(rows)
+        said = len(rows)
+        rows += many(yard, given.count, given.turns)
+        say(rows[said:])
     if given.json is not None:
         given.json.write_text(json.dumps([each.document() for each in rows], indent=1) + "\n", encoding="utf-8")
 

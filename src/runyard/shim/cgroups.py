@@ -162,9 +162,7 @@ def _create_v1(group: Group, controller: str, hierarchy: Hierarchy, limits: "Lim
 
 def _create_unified(group: Group, hierarchy: Hierarchy, limits: "Limits") -> None:
     wanted = sorted(hierarchy.controllers & set(LIMITED))
-    parent = group.name.rpartition("/")[0]
-    best = max(hierarchy.bases, key=lambda base: _enable(base, parent, wanted))
-    folder = _make(group, [best, *hierarchy.bases])
+    folder = _make(group, _best_first(hierarchy.bases, group.name.rpartition("/")[0], wanted))
     if folder is None:
         return
     group.unified = folder
@@ -176,25 +174,45 @@ def _create_unified(group: Group, hierarchy: Hierarchy, limits: "Limits") -> Non
             _set(group, folder, files)
 
 
-def _enable(base: str, parent: str, controllers: list[str]) -> int:
-    """Hand controllers down from a base to the group's parent below it; says how many of them arrived there.
+def _best_first(bases: list[str], parent: str, wanted: list[str]) -> list[str]:
+    """The bases, first the one below which most of the wanted controllers have arrived in ``parent``. Those that could
+    hand down fewer are not touched."""
+    best, most = bases[0], -1
+    for base in sorted(bases, key=lambda each: -_promised(each, wanted)):
+        if _promised(base, wanted) <= max(most, 0):
+            break
+        arrived = _enable(base, parent, wanted)
+        if arrived > most:
+            best, most = base, arrived
+    return [best, *bases]
 
-    A folder that holds processes itself is left alone, unless it is the root: it cannot hand down memory, and handing
-    down the others would make it a threaded domain.
-    """
-    if os.path.exists(base + "/cgroup.type") and _read(base + "/cgroup.procs"):
+
+def _promised(base: str, wanted: list[str]) -> int:
+    """How many of the controllers a base could hand down. One that holds processes itself can none, unless it is the
+    root: it cannot hand down memory, and handing down the others would make it a threaded domain."""
+    if not os.access(base, os.W_OK) or (os.path.exists(base + "/cgroup.type") and _read(base + "/cgroup.procs")):
         return 0
-    folders = [base]
-    for part in filter(None, parent.split("/")):
-        folders.append(f"{folders[-1]}/{part}")
-    for folder in folders:
+    return len(set(_read(base + "/cgroup.controllers").split()).intersection(wanted))
+
+
+def _enable(base: str, parent: str, controllers: list[str]) -> int:
+    """Hand controllers down from a base to the group's parent below it, which is made; says how many arrived there."""
+    whole = f"{base}/{parent}".rstrip("/")
+    if set(controllers) <= set(_read(whole + "/cgroup.subtree_control").split()):
+        return len(controllers)
+    folder = base
+    for part in ("", *filter(None, parent.split("/"))):
+        folder = f"{folder}/{part}".rstrip("/")
         try:
-            os.makedirs(folder, 0o755, exist_ok=True)
+            os.makedirs(folder, 0o755)
+            _weigh(folder)
+        except FileExistsError:
+            pass
         except OSError:
             return -1
         for controller in controllers:
             _write(folder + "/cgroup.subtree_control", "+" + controller)
-    return len(set(_read(folders[-1] + "/cgroup.subtree_control").split()) & set(controllers))
+    return len(set(_read(whole + "/cgroup.subtree_control").split()).intersection(controllers))
 
 
 def _make(group: Group, bases: list[str]) -> str | None:
@@ -206,7 +224,8 @@ def _make(group: Group, bases: list[str]) -> str | None:
                 os.mkdir(folder, 0o755)  # which it mostly takes
             except OSError:
                 os.makedirs(folder, 0o755, exist_ok=True)
-                _weigh(base, group.name)
+                for above in _above(base, group.name):
+                    _weigh(above)
             return folder
         except OSError as error:
             problem = f"Cannot make the control group {folder}: {error.strerror}."
@@ -214,16 +233,19 @@ def _make(group: Group, bases: list[str]) -> str | None:
     return None
 
 
-def _weigh(base: str, name: str) -> None:
-    """Give the groups above a program's the weight of one process for each processor: new ones weigh as one process,
-    which all programs of the machine would have to share wherever others compete with them for processors."""
+def _above(base: str, name: str) -> list[str]:
+    """The folders between a base and a group."""
+    parts = name.split("/")[:-1]
+    return [f"{base}/{'/'.join(parts[: count + 1])}" for count in range(len(parts))]
+
+
+def _weigh(folder: str) -> None:
+    """Give a group above programs' the weight of one process for each processor: new ones weigh as one process, which
+    all programs of the machine would have to share wherever others compete with them for processors."""
     processors = len(os.sched_getaffinity(0))
-    folder = base
-    for part in name.split("/")[:-1]:
-        folder += "/" + part
-        for file, weight in (("cpu.shares", 1024 * processors), ("cpu.weight", min(10_000, 100 * processors))):
-            if os.path.exists(f"{folder}/{file}"):
-                _write(f"{folder}/{file}", str(weight))
+    for file, weight in (("cpu.shares", 1024 * processors), ("cpu.weight", min(10_000, 100 * processors))):
+        if os.path.exists(f"{folder}/{file}"):
+            _write(f"{folder}/{file}", str(weight))
 
 
 def _set(group: Group, folder: str, files: list[tuple[str, str]]) -> None:

@@ -29,6 +29,7 @@ NAMESPACES = ("user", "pid", "mount", "ipc")
 ENV = {
     "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
     "LANG": "C.UTF-8",
+    "USER": "somebody",
     "PYTHONUNBUFFERED": "1",
 }
 
@@ -93,6 +94,10 @@ class Warm:
         theirs.close()
         self.say({"op": "preload", "modules": list(modules), "namespaces": self.namespaces})
         self.loaded = self.hear()
+        if self.loaded["event"] == "spoilt":
+            modules = tuple(name for name in modules if name not in self.loaded["failed"])
+            self.say({"op": "preload", "modules": list(modules), "namespaces": self.namespaces})
+            self.loaded = self.hear()
         answer = self.loaded if self.loaded["event"] == "failed" else self.hear()
         if answer["event"] == "unshared":
             self._map_user()

@@ -15,7 +15,7 @@ import msgspec
 
 from runyard.core.house import User
 from runyard.node.cache import remove_tree
-from runyard.node.environment import PASSED_ON, SYSTEM_PATH
+from runyard.node.environment import PASSED_ON, SYSTEM_PATH, login_of
 from runyard.node.environments.interpreter import PACKAGE, Interpreter
 from runyard.node.home import PASSABLE, AttemptFolder, Home, make_folder, say
 from runyard.node.lanes import Later
@@ -131,9 +131,12 @@ class WarmParent:
 
     def _order(self, housing: Housing, executable: str, interpreter: Interpreter) -> dict[str, object]:
         env = {name: housing.own[name] for name in PASSED_ON if name in housing.own}
+        login = login_of(None if self.kind.user is None else self.kind.user.uid)
         env |= {
             "PATH": f"{interpreter.folder}:{SYSTEM_PATH}",
             "LANG": "C.UTF-8",
+            "USER": login,
+            "LOGNAME": login,
             "HOME": f"{self._folder}/home",
             "TMPDIR": f"{self._folder}/tmp",
             "PYTHONUNBUFFERED": "1",

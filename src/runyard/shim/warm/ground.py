@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from runyard.shim.control import Control
 
 
+SITE = ("sitecustomize", "usercustomize")
+"""What an interpreter imports at its start where it finds them: a program's own come before those of the system."""
+
+
 class Ground:
     """The state of a warm parent that its children share, and what they need to look like fresh ones."""
 
@@ -62,7 +66,7 @@ class Ground:
             del sys.modules[name]
         self.names = frozenset(sys.modules) - {"__main__"}
         self.last = list(sys.modules)[-1]
-        unshadowed = self.tops | frozenset(sys.builtin_module_names)
+        unshadowed = self.tops.difference(SITE).union(sys.builtin_module_names)
         self.tops = frozenset(name for name in self.names if "." not in name) - unshadowed
         pools = Pools()
         if pools.openmp or pools.openblas:

@@ -10,6 +10,7 @@ import sys
 from _frozen_importlib_external import SourceFileLoader
 
 from runyard.shim.warm import ending, traps
+from runyard.shim.warm.ground import SITE
 from runyard.shim.warm.variables import import_time_variables
 
 TYPE_CHECKING = False
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from runyard.shim.warm.ground import Ground
 
 PROGRAMS_OF_ITS_OWN = (".py", ".so", ".pyc")
-SITE = ("sitecustomize", "usercustomize")
 
 
 class Fresh(Exception):
