@@ -72,6 +72,42 @@ def test_a_lease_that_is_let_go_wakes_who_waits(free: Postgres) -> None:
     two.close()
 
 
+def test_the_end_of_who_leads_wakes_who_waits_and_the_lease_need_not_run_out(free: Postgres) -> None:
+    one, two = lease(free, "one a"), lease(free, "two a")
+    assert one.take() == 1
+    assert isinstance(two.take(), Leader)
+    told = threading.Event()
+    waiting = threading.Thread(target=lambda: (two.wait(60), told.set()))
+    waiting.start()
+    assert not told.wait(0.2)
+    one.close()  # its process is gone, and with it its session
+    assert told.wait(30)
+    waiting.join(30)
+    assert two.take() == 2
+    two.close()
+
+
+def test_who_leads_and_lives_keeps_the_lease_though_another_has_the_lock(free: Postgres) -> None:
+    one, two = lease(free, "one a"), lease(free, "two a")
+    assert one.take() == 1
+    told = threading.Event()
+    waiting = threading.Thread(target=lambda: (two.wait(60), told.set()))
+    waiting.start()
+    assert not told.wait(0.2)
+    ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '%one a'"
+    with psycopg.connect(free.url, autocommit=True) as connection:
+        connection.execute(ended)
+    assert told.wait(30), "it has the lock that went with the session"
+    waiting.join(30)
+    assert one.renew(1), "in a new session"
+    assert isinstance(two.take(), Leader)
+    assert one.renew(1)
+    two.wait(0.3)
+    assert isinstance(two.take(), Leader)
+    for each in (one, two):
+        each.close()
+
+
 def test_an_installation_takes_its_own_lease_back_at_once(free: Postgres) -> None:
     before, after = lease(free, "one a"), lease(free, "one b")
     assert (before.take(), after.take(), before.renew(1), after.renew(2)) == (1, 2, False, True)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -68,10 +70,11 @@ class Bootstrap:
 
 @dataclass(frozen=True, slots=True)
 class Leading:
-    """The lease of a server on PostgreSQL: by which name it is held, and its epoch."""
+    """The lease of a server on PostgreSQL: by which name it is held, its epoch, and how to let go of it."""
 
     holder: str
     epoch: int
+    let_go: Callable[[], None]
 
 
 def build(
@@ -209,7 +212,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     context.world.store.close()
 
 
-def _arguments(argv: list[str]) -> argparse.Namespace:
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m runyard.server", description="The server of Runyard.")
     parser.add_argument("--home", type=Path, required=True, help="the installation's folder")
     parser.add_argument("--host", default="127.0.0.1")
@@ -226,7 +229,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the server until it is told to stop."""
     options = _arguments(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -265,10 +268,18 @@ def main(argv: list[str] | None = None) -> int:
         ssl_certfile=options.certificate,
         ssl_keyfile=options.key,
     )
-    Listening(config).run(sockets=[listening])
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)  # uvicorn raises them once more when it has ended
+    with suppress(SystemExit):
+        Listening(config).run(sockets=[listening])
     if leading is not None:
-        _let_go(settings, leading)
+        leading.let_go()
     return 0
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    """A signal before the server listens, or after: there is nothing to finish."""
+    raise SystemExit(0)
 
 
 def _take_the_lead(
@@ -280,7 +291,7 @@ def _take_the_lead(
         return None
     # psycopg is no part of a server on SQLite.
     from runyard.adapters.sql.lease import Lease  # noqa: PLC0415
-    from runyard.standby import follow, keep, new_holder  # noqa: PLC0415
+    from runyard.standby import Keeper, follow, new_holder  # noqa: PLC0415
 
     folder = server_folder(home, settings)
     store = open_store(where, folder / BEFORE)
@@ -288,25 +299,14 @@ def _take_the_lead(
     store.close()
     lease = Lease(where, new_holder(home), settings.advertise_url or url, settings.lease_s)
     epoch = asyncio.run(follow(listening, lease, shared=settings.shared_folder is not None))
-    keep(lease, epoch, settings.lease_s)
+    keeper = Keeper(lease, epoch, settings.lease_s)
     logging.getLogger(__name__).warning("this server leads (epoch %d)", epoch)
-    return Leading(lease.holder, epoch)
+    return Leading(lease.holder, epoch, keeper.let_go)
 
 
 def _own_node(bootstrap: Bootstrap | None) -> str:
     """The id of this machine's node where several servers may each have one."""
     return NODE if bootstrap is None else f"{NODE}-{bootstrap.node_digest[:8]}"
-
-
-def _let_go(settings: Settings, leading: Leading) -> None:
-    """A server that was told to end lets the other one go on at once."""
-    # As above.
-    from runyard.adapters.sql.lease import Lease  # noqa: PLC0415
-
-    lease = Lease(settings.store_url or "", leading.holder, "", settings.lease_s)
-    with suppress(Exception):  # it may be the database's end as well; then the lease runs out
-        lease.release(leading.epoch)
-    lease.close()
 
 
 if __name__ == "__main__":

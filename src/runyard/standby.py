@@ -155,23 +155,34 @@ async def _look(lease: Lease, door: Door) -> int | None:
     return None
 
 
-def keep(lease: Lease, epoch: int, lasts_s: float) -> threading.Thread:
-    """Renew the lease from a thread of its own until it is lost: then this process ends."""
-    thread = threading.Thread(target=_renew_for_ever, args=(lease, epoch, lasts_s), name="lease", daemon=True)
-    thread.start()
-    return thread
+class Keeper:
+    """Renews the lease from a thread of its own until it is let go of, or lost: then this process ends."""
 
+    def __init__(self, lease: Lease, epoch: int, lasts_s: float) -> None:
+        self._lease, self._epoch, self._lasts_s = lease, epoch, lasts_s
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+        self._thread.start()
 
-def _renew_for_ever(lease: Lease, epoch: int, lasts_s: float) -> None:
-    away = False
-    while True:
-        try:
-            held, away = lease.renew(epoch), False
-        except psycopg.Error as error:  # it is away: nobody else can take the lease meanwhile either
-            if not away:
-                _log.warning("the lease could not be renewed: %s", str(error).partition("\n")[0])
-            held = away = True
-        if not held:
-            _log.error("another server leads now: this one ends, and stands by when it is started again")
-            os._exit(LOST)
-        time.sleep(lasts_s / 4)
+    def let_go(self) -> None:
+        """A server that ends lets the other one go on at once."""
+        self._ended.set()
+        self._thread.join(self._lasts_s)
+        if self._thread.is_alive():
+            return  # the database does not answer: the lease runs out
+        with contextlib.suppress(psycopg.Error):  # it may be the database's end as well; then, too
+            self._lease.release(self._epoch)
+            self._lease.close()
+
+    def _renew(self) -> None:
+        away = False
+        while not self._ended.wait(self._lasts_s / 4):
+            try:
+                held, away = self._lease.renew(self._epoch), False
+            except psycopg.Error as error:  # it is away: nobody else can take the lease meanwhile either
+                if not away:
+                    _log.warning("the lease could not be renewed: %s", str(error).partition("\n")[0])
+                held = away = True
+            if not held:
+                _log.error("another server leads now: this one ends, and stands by when it is started again")
+                os._exit(LOST)

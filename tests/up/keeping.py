@@ -5,32 +5,18 @@ import sys
 from pathlib import Path
 
 from runyard.up.supervise import Child, Supervisor
-
-CHILD = """
-import os, signal, sys, time
-name, folder = sys.argv[1], sys.argv[2]
-def note(what):
-    with open(os.path.join(folder, "notes"), "a") as file:
-        file.write(f"{what} {name} {os.getpid()}\\n")
-def stop(number, frame):
-    note("stopped")
-    sys.exit(0)
-signal.signal(signal.SIGTERM, stop)
-note("began")
-if name.startswith("quick"):
-    sys.exit(3)
-while True:
-    signal.pause()
-"""
+from tests.up import kept
 
 
 def main() -> None:
-    """Keep the children named on the command line; their notes go to a folder."""
-    folder = Path(sys.argv[1])
-    children = []
-    for name in sys.argv[2:]:
-        argv = ["/nowhere/program"] if name == "missing" else [sys.executable, "-c", CHILD, name, str(folder)]
-        children.append(Child(name, argv, folder / f"{name}.log"))
+    """Keep the children named on the command line, as forks or by interpreters of their own; their notes go to a
+    folder."""
+    folder, way = Path(sys.argv[1]), sys.argv[2]
+    children: list[Child] = []
+    for name in sys.argv[3:]:
+        log = folder / f"{name}.log" if name != "missing" else folder / "nowhere" / "log"
+        main = kept.main if way == "forked" else None
+        children.append(Child(name, "tests.up.kept", [name, str(folder)], log, main=main))
     Supervisor(children).run()
     (folder / "deaths").write_text(json.dumps({child.name: child.deaths for child in children}))
 

@@ -43,10 +43,11 @@ class Kept:
 
 
 @contextlib.contextmanager
-def keeping(folder: Path, *names: str) -> Iterator[Kept]:
-    """A supervisor of these children in a process of its own."""
-    argv = [sys.executable, "-m", "tests.up.keeping", str(folder), *names]
-    with subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+def keeping(folder: Path, way: str, *names: str) -> Iterator[Kept]:
+    """A supervisor of these children in a process of its own; ``way``: forked or executed."""
+    argv = [sys.executable, "-m", "tests.up.keeping", str(folder), way, *names]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(argv, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
         kept = Kept(process, folder)
         try:
             yield kept
@@ -60,9 +61,13 @@ def gone(pid: int) -> bool:
     return not Path(f"/proc/{pid}").exists()
 
 
+WAYS = pytest.mark.parametrize("way", ["forked", "executed"])
+
+
+@WAYS
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_children_are_stopped_in_reverse_order(tmp_path: Path, number: int) -> None:
-    with keeping(tmp_path, "server", "node") as kept:
+def test_children_are_stopped_in_reverse_order(tmp_path: Path, number: int, way: str) -> None:
+    with keeping(tmp_path, way, "server", "node") as kept:
         wait_until(lambda: len(kept.notes("began")) == 2, "both began")
         pids = [pid for _, pid in kept.notes("began")]
         kept.stop(number)
@@ -70,8 +75,9 @@ def test_children_are_stopped_in_reverse_order(tmp_path: Path, number: int) -> N
         assert all(gone(pid) for pid in pids)
 
 
-def test_a_child_that_was_killed_is_there_again(tmp_path: Path) -> None:
-    with keeping(tmp_path, "server", "node") as kept:
+@WAYS
+def test_a_child_that_was_killed_is_there_again(tmp_path: Path, way: str) -> None:
+    with keeping(tmp_path, way, "server", "node") as kept:
         wait_until(lambda: len(kept.notes("began")) == 2, "both began")
         before = dict(kept.notes("began"))
         os.kill(before["server"], signal.SIGKILL)
@@ -84,8 +90,9 @@ def test_a_child_that_was_killed_is_there_again(tmp_path: Path) -> None:
         assert "server ended with status -9; it is started again (see " in said
 
 
-def test_a_child_that_dies_at_once_is_started_again_less_and_less_often(tmp_path: Path) -> None:
-    with keeping(tmp_path, "quick", "node") as kept:
+@WAYS
+def test_a_child_that_dies_at_once_is_started_again_less_and_less_often(tmp_path: Path, way: str) -> None:
+    with keeping(tmp_path, way, "quick", "node") as kept:
         begin = time.monotonic()
         wait_until(lambda: len([n for n, _ in kept.notes("began") if n == "quick"]) >= 5, "five tries")
         assert time.monotonic() - begin >= 0.1 + 0.2 + 0.4, "pauses between them"
@@ -94,16 +101,18 @@ def test_a_child_that_dies_at_once_is_started_again_less_and_less_often(tmp_path
         assert [name for name, _ in kept.notes("stopped")] == ["node"]
 
 
-def test_a_child_that_cannot_be_started_ends_nobody_else(tmp_path: Path) -> None:
-    with keeping(tmp_path, "node", "missing") as kept:
+@WAYS
+def test_a_child_that_cannot_be_started_ends_nobody_else(tmp_path: Path, way: str) -> None:
+    with keeping(tmp_path, way, "node", "missing") as kept:
         wait_until(lambda: len(kept.notes("began")) == 1, "the other began")
         said = kept.stop()
         assert "missing could not be started" in said
         assert [name for name, _ in kept.notes("stopped")] == ["node"]
 
 
-def test_children_end_with_a_supervisor_that_was_killed(tmp_path: Path) -> None:
-    with keeping(tmp_path, "server", "node") as kept:
+@WAYS
+def test_children_end_with_a_supervisor_that_was_killed(tmp_path: Path, way: str) -> None:
+    with keeping(tmp_path, way, "server", "node") as kept:
         wait_until(lambda: len(kept.notes("began")) == 2, "both began")
         kept.process.kill()
         wait_until(lambda: len(kept.notes("stopped")) == 2, "both were told to stop")
@@ -115,7 +124,7 @@ def test_the_pauses() -> None:
 
 
 def test_a_death_after_a_long_life_is_the_first_again(tmp_path: Path) -> None:
-    child = Child("server", ["true"], tmp_path / "log", began=time.monotonic() - 60, deaths=7)
+    child = Child("server", "runyard.server", [], tmp_path / "log", began=time.monotonic() - 60, deaths=7)
     child.died(1)
     assert (child.deaths, child.process) == (1, None)
     assert child.due <= time.monotonic()

@@ -19,7 +19,7 @@ from runyard import settings
 from runyard.cli.options import UpOptions
 from runyard.core.errors import RunyardError
 from runyard.core.house import users_words
-from runyard.up import record, tokens
+from runyard.up import forking, record, tokens
 from runyard.up.reach import protect, url_of
 from runyard.up.say import answer, say
 from runyard.up.supervise import Child, Supervisor, python
@@ -62,13 +62,14 @@ def _children(home: Path, options: UpOptions, listening: socket.socket, protecte
     logs.mkdir(exist_ok=True, mode=0o700)
     (home / "node").mkdir(exist_ok=True, mode=0o700)
     owner, node = tokens.ensure(home / "token"), tokens.ensure(home / "node" / "token")
-    server_argv = [*python(), "-m", "runyard.server", "--home", str(home), "--fd", str(listening.fileno()),
-                   "--owner-digest", owner.digest, "--owner-hint", owner.hint,
-                   "--node-digest", node.digest, "--node-hint", node.hint,
-                   "--url", url_of(listening, protected), *_served(protected)]  # fmt: skip
+    server = ["--home", str(home), "--fd", str(listening.fileno()),
+              "--owner-digest", owner.digest, "--owner-hint", owner.hint,
+              "--node-digest", node.digest, "--node-hint", node.hint,
+              "--url", url_of(listening, protected), *_served(protected)]  # fmt: skip
+    there = _node_words(home, options, url_of(listening, protected), protected)
     return [
-        Child("server", server_argv, logs / "server.log", (listening.fileno(),)),
-        Child("node", _node_argv(home, options, url_of(listening, protected), protected), logs / "node.log"),
+        Child("server", "runyard.server", server, logs / "server.log", (listening.fileno(),)),
+        Child("node", "runyard.node", there, logs / "node.log"),
     ]
 
 
@@ -79,9 +80,9 @@ def _served(protected: Tls | None) -> list[str]:
     return argv if protected.authority is None else [*argv, "--authority", str(protected.authority)]
 
 
-def _node_argv(home: Path, options: UpOptions, url: str, protected: Tls | None) -> list[str]:
+def _node_words(home: Path, options: UpOptions, url: str, protected: Tls | None) -> list[str]:
     chosen = settings.load(home)
-    argv = [*python(), "-m", "runyard.node", "--home", str(home / "node")]
+    argv = ["--home", str(home / "node")]
     argv += ["--server", ",".join((url, *chosen.other_urls))]
     argv += ["--name", socket.gethostname(), "--token-file", str(home / "node" / "token")]
     argv += ["--gpus", options.gpus, "--slots-per-gpu", str(options.slots_per_gpu), "--uid-base", str(chosen.uid_base)]
@@ -121,7 +122,9 @@ def foreground(home: Path, options: UpOptions, listening: socket.socket) -> int:
     record.write(home, url)
     if chosen.ca_file is not None:
         os.environ["SSL_CERT_FILE"] = chosen.ca_file  # for server and node alike
-    children = _children(home, options, listening, protected)
+    children, main = _children(home, options, listening, protected), forking.mains()
+    for child in children:
+        child.main = main.get(child.module)
     supervisor = Supervisor(children)
     say(f"Runyard at {url} (home {home}); Ctrl-C stops it, programs go on.")
     if protected is not None and protected.fingerprint:

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from select import select
 from types import FrameType
+from typing import IO
 
 from runyard.shim.lean import PR_SET_PDEATHSIG, prctl
+from runyard.up.forking import Main, Process, fork
 from runyard.up.say import say
 
 _QUICK_S = 10.0
@@ -32,13 +34,16 @@ def _end_with_parent() -> None:
 
 @dataclass(slots=True)
 class Child:
-    """One process that is kept running. ``fds`` are handed down to it."""
+    """One process that is kept running: ``python() -m module words``, or ``main(words)`` in a fork of this process
+    where that has been imported. ``fds`` are handed down to it."""
 
     name: str
-    argv: list[str]
+    module: str
+    words: list[str]
     log: Path
     fds: tuple[int, ...] = ()
-    process: subprocess.Popen[bytes] | None = None
+    main: Main | None = None
+    process: Process | None = None
     began: float = 0.0
     deaths: int = 0
     due: float = 0.0
@@ -48,16 +53,22 @@ class Child:
         self.began = time.monotonic()
         try:
             with self.log.open("ab") as log:
-                self.process = subprocess.Popen(
-                    self.argv,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    pass_fds=self.fds,
-                    preexec_fn=_end_with_parent,  # safe: the supervisor has no other thread
-                )
+                if self.main is None:
+                    self.process = self._executed(log)
+                else:
+                    self.process = fork(self.module, self.main, self.words, log.fileno(), self.fds)
         except OSError as error:
             self._again(f"could not be started ({error})")
+
+    def _executed(self, log: IO[bytes]) -> Process:
+        return subprocess.Popen(
+            [*python(), "-m", self.module, *self.words],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=self.fds,
+            preexec_fn=_end_with_parent,  # safe: the supervisor has no other thread
+        )
 
     def died(self, status: int) -> None:
         """Note its end and when it is to be started again."""
