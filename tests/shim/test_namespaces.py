@@ -289,12 +289,77 @@ def test_going_over_the_memory_limit_is_told_by_the_kernel_whoever_it_hits(launc
     assert second["oom_kills"] >= 1
 
 
+MANY = "import os, signal\nfor n in range(30):\n  print(n, flush=True)\n  if os.fork() == 0: signal.pause()"
+
+
 @needs("pids")
 def test_the_init_takes_none_of_the_programs_processes(launcher: Launcher) -> None:
-    many = "import os, signal\nfor n in range(30):\n  print(n, flush=True)\n  if os.fork() == 0: signal.pause()"
-    attempt = launcher.launch(python(many), cgroup=group("few", pids=10), namespaces=ALL)
+    attempt = launcher.launch(python(MANY), cgroup=group("few", pids=10), namespaces=ALL)
     ended = attempt.ended()
     assert (ended["exit_code"], ended["killed_leftovers"]) == (1, 9)
+
+
+@needs_user_namespaces
+def test_without_a_control_group_a_user_namespace_bounds_the_processes(open_launcher: Launcher) -> None:
+    attempts = [
+        open_launcher.launch(
+            ["/usr/bin/python3", "-c", MANY], namespaces=ALL, cgroup=group("bounded", pids=most), **AS_USER
+        )
+        for most in (10, 20)
+    ]
+    for most, attempt in zip((10, 20), attempts, strict=True):
+        ended = attempt.ended()
+        assert (ended["exit_code"], ended["killed_leftovers"]) == (1, most - 1), attempt.logged()
+        assert "BlockingIOError" in attempt.logged()
+        assert "pids" not in (ended["cgroup"]["missing"] or "")
+
+
+@BOTH
+def test_terminals_core_dumps_and_what_is_inherited(open_launcher: Launcher, how: dict[str, Any]) -> None:
+    master, slave = os.openpty()
+    try:
+        theirs = os.ttyname(slave)
+        os.chown(theirs, UID, UID)
+        attempt = open_launcher.launch(
+            f"ls /dev/pts; test ! -e {theirs} && echo none; ulimit -c; ulimit -Hc; umask; cat /proc/self/oom_score_adj;"
+            "(: < /dev/tty) 2> /dev/null || echo no terminal; script -qc 'echo inside' /dev/null < /dev/null",
+            namespaces=ALL,
+            **how,
+        )
+        assert attempt.ended()["exit_code"] == 0, attempt.logged()
+    finally:
+        os.close(master)
+        os.close(slave)
+    assert attempt.logged().split() == ["ptmx", "none", "0", "0", "0022", "0", "no", "terminal", "inside"]
+
+
+@needs_user_namespaces
+def test_under_the_shims_own_user_everything_is_read_only_but_what_is_the_programs(open_launcher: Launcher) -> None:
+    runs = open_launcher.folder / "runs"
+    mine, beside = runs / "mine", open_launcher.folder / "beside"
+    for folder in (runs, mine, beside):
+        folder.mkdir()
+        os.chown(folder, UID, UID)
+    command = (
+        f"for f in {mine} {beside} {runs} /dev/shm; do touch $f/x && echo wrote || echo not; done 2> /dev/null;"
+        "echo 5 > /proc/self/oom_score_adj && echo wrote"
+    )
+    fields = {"hide": [str(runs)], "visible": [str(mine)], "writable": [str(runs)], "cwd": str(mine)}
+    closed = open_launcher.launch(command, namespaces=ALL, read_only=["/"], **fields, **AS_USER)
+    open_ = open_launcher.launch(command, namespaces=ALL, **fields, **AS_USER)
+    assert closed.ended()["tamper_proof"] is True, closed.logged()
+    assert open_.ended()["tamper_proof"] is False
+    assert closed.logged().split() == ["wrote", "not", "not", "wrote", "wrote"]
+    assert open_.logged().split() == ["wrote", "wrote", "not", "wrote", "wrote"]
+    assert closed.started()["missing"] == []
+
+
+@needs_user_namespaces
+def test_without_root_there_is_a_network_and_a_shm_of_ones_own_too(open_launcher: Launcher) -> None:
+    command = "grep -c : /proc/net/dev; df -m --output=size /dev/shm | tail -1"
+    attempt = open_launcher.launch(command, namespaces=ALL, network=False, shm_mib=8, **AS_USER)
+    assert attempt.ended()["exit_code"] == 0, attempt.logged()
+    assert attempt.logged().split() == ["1", "8"]
 
 
 @pytest.mark.skipif("network_off" not in WORKS, reason="no network namespaces here")

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from runyard.client import Run
+from runyard.node.features import tried
 from tests.support.installation import Installation, manifest, running_installation, write_code
 from tests.support.waiting import wait_until
 
@@ -27,6 +28,8 @@ pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.skipif(os.geteuid() != 0, reason="programs have users of their own where the node is root"),
 ]
+ORDINARY = 61_234
+"""A user id that nobody has."""
 ATTEMPTS = r"""
 import ctypes, json, os, signal, socket, sys, time
 aims = json.loads(sys.argv[1])
@@ -145,6 +148,7 @@ print("TOLD", json.dumps(told), flush=True)
 VICTIM = """\
 import os, sys, time
 open("secret.txt", "w").write("theirs")
+open("/dev/shm/theirs", "w").write("theirs")
 open(os.path.join(os.environ["CHECKPOINT_DIR"], "model.pt"), "w").write("theirs")
 print("there", flush=True)
 time.sleep(600)
@@ -160,11 +164,28 @@ class Aims:
     run: str
 
 
-@pytest.fixture(scope="module")
-def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    with running_installation(tmp_path_factory.mktemp("escape"), "--fake-gpus", "2") as installation:
-        installation.wait_connected()
-        yield installation
+def users() -> list[object]:
+    """As whom the node runs."""
+    allowed = pytest.mark.skipif("user" not in tried(), reason="user namespaces are not allowed here")
+    return [pytest.param(None, id="root"), pytest.param(ORDINARY, id="user", marks=allowed)]
+
+
+@pytest.fixture(scope="module", params=users())
+def yard(request: pytest.FixtureRequest) -> Iterator[Installation]:
+    """An installation of root's, and one of an ordinary user's, in a folder that each can reach."""
+    root = Path(tempfile.mkdtemp(prefix="escape-", dir="/var/lib"))
+    root.chmod(0o755)
+    try:
+        with running_installation(root, "--fake-gpus", "2", user=request.param) as installation:
+            installation.wait_connected()
+            yield installation
+    finally:
+        shutil.rmtree(root)
+
+
+def is_root(yard: Installation) -> bool:
+    """Whether the node is root's."""
+    return Path(f"/proc/{yard.child('node')}").stat().st_uid == 0
 
 
 def submit(yard: Installation, name: str, text: str, *arguments: str, extra: str = "", warm: str = "auto") -> str:
@@ -186,8 +207,6 @@ def aims(yard: Installation) -> Iterator[Aims]:
     record = json.loads(started.read_text())
     init = int(record["pid"])
     pid = next(int(name) for name in Path(f"/proc/{init}/task/{init}/children").read_text().split())
-    shm = Path(f"/proc/{pid}/root/dev/shm/theirs")
-    shm.write_text("theirs")
     machines = {"tmp": f"/tmp/escape-{os.getpid()}.txt", "var tmp": f"/var/tmp/escape-{os.getpid()}.txt"}
     for path in machines.values():
         Path(path).write_text("for all")
@@ -253,7 +272,7 @@ def test_a_program_reaches_nothing_of_it(yard: Installation, aims: Aims, way: st
     assert len(answers) == 30
     assert {name for name, answer in answers.items() if answer == "DONE"} == set()
     assert run.state == "completed", run
-    assert "Not isolated" not in run.attempts[-1].way_note
+    assert "Not isolated" not in run.attempts[-1].way_note, run.attempts[-1].way_note
     assert yard.client().run(aims.run).state == "running"
 
 
@@ -331,7 +350,7 @@ def test_a_setuid_program_gives_no_rights(yard: Installation, open_folder: Path,
     if control.stdout.strip() != "0":
         pytest.skip("this file system takes no setuid")
     _, log = finished(yard, f"setuid-{way}", SETUID, str(copy), way=way)
-    assert int(told(log)["user"]) >= 50_000
+    assert int(told(log)["user"]) >= 50_000  # also of an ordinary user's node
 
 
 BOMB = r"""

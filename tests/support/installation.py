@@ -14,6 +14,7 @@ from typing import Any
 
 from runyard.client import Client
 from runyard.up.record import start_ticks
+from tests.support import as_user
 from tests.support.waiting import wait_until
 
 RUNYARD = Path(sys.executable).with_name("runyard")
@@ -140,10 +141,13 @@ def manifest(
     )
 
 
-def up(home: Path, *options: str) -> str:
-    """`runyard up --detach` on a free port; its address."""
+def up(home: Path, *options: str, user: int | None = None, allowed: bool = True) -> str:
+    """`runyard up --detach` on a free port; its address. ``user``: whom it is to run as, the owner of the home;
+    ``allowed``: whether it may make user namespaces."""
+    refusing = [] if allowed else ["--no-namespaces"]
+    started_by = [] if user is None else [sys.executable, as_user.__file__, *refusing, str(user), str(home.parent)]
     done = subprocess.run(
-        [str(RUNYARD), "up", "--detach", "--home", str(home), "--port", "0", *options],
+        [*started_by, str(RUNYARD), "up", "--detach", "--home", str(home), "--port", "0", *options],
         capture_output=True,
         text=True,
         timeout=90,
@@ -154,17 +158,25 @@ def up(home: Path, *options: str) -> str:
 
 
 @contextlib.contextmanager
-def running_installation(root: Path, *options: str, settings: str = "") -> Iterator[Installation]:
-    """`runyard up --detach` on a free port; taken down, with all its runs, at the end."""
+def running_installation(
+    root: Path, *options: str, settings: str = "", user: int | None = None, allowed: bool = True
+) -> Iterator[Installation]:
+    """`runyard up --detach` on a free port; taken down, with all its runs, at the end. ``user``, ``allowed``: as for
+    :func:`up`."""
     home, folder = root / "home", root / "work"
     folder.mkdir(parents=True)
     home.mkdir()
     (home / "settings.toml").write_text(settings)
-    installation = Installation(home, folder, up(home, *options))
+    if user is not None:
+        for path in (root, home, home / "settings.toml"):
+            os.chown(path, user, user)
+    installation = Installation(home, folder, up(home, *options, user=user, allowed=allowed))
     try:
         yield installation
     finally:
         take_down(home)
+        if user is not None:
+            as_user.take_back(user)
 
 
 def take_down(home: Path) -> None:

@@ -19,7 +19,7 @@ from runyard.node.endings import Endings
 from runyard.node.environments.choosing import Environments
 from runyard.node.environments.interpreter import find_interpreter
 from runyard.node.environments.pip import PLAIN, PipSettings
-from runyard.node.features import find_namespaces
+from runyard.node.features import find_namespaces, missing_walls
 from runyard.node.finishing import Finishing
 from runyard.node.gpus.guarding import CAREFREE, Caution, Guarding, Surroundings
 from runyard.node.gpus.nvml import open_nvml
@@ -37,6 +37,7 @@ from runyard.node.link import Address, Link
 from runyard.node.metrics.collecting import Collecting
 from runyard.node.owning import Owned
 from runyard.node.prepare import Ground, read_order
+from runyard.node.private import private_folders
 from runyard.node.ready import Specs
 from runyard.node.removing import Removing
 from runyard.node.report import Report
@@ -65,7 +66,8 @@ class Settings:
     stores may be certified by, beside the system's own; ``limits``: of what a run writes, looked at every
     ``measure_every_s`` where that is cheap; ``pip``: of environments; ``roots``, ``users``: :mod:`runyard.core.house`;
     ``private_tmp``: programs have a ``/tmp`` of their own; ``reserve``: bytes of the disk that nothing new may take;
-    ``caution``: when GPUs are kept back."""
+    ``caution``: when GPUs are kept back; ``private``: folders of the service, which no program sees that has the node's
+    own user id."""
 
     uid_base: int
     roots: tuple[Root, ...]
@@ -80,6 +82,7 @@ class Settings:
     private_tmp: bool = True
     reserve: int = 0
     caution: Caution = CAREFREE
+    private: tuple[str, ...] = ()
 
 
 class Agent:
@@ -106,10 +109,10 @@ class Agent:
         self.staging = Staging(Tools(self.link, cache, specs, data, self.report, self._environments))
         self._cache_orders = CacheOrders(home, cache, self.staging, self.report)
         own = dict(os.environ)
-        lent = Lent(resolved(settings.roots), settings.private_tmp, owned.hidden)
-        ground = Ground(
-            home, cache, specs, inventory, interpreter, mapping, own, settings.limits, find_namespaces(), lent
-        )
+        namespaces = find_namespaces()
+        sealed = mapping is None and "mount" in namespaces
+        lent = _lent(home, settings, owned, sealed, missing_walls(namespaces))
+        ground = Ground(home, cache, specs, inventory, interpreter, mapping, own, settings.limits, namespaces, lent)
         storing = Storing(home, specs, access)
         self.watch, lanes, later = Watch(), Lanes(), Later()
         self.grants = Grants(home, self.report.follow)
@@ -120,6 +123,7 @@ class Agent:
             mapping,
             lambda key: cache.path("code", key),
             lambda slots: owned.descriptors(inventory.devices_of(slots)),
+            interpreter if sealed else None,
         )
         self.staging.expected = lambda stage, ready: starting.expect(stage, ready.interpreter or interpreter)
         self.staging.patiently = lambda job: later.put(MOMENT_S, job)
@@ -248,3 +252,10 @@ def _gpus_of(inventory: Inventory, home: Home) -> Gpus | None:
     if inventory.logical:
         return Pretended(home.root, indices) if indices else None
     return open_nvml(indices)
+
+
+def _lent(home: Home, settings: Settings, owned: Owned, sealed: bool, missing: tuple[str, ...]) -> Lent:
+    """What programs see of the machine. ``sealed``: they have the node's own user id."""
+    roots = resolved(settings.roots)
+    private = private_folders([home.root, *settings.private], roots, os.environ) if sealed else ()
+    return Lent(roots, settings.private_tmp, (*owned.hidden, *private), sealed, missing)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from runyard.node.features import find_features
+from runyard.node.features import find_features, find_namespaces, missing_walls
 from runyard.shim.cgroups import hierarchies
 
 MEMORY_SHARE = 90
@@ -211,15 +211,17 @@ def _read(path: str) -> str:
 # ------------------------------------------------------------------------------------------------------ isolation
 
 
-def isolation_notes(user: int, controllers: Mapping[str, bool] | None = None) -> list[str]:
-    """Sentences on what is not isolated on this machine. ``controllers``: whether a control group gives each limit."""
+def isolation_notes(
+    user: int, controllers: Mapping[str, bool] | None = None, namespaces: Sequence[str] | None = None
+) -> list[str]:
+    """Sentences on what is not isolated on this machine. ``controllers``: whether a control group gives each limit;
+    ``namespaces``: those that programs can be born in."""
+    given = find_namespaces() if namespaces is None else namespaces
     held = group_controllers() if controllers is None else controllers
     notes: list[str] = []
     if user != 0:
-        notes.append(
-            "The node does not run as root: programs share its user id, can see each other's files, "
-            "and an exit record is not proof against a program that means to forge it."
-        )
+        walls = "Programs share its user id, and namespaces part them: they may read what it may outside of its home."
+        notes.append(" ".join(["The node does not run as root.", *(missing_walls(given, user) or [walls])]))
     missing = [name for name in ("memory", "cpu", "pids") if not held.get(name)]
     if missing:
         notes.append(

@@ -8,29 +8,44 @@ from dataclasses import dataclass
 
 from runyard.core.house import Root
 from runyard.node.home import AttemptFolder
+from runyard.shim.isolation import EVERYTHING
+from runyard.shim.view import TMP
 
 
 @dataclass(frozen=True, slots=True)
 class Lent:
     """The operator's folders, symbolic links followed; ``private_tmp``: each program has a ``/tmp`` of its own;
-    ``hidden``: folders that no program sees."""
+    ``hidden``: folders that no program sees; ``sealed``: programs have the node's own user id, and can write
+    only where they are to; ``missing``: sentences on what this machine gives to no program."""
 
     roots: tuple[Root, ...] = ()
     private_tmp: bool = False
     hidden: tuple[str, ...] = ()
+    sealed: bool = False
+    missing: tuple[str, ...] = ()
 
     def words(self, folder: AttemptFolder, own: Sequence[str], fixed: Sequence[str]) -> dict[str, object]:
         """What a shim's order says of it. ``fixed``: the folders among these that the run was given; ``own``: folders
         of the node's own in which programs write, wherever they lie."""
         closed = [root.path for root in self.roots if not root.writable]
         open_ = [*(root.path for root in self.roots if root.writable), *map(os.path.realpath, own)]
+        if self.sealed:
+            closed, within = [EVERYTHING], [*open_, *TMP]
+            return {"fixed": list(fixed), "read_only": closed, "writable": within, "tmp": self._tmp(folder)}
         within = [path for path in open_ if any(_is_within(path, root) for root in closed)]
         return {
             "fixed": list(fixed),
             "read_only": closed,
             "writable": within,
-            "tmp": f"{folder.own}/tmp" if self.private_tmp else None,
+            "tmp": self._tmp(folder),
         }
+
+    def visible(self) -> list[str]:
+        """The roots, where they may lie in a folder that is hidden."""
+        return [root.path for root in self.roots] if self.sealed else []
+
+    def _tmp(self, folder: AttemptFolder) -> str | None:
+        return f"{folder.own}/tmp" if self.private_tmp else None
 
 
 NOTHING_LENT = Lent()

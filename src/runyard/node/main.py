@@ -80,6 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         not told.shared_tmp,
         told.reserve << 20,
         Caution(told.gpu_strangers << 20, not told.ignore_gpu_errors),
+        tuple(told.private),
     )
     agent = Agent(home, address, inventory, settings, owned)
     ended = threading.Event()
@@ -201,6 +202,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--slots-per-gpu", type=positive, default=1, metavar="K")
     made.add_argument("--uid-base", type=int, default=50_000, help="user ids of programs start here")
     made.add_argument("--host-path", action="append", default=[], type=read_root, metavar="DIR[:ro|:rw]")
+    made.add_argument(
+        "--private", action="append", default=[], metavar="DIR", help="of the service: hidden from programs"
+    )
     made.add_argument("--users", default="{}", metavar="JSON", help="whom members' programs run as")
     made.add_argument("--shared-tmp", action="store_true", help="programs see the machine's /tmp")
     made.add_argument("--ca-file", type=Path, metavar="PEM", help="authorities to trust beside the system's own")

@@ -18,6 +18,7 @@ from runyard.node.home import PASSABLE, AttemptFolder, Home, make_folder, write_
 from runyard.node.inventory import Inventory
 from runyard.node.lent import NOTHING_LENT, Lent
 from runyard.node.limits import DEFAULTS, Limits, read_limits
+from runyard.node.private import linked_folders, private_sockets
 from runyard.node.ready import Ready, Specs
 from runyard.node.seats import Seat, seats
 from runyard.node.users import Mapping, identity
@@ -127,6 +128,10 @@ def furnish(ground: Ground, order: Launch, ready: Ready, port: int) -> list[Prep
         interpreter = ready.interpreter or ground.interpreter
         variables = environment(order, folder, checkpoints, ready, seat, interpreter, port, ground.own, uid)
         visible = list(visible_paths(folder, checkpoints, ready, interpreter))
+        if ground.lent.sealed:
+            visible += [
+                path for path in (*ground.lent.visible(), *linked_folders(interpreter.sites)) if path not in visible
+            ]
         if seat.processes > 1:
             visible += [path for path in ground.interpreter.visible if path not in visible]  # what starts them
         shim_order = _shim_order(ground, order, seat, folder, variables, visible, fixed)
@@ -188,9 +193,10 @@ def _shim_order(
         "shm_mib": order.shm_mib,
         "network": order.network,
         "namespaces": ground.namespaces,
+        "missing": list(ground.lent.missing),
         "hide": [ground.home.runs, *ground.lent.hidden],
         **ground.lent.words(folder, [ground.home.runs], fixed),
-        "closed_devices": list(seat.closed),
+        "closed_devices": [*seat.closed, *(private_sockets() if ground.lent.sealed else ())],
     }
 
 

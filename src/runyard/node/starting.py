@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import lru_cache
 
 from runyard.core.frameworks import preload_for
-from runyard.node.environments.interpreter import Interpreter
+from runyard.node.environments.interpreter import RECORDER, Interpreter
 from runyard.node.launcher import Launcher
 from runyard.node.prepare import Prepared
 from runyard.node.users import Mapping
@@ -19,6 +19,7 @@ from runyard.wire.orders import Launch, Stage, Warm
 
 IMPORTING = "Started by bash: its warm parent was still importing."
 NO_PARENTS = "Started by bash: this machine has no warm parents."
+NOT_OURS = "Started by bash: where the node is not root, warm parents import packages of its own interpreter alone."
 
 
 Locks = Callable[[Sequence[int]], Sequence[int]]
@@ -27,11 +28,17 @@ Locks = Callable[[Sequence[int]], Sequence[int]]
 class Starting:
     """Chooses for each learner between a fork of a warm parent and bash, and starts it. Without ``parents``: bash.
     ``folder_of_code``: where the code of a hash is unpacked; ``locks``: what the shim of a program with some slots
-    holds, too."""
+    holds, too; ``trusted``: whose packages alone may be imported outside of a run, None: any."""
 
     def __init__(
-        self, parents: WarmParents | None, mapping: Mapping | None, folder_of_code: Callable[[str], str], locks: Locks
+        self,
+        parents: WarmParents | None,
+        mapping: Mapping | None,
+        folder_of_code: Callable[[str], str],
+        locks: Locks,
+        trusted: Interpreter | None = None,
     ) -> None:
+        self._trusted = trusted
         self._launcher = Launcher()
         self._parents = parents
         self._mapping = mapping
@@ -55,9 +62,15 @@ class Starting:
 
     def expect(self, stage: Stage, interpreter: Interpreter) -> None:
         """Programs of this kind will soon be started: have their warm parent import."""
-        if self._parents is not None and stage.warm is not None:
+        if self._parents is not None and stage.warm is not None and self._may_import(interpreter):
             with suppress(PermissionError):  # the launch will say so
                 self._parent(self._parents, stage.warm, stage.code, interpreter)
+
+    def _may_import(self, interpreter: Interpreter) -> bool:
+        trusted = self._trusted
+        if trusted is None:
+            return True
+        return interpreter.executable == trusted.executable and set(interpreter.search) <= {RECORDER}
 
     def _parent(
         self, parents: WarmParents, warm: Warm, code: str | None, interpreter: Interpreter
@@ -71,6 +84,8 @@ class Starting:
         warm = order.stage.warm
         if self._parents is None or warm is None:
             return NO_PARENTS
+        if not self._may_import(prepared.interpreter):
+            return NOT_OURS
         parent = self._parent(self._parents, warm, order.stage.code, prepared.interpreter)
         if parent is None:
             return "Started by bash: its warm parent cannot be started here."

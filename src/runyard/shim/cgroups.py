@@ -7,7 +7,7 @@ Version 1 hierarchies (memory, cpu, pids, freezer; kernel documentation, admin-g
 
 import os
 import time
-from errno import ENOENT
+from errno import EACCES, ENOENT, EPERM, EROFS
 
 from runyard.shim import processes
 from runyard.shim.lean import signals
@@ -17,6 +17,8 @@ LIMITED = ("memory", "cpu", "pids")
 PERIOD_US = 100_000
 """The kernel's own for a new group, too (sched-bwc, default_cfs_period)."""
 
+NOT_OURS = (EACCES, EPERM, EROFS)
+NONE = "No {0} limit: this machine gives no {0} control group here."
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -48,6 +50,13 @@ class Group:
 
 
 # -------------------------------------------------------------------------------------------------- where they are
+
+
+def bound_otherwise(group: Group | None, controller: str) -> None:
+    """Take back that a limit is missing, which something else gives."""
+    sentence = NONE.format(controller)
+    if group is not None and sentence in group.missing:
+        group.missing.remove(sentence)
 
 
 class Hierarchy:
@@ -147,7 +156,7 @@ def create(name: str, limits: "Limits", found: list[Hierarchy] | None = None) ->
             _create_unified(group, hierarchy, limits)
     for limit, controller in zip(LIMITS, LIMITED, strict=True):
         if limits.get(limit) is not None and controller not in group.controllers:
-            group.missing.append(f"No {controller} limit: this machine gives no {controller} control group here.")
+            group.missing.append(NONE.format(controller))
     return group
 
 
@@ -228,8 +237,10 @@ def _make(group: Group, bases: list[str]) -> str | None:
                     _weigh(above)
             return folder
         except OSError as error:
+            if error.errno in NOT_OURS and os.geteuid() != 0:
+                continue  # what is missing for it is told
             problem = f"Cannot make the control group {folder}: {error.strerror}."
-    group.missing.append(problem)
+    group.missing += [problem] if problem else []
     return None
 
 

@@ -9,6 +9,7 @@ from runyard.shim.lean import (
     PR_SET_PDEATHSIG,
     decode,
     encode,
+    libc,
     prctl,
     signals,
 )
@@ -19,15 +20,17 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any, NoReturn
 
+RLIMIT_CORE = 4  # asm-generic/resource.h; what is set is soft and hard, each a 64-bit word
 ADVICE = {
     "log": "The log could not be opened: the node must make its folder.",
     "session": "The program could not get a session of its own.",
     "cgroup": "The program could not be put into its control group.",
     "view": "The paths that the program needs lie below folders closed to its user, and could not be bound into a "
     "view of its own: the node must run as root with leave to mount, or keep them where every user can pass.",
-    "shm": "The program could not get a /dev/shm of its own (`shm`): the node must run as root with leave to mount.",
+    "shm": "The program could not get a /dev/shm of its own (`shm`): the node must run as root with leave to mount, "
+    "or user namespaces be allowed.",
     "network": "The program could not be cut off from the network (`network: off`): the node must run as root "
-    "with leave to make network namespaces.",
+    "with leave to make network namespaces, or user namespaces be allowed.",
     "user": "The program's user could not be taken on: the node must run as root, or give no user.",
     "filter": "The system calls that programs are refused could not be kept from it.",
     "cwd": "The working directory cannot be entered by the program's user: is it among the visible paths?",
@@ -54,6 +57,7 @@ class Order:
         "hide",
         "log",
         "max_runtime_s",
+        "missing",
         "namespaces",
         "network",
         "nice",
@@ -90,6 +94,7 @@ class Order:
         self.read_only: list[str] = list(fields.get("read_only") or [])
         self.writable: list[str] = list(fields.get("writable") or [])
         self.tmp: str | None = fields.get("tmp")
+        self.missing: list[str] = list(fields.get("missing") or [])
         self.hide: list[str] = list(fields.get("hide") or [])
         self.program: dict[str, Any] | None = fields.get("program")
         self.way_note = str(fields.get("way_note") or "")
@@ -114,7 +119,19 @@ class Child:
     """The forked child: its order, and the descriptors that tie it to the shim until it is the program. Born in a PID
     namespace it becomes the init of the program instead, and the program a child of it."""
 
-    __slots__ = ("filtered", "folders", "kept", "log", "namespaces", "order", "release", "shim", "status", "user")
+    __slots__ = (
+        "filtered",
+        "folders",
+        "kept",
+        "log",
+        "most_processes",
+        "namespaces",
+        "order",
+        "release",
+        "shim",
+        "status",
+        "user",
+    )
 
     def __init__(self, order: Order, namespaces: list[str], folders: list[str], log: int) -> None:
         self.order = order
@@ -127,6 +144,8 @@ class Child:
         """Other descriptors that it is to have."""
         self.filtered = True
         """Whether system calls are refused to it; else it does so for what it forks."""
+        self.most_processes: int | None = None
+        """That it may have in its user namespace, where no control group says so."""
         self.status = -1
         """Where it reports: a line when ready, a line when a stage failed, the end once it is the program."""
         self.release = -1
@@ -144,6 +163,7 @@ class Child:
             if "user" in self.namespaces:
                 stage = "user"
                 _isolation().map_user(self.user)
+                _isolation().bound_processes(self.most_processes)
             stage = "cgroup"
             problems = cgroups.join(self.folders)
             stage = "view"
@@ -229,6 +249,7 @@ def _session(child: Child) -> None:
                 pass  # the listing's own, closed with it
     os.setsid()
     os.umask(0o022)
+    libc("setrlimit", RLIMIT_CORE, bytes(16))
     _die_with(child)
     if child.order.nice:
         os.nice(child.order.nice)
@@ -293,13 +314,15 @@ def _own_places(child: Child) -> list[str]:
     shm_mib = child.order.shm_mib
     order = child.order
     if "mount" in child.namespaces:
-        missing: list[str] = _isolation().own_places(child.namespaces, shm_mib)
+        missing: list[str] = _isolation().seal(order.read_only, order.writable)
+        missing += _isolation().own_places(child.namespaces, shm_mib)
         missing += _isolation().close_devices(order.closed_devices)
         return missing + _isolation().close_folders(order.read_only, order.writable)
     if shm_mib is not None:
         _isolation().own_shm(shm_mib)
     left = [_isolation().OPEN_DEVICES] if order.closed_devices else []
-    left += [_isolation().OPEN_FOLDERS] if order.read_only else []
+    everything = _isolation().EVERYTHING in order.read_only
+    left += [_isolation().OPEN_MACHINE if everything else _isolation().OPEN_FOLDERS] if order.read_only else []
     return [f"{sentence}: it has no mounts of its own." for sentence in left]
 
 

@@ -23,9 +23,13 @@ NAMESPACES = {"user": 0x10000000, "pid": 0x20000000, "mount": CLONE_NEWNS, "ipc"
 """The namespaces that an order may ask for, and their flags of clone(2)."""
 NO_PROC = "The program sees the numbers of all of the machine's processes: it could not get a /proc of its own"
 NO_SHM = "The program shares /dev/shm with others of its user: it could not get one of its own"
-OPEN_DEVICES = "The program can open GPUs that it was not given"
+OPEN_DEVICES = "The program can open sockets, or GPUs that it was not given"
 OPEN_FOLDERS = "The program can write to read-only folders of the machine where its user may"
-SHM = b"/dev/shm"
+OPEN_MACHINE = "The program can write wherever the node's user can"
+OPEN_TERMINALS = "The program can open the terminals of its user"
+EVERYTHING = "/"
+"""Among folders that are to be read-only: all that a program sees."""
+SHM, TERMINALS = b"/dev/shm", b"/dev/pts"
 AF_INET, SOCK_DGRAM, SOCK_CLOEXEC = 2, 2, 0o2000000
 SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 IFREQ_SIZE = 40  # of netdevice(7), on machines of 64 bits
@@ -58,6 +62,17 @@ def _map(process: str, ids: tuple[int, int]) -> None:
             os.close(descriptor)
 
 
+def bound_processes(most: int | None) -> None:
+    """Let there be no more processes than that of the calling process's user in its user namespace, new ones of which
+    are counted by themselves (setrlimit(2), Linux 5.14); None: as before."""
+    if most is not None:
+        import resource  # noqa: PLC0415 - start-up time of those that need none
+
+        hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+        bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(resource.RLIMIT_NPROC, (bound, bound))
+
+
 def own_proc() -> None:
     """Mount the ``/proc`` of the calling process's own PID namespace over the old one. Raises ``OSError``."""
     libc("mount", b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, None)
@@ -66,7 +81,7 @@ def own_proc() -> None:
 def own_places(namespaces: Iterable[str], shm_mib: int | None) -> list[str]:
     """Give the calling process, whose mounts are its own already, the ``/proc`` and ``/dev/shm`` that go with its
     namespaces; returns sentences on what could not be had. Raises ``OSError`` for a ``/dev/shm`` of a given size."""
-    missing: list[str] = []
+    missing = own_terminals() if "mount" in namespaces else []
     if shm_mib is not None:
         cover_shm(shm_mib)
     elif "ipc" in namespaces:
@@ -82,9 +97,41 @@ def own_places(namespaces: Iterable[str], shm_mib: int | None) -> list[str]:
     return missing
 
 
+def own_terminals() -> list[str]:
+    """Cover the machine's pseudo-terminals, some of which may be of the same user, with none (pts(4)); returns a
+    sentence where that cannot be done. New ones can be made."""
+    try:
+        libc("mount", b"devpts", TERMINALS, b"devpts", MS_NOSUID | MS_NOEXEC, b"newinstance,ptmxmode=0666,mode=0620")
+    except OSError as error:
+        return [f"{OPEN_TERMINALS} ({error.strerror})."] if os.path.isdir(TERMINALS) else []
+    return []
+
+
+def seal(read_only: Iterable[str], writable: Iterable[str]) -> list[str]:
+    """Where :data:`EVERYTHING` is to be read-only: make it so for a process whose mounts are its own, but for some
+    folders; returns a sentence where that cannot be done. What is mounted later is not."""
+    if EVERYTHING not in read_only:
+        return []
+    from runyard.shim import trees  # noqa: PLC0415 - start-up time of those that need none
+
+    kept: dict[str, int] = {}
+    try:
+        for path in sorted({os.path.realpath(path) for path in writable if os.path.isdir(path)}):
+            kept[path] = trees.copy(path)
+        trees.close_in_place(EVERYTHING)
+        for path, tree in kept.items():  # outer ones before inner ones
+            trees.put(tree, os.fsencode(path))
+    except OSError as error:
+        return [f"{OPEN_MACHINE} ({error.strerror})."]
+    finally:
+        for tree in kept.values():
+            os.close(tree)
+    return []
+
+
 def close_devices(paths: Iterable[str]) -> list[str]:
-    """Cover device nodes with a file that nobody can open, for a process whose mounts and ``/dev/shm`` are its own;
-    returns a sentence on those that could not be covered."""
+    """Cover device nodes and sockets with a file that nobody can open, for a process whose mounts and ``/dev/shm``
+    are its own; returns a sentence on those that could not be covered."""
     left: list[str] = []
     cover, source = -1, SHM + b"/.closed"
     for path in filter(os.path.exists, paths):
@@ -102,10 +149,10 @@ def close_devices(paths: Iterable[str]) -> list[str]:
 
 def close_folders(read_only: Iterable[str], writable: Iterable[str]) -> list[str]:
     """Make folders, and all that is mounted below them, read-only for a process whose mounts are its own, but for
-    some below them; returns a sentence on what could not be done."""
+    some below them; returns a sentence on what could not be done. :func:`seal` does it for :data:`EVERYTHING`."""
     left: list[str] = []
     folders = [folder for folder in read_only if os.path.isdir(folder)]
-    if not folders:
+    if not folders or EVERYTHING in folders:
         return []
     from runyard.shim import trees  # noqa: PLC0415 - start-up time of those that need none
 
@@ -161,9 +208,10 @@ def start_loopback() -> None:
 def probe() -> int:
     """Try all of it, each in a process of its own, and print the names of what works, one a line."""
     root = os.geteuid() == 0
+    own = 0 if root else flags_of(("user",))
     tries: dict[str, tuple[int, Callable[[], None]]] = {
-        "shm": (0, lambda: own_shm(1)),
-        "network_off": (0, cut_network),
+        "shm": (own, lambda: own_shm(1)),
+        "network_off": (own, cut_network),
         "user": (0, _try_user),
         "metadata": (0, _try_metadata),
         "pid mount ipc": (flags_of(("pid", "mount", "ipc") if root else NAMESPACES), _try_places),

@@ -178,7 +178,8 @@ def _prepare(order: Order, user_namespace: int, control: Control) -> "NoReturn":
         view.own_mounts()
         covered = plan(order)
         view.cover(covered, sources(order))
-        missing = isolation.own_places([name for name in order.namespaces if name != "pid"], order.shm_mib)
+        missing = isolation.seal(order.read_only, order.writable)
+        missing += isolation.own_places([name for name in order.namespaces if name != "pid"], order.shm_mib)
         missing += isolation.close_devices(order.closed_devices)
         missing += isolation.close_folders(order.read_only, order.writable)
         if root:

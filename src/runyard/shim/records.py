@@ -76,7 +76,7 @@ class Facts:
         """Those that the program was born in."""
         self.has_init = False
         """Whether the child is the program's init: its own end means that nothing of the program is left."""
-        self.missing: list[str] = []
+        self.missing: list[str] = list(order.missing)
         self.log = -1
         self.pid = 0
         self.started: Record | None = None
@@ -116,8 +116,11 @@ def write_started(run: Facts, view: list[str], now: int) -> "Record":
 
 
 def is_tamper_proof(run: Facts) -> bool:
-    """Whether the program has another user than the shim, so that it cannot change what is recorded of it."""
-    return run.order.uid is not None and run.order.uid != os.geteuid()
+    """Whether the program has another user than the shim, so that it cannot change what is recorded of it; or can,
+    under the same one, neither see processes of others nor write what is not its own."""
+    if run.order.uid is not None and run.order.uid != os.geteuid():
+        return True
+    return {"pid", "mount"} <= set(run.namespaces) and "/" in run.order.read_only and not run.missing
 
 
 def of_end(run: Facts) -> "Record":

@@ -101,6 +101,15 @@ class Run(Facts):
             self.over = True
         return not self.over
 
+    def most_processes(self) -> int | None:
+        """How many the program may have in its user namespace; None: a control group says so, or nothing can."""
+        limits = self.order.cgroup
+        if limits is None or "user" not in self.namespaces or self.group is None or "pids" in self.group.controllers:
+            return None
+        cgroups.bound_otherwise(self.group, "pids")
+        most: int | None = limits.get("pids")
+        return None if most is None else most + 1  # the init
+
     def _fork(self, status: int, waiting: int) -> int:
         """Fork the child, in namespaces of its own where they can be had; its process id."""
         wanted = self.order.namespaces
@@ -129,6 +138,7 @@ class Run(Facts):
 
             flags = isolation.flags_of(namespaces)
         child = Child(self.order, namespaces, folders, self.log)
+        child.most_processes = self.most_processes()
         signals.pthread_sigmask(signals.SIG_BLOCK, signals.valid_signals())
         try:
             pid, born_in = lean.fork_into(unified, flags)

@@ -45,6 +45,13 @@ def close(tree: int) -> None:
     libc("syscall", SYS_MOUNT_SETATTR, tree, b"", AT_EMPTY_PATH | AT_RECURSIVE, READ_ONLY, len(READ_ONLY))
 
 
+def close_in_place(path: str) -> None:
+    """Make all that is mounted at and below a path read-only for the calling process, whose mounts are its own. Raises
+    ``OSError``."""
+    flags = AT_RECURSIVE
+    libc("syscall", SYS_MOUNT_SETATTR, AT_FDCWD, os.fsencode(path), flags, READ_ONLY, len(READ_ONLY))
+
+
 def put(tree: int, path: bytes) -> None:
     """Mount a copy at a path of the calling process's own mounts. Raises ``OSError``."""
     libc("syscall", SYS_MOVE_MOUNT, tree, b"", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH)

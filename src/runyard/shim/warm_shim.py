@@ -371,6 +371,7 @@ def _order_of(run: WarmRun) -> "Record":
         "program": order.program,
         "env": order.env,
         "cwd": order.cwd,
+        "most_processes": run.most_processes(),
         "view": [] if run.mounts is not None else order.visible,
         "hide": [] if run.mounts is not None else order.hide,
         "namespaces": [name for name in order.namespaces if name != "mount" or not prepared],

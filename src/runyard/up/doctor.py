@@ -17,7 +17,7 @@ from pathlib import Path
 from runyard import settings
 from runyard.cli.options import DoctorOptions
 from runyard.core.errors import RunyardError
-from runyard.node.features import tried
+from runyard.node.features import find_namespaces, missing_walls, tried
 from runyard.shim import metadata, seccomp
 from runyard.shim.cgroups import hierarchies
 from runyard.up import record
@@ -117,7 +117,10 @@ def _cgroups() -> Iterable[Finding]:
     controllers = sorted({name for each in hierarchies() for name in each.controllers})
     needed = [name for name in ("memory", "cpu", "pids") if name not in controllers]
     if os.geteuid() != 0 and not any(os.access(base, os.W_OK) for each in hierarchies() for base in each.bases):
-        yield Finding("cgroups", "note", "not ours to write: memory and CPU limits of runs are not enforced")
+        text = "not ours to write: memory and CPU limits of runs are not enforced; with systemd a user's service has"
+        yield Finding(
+            "cgroups", "note", f"{text} its own (`runyard service install`, `systemd-run --user --scope ...`)"
+        )
     elif needed:
         yield Finding("cgroups", "note", f"{', '.join(needed)} missing: these limits of runs are not enforced")
     else:
@@ -126,8 +129,11 @@ def _cgroups() -> Iterable[Finding]:
 
 def _users() -> Iterable[Finding]:
     if os.geteuid() != 0:
-        text = "not root: programs run as this user, and could change their own exit record"
-        yield Finding("user ids", "note", text)
+        if "mount" in find_namespaces():
+            text = "programs run as this user, parted from it and each other by user namespaces"
+        else:
+            text = "programs run as this user, and could change their own exit record"
+        yield Finding("user ids", "note", f"not root: {text}")
         return
     prefix = Path(sys.base_prefix).resolve()
     closed = [str(path) for path in (prefix, *prefix.parents) if not path.stat().st_mode & stat.S_IXOTH]
@@ -176,14 +182,18 @@ def _installation(home: Path) -> Iterable[Finding]:
 
 def _isolation() -> Iterable[Finding]:
     works = tried()
-    alone = {"pid", "mount", "ipc"} <= works
-    if alone:
+    missing = missing_walls(find_namespaces())
+    if not missing:
         yield Finding("isolated", "ok", "each program sees its own processes, files, /dev/shm and GPUs alone")
+        if os.geteuid() != 0:
+            text = "files that this user may read outside of its home: programs can read them, too"
+            yield Finding("not isolated", "note", text)
     else:
         yield Finding("not isolated", "note", "processes: runs of one member see each other's (no PID namespaces)")
         yield Finding("not isolated", "note", "files: runs of one member can read each other's (no mount namespaces)")
         text = "GPUs: they are handed out by CUDA_VISIBLE_DEVICES, which a program can ignore (no mount namespaces)"
         yield Finding("not isolated", "note", text)
+        yield from (Finding("not isolated", "note", sentence) for sentence in missing)
     unfiltered = seccomp.missing()
     if unfiltered:
         yield Finding("not isolated", "note", unfiltered[0])

@@ -100,6 +100,8 @@ def _node_words(home: Path, options: UpOptions, url: str, protected: Tls | None)
         argv += ["--ca-file", chosen.ca_file]
     if options.fake_gpus is not None:
         argv += ["--fake-gpus", str(options.fake_gpus)]
+    for path in (str(home), *([] if chosen.shared_folder is None else [chosen.shared_folder])):
+        argv += ["--private", path]
     for path in chosen.host_paths:
         argv += ["--host-path", path]
     argv += ["--users", users_words(chosen.users), *([] if chosen.private_tmp else ["--shared-tmp"])]

@@ -59,6 +59,7 @@ def begin(ground: Ground, order: Record, log: int, status: int, release: int, *m
             isolation.start_loopback()
         stage = "user"
         if "user" in namespaces:
+            isolation.bound_processes(order.get("most_processes"))
             _give_up_rights()
         ready = {"missing": missing + seccomp.missing(), "view": list(covered)}
 
@@ -83,9 +84,11 @@ def _cover(order: Record) -> dict[str, list[str]]:
 
 
 def _own_places(namespaces: list[str], order: Record) -> list[str]:
-    missing = isolation.own_places(namespaces, order.get("shm_mib"))
+    read_only, writable = order.get("read_only") or (), order.get("writable") or ()
+    missing = isolation.seal(read_only, writable)
+    missing += isolation.own_places(namespaces, order.get("shm_mib"))
     missing += isolation.close_devices(order.get("closed_devices") or ())
-    return missing + isolation.close_folders(order.get("read_only") or (), order.get("writable") or ())
+    return missing + isolation.close_folders(read_only, writable)
 
 
 def _refuse(namespaces: list[str]) -> None:
