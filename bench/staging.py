@@ -1,6 +1,6 @@
 """Data that are already there: staging from a real S3 server, first and again, beside other clients of S3.
 
-    python -m bench.staging [--repeat 5] [--within 240] [--peers DIR] [--json FILE]
+    python -m bench.staging [--repeat 5] [--within 240] [--only big] [--peers DIR] [--json FILE]
 
 A node of its own gets the order to stage a bucket; what is timed is from the order on its way to the node's word that
 all is ready. Peers get an interpreter of their own (`--peers`, made at the first time), and list and fetch the same
@@ -55,13 +55,14 @@ class Node:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.server = WireServer()
-        self.server.start()
         self.process: subprocess.Popen[bytes] | None = None
         self.spec = 0
 
     def start_empty(self) -> None:
         self.stop()
         shutil.rmtree(self.folder / "home", ignore_errors=True)
+        self.server = WireServer()  # one that gives no order of before again
+        self.server.start()
         token, hellos = self.folder / "token", len(self.server.hellos)
         token.write_text(self.server.token)
         words = ["-m", "runyard.node", "--name", "bench", "--home", str(self.folder / "home"), "--gpus", "none"]
@@ -84,6 +85,7 @@ class Node:
             self.process.terminate()
             self.process.wait()
             self.process = None
+            self.server.stop()
 
 
 def fill(server: S3Server) -> None:
@@ -148,24 +150,24 @@ def installed(folder: Path) -> Path:
 def compared(
     turns: Turns, own: Callable[[], float], others: dict[str, Callable[[], float | None]]
 ) -> dict[str, list[float]]:
-    """Seconds by client, in turns; what fails once is left out from then on, and after the first turn all but the two
-    fastest."""
-    seconds: dict[str, list[float]] = {"runyard": []}
+    """Seconds by client, in turns, each of which another client begins; what fails once is left out from then on, and
+    after the first turn all but the two fastest."""
+    clients: dict[str, Callable[[], float | None]] = {**others, "runyard": own}
+    seconds: dict[str, list[float]] = {}
     ends = time.monotonic() + turns.within_s
     for turn in range(turns.most):
         if turn == 1:
-            fastest = sorted(others, key=lambda name: seconds[name][0])[:2]
-            others = {name: others[name] for name in fastest}
-            seconds = {name: seconds[name] for name in ("runyard", *fastest)}
+            fastest = sorted((name for name in seconds if name != "runyard"), key=lambda name: seconds[name][0])[:2]
+            clients = {name: clients[name] for name in (*fastest, "runyard")}
+            seconds = {name: seconds[name] for name in clients}
         if turn >= turns.least and time.monotonic() > ends:
             break
-        os.sync()
-        seconds["runyard"].append(own())
-        for name, fetch in list(others.items()):
+        first = turn % len(clients)
+        for name in [*clients][first:] + [*clients][:first]:
             os.sync()  # what one has written is not to slow down the next
-            took = fetch()
+            took = clients[name]()
             if took is None:
-                del others[name]
+                del clients[name]
                 seconds.pop(name, None)
             else:
                 seconds.setdefault(name, []).append(took)
@@ -212,7 +214,7 @@ def again(node: Node, server: S3Server, turns: int) -> dict[str, object]:
     }
 
 
-def measured(folder: Path, peers: Path, turns: Turns) -> Sequence[dict[str, object]]:
+def measured(folder: Path, peers: Path, turns: Turns, only: str | None) -> Sequence[dict[str, object]]:
     python = installed(peers)
     with running_s3_server(folder / "s3") as server:
         fill(server)
@@ -220,6 +222,8 @@ def measured(folder: Path, peers: Path, turns: Turns) -> Sequence[dict[str, obje
         try:
             rows: list[dict[str, object]] = []
             for title, bucket in (("first staging of 1 GiB", "big"), ("first staging of 10,000 files", "small")):
+                if only not in (None, bucket):
+                    continue
                 others = {
                     name: lambda name=name, bucket=bucket: peer(python, name, server, bucket, folder / "peer")
                     for name in PEERS
@@ -227,21 +231,21 @@ def measured(folder: Path, peers: Path, turns: Turns) -> Sequence[dict[str, obje
                 seconds = compared(turns, lambda bucket=bucket: ours(node, server, bucket), others)
                 rows.append(shown(title, seconds))
             shutil.rmtree(folder / "peer", ignore_errors=True)
-            return [*rows, again(node, server, turns.most)]
+            return rows if only else [*rows, again(node, server, turns.most)]
         finally:
             node.stop()
-            node.server.stop()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--only", choices=("big", "small"), help="one of the two buckets alone, and no second run")
     parser.add_argument("--within", type=float, default=240, metavar="S", help="for each of the two buckets")
     parser.add_argument("--peers", type=Path, default=Path.home() / ".cache" / "runyard-bench" / "s3-clients")
     parser.add_argument("--json", type=Path, help="write the rows there")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="runyard-bench-") as folder:
-        rows = measured(Path(folder), given.peers, Turns(given.repeat, given.within))
+        rows = measured(Path(folder), given.peers, Turns(given.repeat, given.within), given.only)
     if given.json:
         given.json.write_text(json.dumps(rows, indent=2) + "\n")
 
