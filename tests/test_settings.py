@@ -24,6 +24,7 @@ price_gpu_hour = 1.5
 price_cpu_hour = 0
 price_gb_hour = 0.000001
 uid_base = 70000
+allow_system_calls = ["perf_event_open", "unshare"]
 ca_file = "/etc/ca.pem"
 node_lost_after_s = 30
 store_url = "postgresql://db/runyard"
@@ -37,6 +38,7 @@ memory_gb = 1.5
 """
     found = load(write(tmp_path, text))
     assert found.host_paths == ("/data", "/srv/sets")
+    assert found.allow_system_calls == ("perf_event_open", "unshare")
     assert found.price == Price(1_500_000, 0, 1)
     assert (found.node_lost_after_s, type(found.node_lost_after_s)) == (30.0, float)
     assert found.configurations["huge"].resources == Resources(8, 500, 1536)
@@ -57,6 +59,9 @@ memory_gb = 1.5
         ("[users]\nmia = {uid = 50001}", "users mia: the ids from 50000 on"),
         ("uid_base = 500", "uid_base is 1000 or more"),
         ("host_paths = ['data:rw']", "host_paths 'data:rw' is not the absolute path"),
+        ("allow_system_calls = ['ptrac']", "'ptrac' is none of the calls that are refused; did you mean ptrace?"),
+        ("allow_system_calls = ['read']", "none of the calls that are refused"),
+        ("allow_system_calls = true", "allow_system_calls is a list of texts"),
         ("uid_base = true", "uid_base is a whole number, 0 or more"),
         ("platform_attempts = -1", "platform_attempts is a whole number, 0 or more"),
         ("price_gpu_hour = '1'", "price_gpu_hour is a number, 0 or more"),

@@ -180,6 +180,10 @@ MEANINGS: Final[Mapping[str, str]] = {
         '`"lab/mia" = {uid = 1001, gid = 1001, groups = [2000]}`, or `"system"`: the user `mia` of its group `lab`'
     ),
     "private_tmp": "each program has a `/tmp` and a `/var/tmp` of its own, where the machine allows it",
+    "allow_system_calls": (
+        'system calls that programs are not refused: `["perf_event_open"]`, or `["all"]` for no filter at all '
+        "([isolation](../isolation.md))"
+    ),
     "price_gpu_hour": "price of a GPU for an hour, in whatever money you count",
     "price_cpu_hour": "price of a CPU for an hour",
     "price_gb_hour": "price of a GiB of memory for an hour",

@@ -15,6 +15,7 @@ from runyard.core.house import FIRST_ID, NOBODY_MAPPED, Users, read_root, read_u
 from runyard.core.resources import DEFAULT_CONFIGURATIONS, ComputeConfiguration, Price, Resources
 from runyard.core.retention import Kept, Part
 from runyard.core.scheduling.snapshot import HALF_LIFE_MS, SETTLE_MS, Policy
+from runyard.shim import seccomp
 
 _MOST = 1_000_000_000
 MEMBERS = 10_000
@@ -35,7 +36,8 @@ class Settings:
     ``host_paths``: folders of the machine that manifests may name (``mount_volume``), as
     :func:`runyard.core.house.read_root` has them. ``users``: whom members' programs run as
     (:class:`runyard.core.house.Users`), where the node is root. ``private_tmp``: each program has a ``/tmp`` of its
-    own, where it has mounts of its own. Prices are units of money an hour. ``uid_base``: others' programs run under
+    own, where it has mounts of its own. ``allow_system_calls``: those of :func:`runyard.shim.seccomp.names` that
+    programs are not refused. Prices are units of money an hour. ``uid_base``: others' programs run under
     this plus the member's number, when the node is root. ``ca_file``: further
     certificate authorities for object stores. ``node_lost_after_s``: how long a machine may be silent before its
     attempts are given up. ``store_url``: another database, e.g. ``postgresql+psycopg://...``.
@@ -67,6 +69,7 @@ class Settings:
     host_paths: tuple[str, ...] = ()
     users: Users = NOBODY_MAPPED
     private_tmp: bool = True
+    allow_system_calls: tuple[str, ...] = ()
     price_gpu_hour: float = 0.0
     price_cpu_hour: float = 0.0
     price_gb_hour: float = 0.0
@@ -216,6 +219,12 @@ def _in_words(path: Path, key: str, reading: Callable[[], T]) -> T:
 def _check_house(path: Path, settings: Settings) -> None:
     for root in settings.host_paths:
         _in_words(path, "host_paths", lambda root=root: read_root(root))
+    known = seccomp.names()
+    for name in settings.allow_system_calls:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"those are {', '.join(known)}"
+            raise SettingsError(f"{path}: allow_system_calls: {name!r} is none of the calls that are refused; {hint}")
     if settings.uid_base < FIRST_ID:
         raise SettingsError(f"{path}: uid_base is {FIRST_ID} or more: ids below are the system's")
     own = range(settings.uid_base, settings.uid_base + MEMBERS)

@@ -7,7 +7,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,14 +26,16 @@ HEADERS = {
 NO_PRIVILEGES = 38
 
 
-def in_a_child(attempt: Callable[[], object], *, filtered: bool, alone: bool = True) -> int:
+def in_a_child(
+    attempt: Callable[[], object], *, filtered: bool, alone: bool = True, open_calls: Sequence[str] = ()
+) -> int:
     """The errno with which an attempt fails in a process of its own, 0 where it succeeds."""
     pid = os.fork()
     if pid == 0:
         try:
             if filtered:
                 prctl(NO_PRIVILEGES, 1)
-                seccomp.refuse(alone)
+                seccomp.refuse(alone, open_calls)
             attempt()
         except OSError as error:
             os._exit(error.errno or 255)
@@ -197,6 +199,67 @@ assert os.WIFSTOPPED(status), status
 assert libc.ptrace(7, pid, 0, 0) == 0
 print("traced", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
+
+
+@known
+def test_what_the_operator_leaves_open_is_open_and_nothing_else() -> None:
+    nowhere = {
+        name: call(seccomp.REFUSED[name][COLUMN] or 0, -1, -1, -1, -1, -1) for name in ("bpf", "mount", "keyctl")
+    }
+    opened = {name: in_a_child(each, filtered=True, open_calls=["bpf"]) for name, each in nowhere.items()}
+    unfiltered = {name: in_a_child(each, filtered=False) for name, each in nowhere.items()}
+    assert opened == {"bpf": unfiltered["bpf"], "mount": errno.EPERM, "keyctl": errno.EPERM}
+    everything = {name: in_a_child(each, filtered=True, open_calls=["all"]) for name, each in nowhere.items()}
+    assert everything == unfiltered
+    others = call(seccomp.OF_OTHERS["kcmp"][COLUMN] or 0, 0x7FFF, 0x7FFFFF, 0, 0, 0)
+    assert in_a_child(others, filtered=True, alone=False) == errno.EPERM
+    assert in_a_child(others, filtered=True, alone=False, open_calls=["kcmp"]) != errno.EPERM
+
+
+@known
+def test_namespaces_and_families_of_sockets_can_be_left_open() -> None:
+    new_user, hypervisor = 0x10000000, 40
+    unshare, make = call(seccomp.UNSHARE[COLUMN], new_user), call(seccomp.SOCKET[COLUMN], hypervisor, 2, 0)
+    given = in_a_child(unshare, filtered=False)
+    assert in_a_child(unshare, filtered=True, open_calls=["unshare"]) == given
+    assert in_a_child(call(seccomp.CLONE3[COLUMN], 0, 0), filtered=True, open_calls=["unshare"]) != errno.ENOSYS
+    assert in_a_child(make, filtered=True, open_calls=["socket"]) == in_a_child(make, filtered=False)
+    assert in_a_child(make, filtered=True, open_calls=["unshare"]) == errno.EAFNOSUPPORT
+
+
+@known
+def test_who_may_use_keys_has_none_of_the_nodes() -> None:
+    session, keyctl = -3, seccomp.REFUSED["keyctl"][COLUMN] or 0
+    numbers: list[int] = []
+    for open_calls in ((), ("keyctl",)):
+        read, write = os.pipe()
+        if os.fork() == 0:
+            libc("syscall", keyctl, seccomp.JOIN_SESSION_KEYRING, None)
+            theirs = libc("syscall", keyctl, 0, session, 0)
+            prctl(NO_PRIVILEGES, 1)
+            if open_calls:
+                seccomp.refuse(True, open_calls)
+            os.write(write, f"{theirs} {libc('syscall', keyctl, 0, session, 0)}".encode())
+            os._exit(0)
+        os.wait()
+        theirs, own = map(int, os.read(read, 100).split())
+        os.close(read)
+        os.close(write)
+        numbers.append(theirs == own)
+    assert numbers == [True, False]
+
+
+@known
+@needs_root
+def test_the_order_says_what_is_open(open_launcher: Launcher) -> None:
+    command = "unshare -U true && echo made || echo refused; grep Seccomp: /proc/self/status"
+    for open_calls, said in (([], ["refused", "2"]), (["unshare"], ["made", "2"]), (["all"], ["made", "0"])):
+        attempt = open_launcher.launch(
+            command, uid=UID, gid=UID, namespaces=["pid", "mount", "ipc"], open_calls=open_calls
+        )
+        assert attempt.ended()["exit_code"] == 0
+        lines = attempt.logged().splitlines()[-2:]
+        assert [lines[0], lines[1].split()[1]] == said
 
 
 @known

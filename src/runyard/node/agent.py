@@ -50,6 +50,7 @@ from runyard.node.together import Together
 from runyard.node.users import Mapping
 from runyard.node.warm.parents import Housing, WarmParents
 from runyard.node.watch import Listener, Watch
+from runyard.shim import seccomp
 from runyard.stores.place import EmbeddedAccess
 from runyard.wire import facts, orders
 
@@ -67,7 +68,7 @@ class Settings:
     ``measure_every_s`` where that is cheap; ``pip``: of environments; ``roots``, ``users``: :mod:`runyard.core.house`;
     ``private_tmp``: programs have a ``/tmp`` of their own; ``reserve``: bytes of the disk that nothing new may take;
     ``caution``: when GPUs are kept back; ``private``: folders of the service, which no program sees that has the node's
-    own user id."""
+    own user id; ``open_calls``: system calls that programs are not refused."""
 
     uid_base: int
     roots: tuple[Root, ...]
@@ -83,6 +84,7 @@ class Settings:
     reserve: int = 0
     caution: Caution = CAREFREE
     private: tuple[str, ...] = ()
+    open_calls: tuple[str, ...] = ()
 
 
 class Agent:
@@ -258,4 +260,5 @@ def _lent(home: Home, settings: Settings, owned: Owned, sealed: bool, missing: t
     """What programs see of the machine. ``sealed``: they have the node's own user id."""
     roots = resolved(settings.roots)
     private = private_folders([home.root, *settings.private], roots, os.environ) if sealed else ()
-    return Lent(roots, settings.private_tmp, (*owned.hidden, *private), sealed, missing)
+    missing = (*missing, *seccomp.opened(settings.open_calls))
+    return Lent(roots, settings.private_tmp, (*owned.hidden, *private), sealed, missing, settings.open_calls)

@@ -16,13 +16,15 @@ from runyard.shim.view import TMP
 class Lent:
     """The operator's folders, symbolic links followed; ``private_tmp``: each program has a ``/tmp`` of its own;
     ``hidden``: folders that no program sees; ``sealed``: programs have the node's own user id, and can write
-    only where they are to; ``missing``: sentences on what this machine gives to no program."""
+    only where they are to; ``missing``: sentences on what this machine gives to no program;
+    ``open_calls``: system calls that the operator leaves open."""
 
     roots: tuple[Root, ...] = ()
     private_tmp: bool = False
     hidden: tuple[str, ...] = ()
     sealed: bool = False
     missing: tuple[str, ...] = ()
+    open_calls: tuple[str, ...] = ()
 
     def words(self, folder: AttemptFolder, own: Sequence[str], fixed: Sequence[str]) -> dict[str, object]:
         """What a shim's order says of it. ``fixed``: the folders among these that the run was given; ``own``: folders

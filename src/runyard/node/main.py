@@ -31,7 +31,7 @@ from runyard.node.limiting import MEASURE_EVERY_S
 from runyard.node.limits import DEFAULTS, Limits
 from runyard.node.link import Address, Backoff, Refused, Unreachable
 from runyard.node.owning import owned_by
-from runyard.shim import metadata
+from runyard.shim import metadata, seccomp
 from runyard.shim.cgroups import remove_unused
 from runyard.shim.lean import PR_SET_DUMPABLE, prctl
 from runyard.wire import facts, orders
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             take=owned.take if told.gpu_locks or not told.fake_gpus else None,
         )
         notes = (*(owned.notes if inventory.nodes or owned.held else ()), *close_metadata(told.uid_base))
-        inventory = replace(inventory, notes=(*inventory.notes, *notes))
+        inventory = replace(inventory, notes=(*inventory.notes, *notes, *seccomp.opened(told.allow_system_call)))
         servers = [each.strip().rstrip("/") for each in told.server.split(",") if each.strip()]
         token = read_token(told.token_file)
         address = Address(servers[0], told.name, token, told.server_authority, told.server_certificate)
@@ -81,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told.reserve << 20,
         Caution(told.gpu_strangers << 20, not told.ignore_gpu_errors),
         tuple(told.private),
+        tuple(told.allow_system_call),
     )
     agent = Agent(home, address, inventory, settings, owned)
     ended = threading.Event()
@@ -204,6 +205,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--host-path", action="append", default=[], type=read_root, metavar="DIR[:ro|:rw]")
     made.add_argument(
         "--private", action="append", default=[], metavar="DIR", help="of the service: hidden from programs"
+    )
+    made.add_argument(
+        "--allow-system-call", action="append", default=[], choices=seccomp.names(), metavar="NAME", help="or all"
     )
     made.add_argument("--users", default="{}", metavar="JSON", help="whom members' programs run as")
     made.add_argument("--shared-tmp", action="store_true", help="programs see the machine's /tmp")

@@ -194,6 +194,7 @@ def _shim_order(
         "network": order.network,
         "namespaces": ground.namespaces,
         "missing": list(ground.lent.missing),
+        "open_calls": list(ground.lent.open_calls),
         "hide": [ground.home.runs, *ground.lent.hidden],
         **ground.lent.words(folder, [ground.home.runs], fixed),
         "closed_devices": [*seat.closed, *(private_sockets() if ground.lent.sealed else ())],

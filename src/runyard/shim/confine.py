@@ -61,6 +61,7 @@ class Order:
         "namespaces",
         "network",
         "nice",
+        "open_calls",
         "program",
         "read_only",
         "shm_mib",
@@ -94,6 +95,7 @@ class Order:
         self.read_only: list[str] = list(fields.get("read_only") or [])
         self.writable: list[str] = list(fields.get("writable") or [])
         self.tmp: str | None = fields.get("tmp")
+        self.open_calls: list[str] = list(fields.get("open_calls") or [])
         self.missing: list[str] = list(fields.get("missing") or [])
         self.hide: list[str] = list(fields.get("hide") or [])
         self.program: dict[str, Any] | None = fields.get("program")
@@ -198,7 +200,7 @@ class Child:
 
     def _refuse(self) -> None:
         if self.filtered and not _seccomp().missing():
-            _seccomp().refuse("pid" in self.namespaces)
+            _seccomp().refuse("pid" in self.namespaces, self.order.open_calls)
 
     def _execute(self) -> "NoReturn":
         argv = [_bytes(word) for word in self.order.argv]

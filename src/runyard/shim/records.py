@@ -120,7 +120,7 @@ def is_tamper_proof(run: Facts) -> bool:
     under the same one, neither see processes of others nor write what is not its own."""
     if run.order.uid is not None and run.order.uid != os.geteuid():
         return True
-    return {"pid", "mount"} <= set(run.namespaces) and "/" in run.order.read_only and not run.missing
+    return {"pid", "mount"} <= set(run.namespaces) and "/" in run.order.read_only and run.missing == run.order.missing
 
 
 def of_end(run: Facts) -> "Record":

@@ -91,6 +91,11 @@ OF_OTHERS: dict[str, tuple[int | None, int | None]] = {
 }
 """Looks into other processes. In a PID namespace of its own a program has no others: there debuggers, and libraries
 that hand memory from process to process, may use them."""
+EVERYTHING = "all"
+"""In the place of names that an operator leaves open: no filter."""
+NAMESPACES, SOCKETS = "unshare", "socket"
+"""Names of calls that are refused for some arguments alone: new namespaces, by clone and clone3, too; odd families."""
+KEYS = frozenset({"add_key", "request_key", "keyctl"})
 CLONE, CLONE3, UNSHARE, SOCKET = (56, 220), (435, 435), (272, 97), (41, 198)
 SECCOMP = (317, 277)
 NEW_NAMESPACES = 0x7E020000
@@ -104,23 +109,36 @@ NUMBER, ARCHITECTURE, ARGUMENT = 0, 4, 16  # offsets in struct seccomp_data; the
 ALLOW, ERRNO = 0x7FFF0000, 0x00050000
 SET_MODE_FILTER, GET_ACTION_AVAIL, SPEC_ALLOW = 1, 2, 4
 """The last: a program is not made slower by measures against speculation that older kernels tie to a filter."""
+JOIN_SESSION_KEYRING = 1  # linux/keyctl.h
 NO_FILTER = "The program may use every system call: this machine's kernel takes no filter"
 
 
-def assemble(machine: str, alone: bool) -> bytes:
-    """The filter for a machine's kind; ``alone``: the program sees its own processes only. Raises ``OSError`` for a
-    kind that is not known."""
+def names() -> list[str]:
+    """What an operator may leave open."""
+    return sorted({*REFUSED, *OF_OTHERS, NAMESPACES, SOCKETS, EVERYTHING})
+
+
+def opened(calls: Sequence[str]) -> list[str]:
+    """A sentence where an operator has left something open."""
+    if EVERYTHING in calls:
+        return ["The program may use every system call: the operator has turned the filter off."]
+    return [f"The operator leaves system calls open: {', '.join(calls)}."] if calls else []
+
+
+def assemble(machine: str, alone: bool, open_calls: Sequence[str] = ()) -> bytes:
+    """The filter for a machine's kind; ``alone``: the program sees its own processes only; ``open_calls``: names that
+    are not refused. Raises ``OSError`` for a kind that is not known."""
     if machine not in ARCHITECTURES:
         raise OSError(ENOSYS, f"the system calls of {machine} are not known")
     column = dict(BOTH)[machine]
     tables = (REFUSED,) if alone else (REFUSED, OF_OTHERS)
-    numbers = sorted(number for table in tables for row in table.values() if (number := row[column]) is not None)
+    rows = {name: row[column] for table in tables for name, row in table.items() if name not in open_calls}
+    numbers = sorted(number for number in rows.values() if number is not None)
     answers: dict[int, list[Instruction]] = {number: [(RETURN, 0, 0, ERRNO | EPERM)] for number in numbers}
-    answers[CLONE3[column]] = [(RETURN, 0, 0, ERRNO | ENOSYS)]
-    for number, bits in ((CLONE[column], NEW_NAMESPACES), (UNSHARE[column], NEW_NAMESPACES | CLONE_NEWTIME)):
-        refuse = [(LOAD, 0, 0, ARGUMENT), (ANY_BIT, 0, 1, bits), (RETURN, 0, 0, ERRNO | EPERM)]
-        answers[number] = [*refuse, (RETURN, 0, 0, ALLOW)]
-    answers[SOCKET[column]] = [(LOAD, 0, 0, ARGUMENT), *_among(FAMILIES, ALLOW, ERRNO | EAFNOSUPPORT)]
+    if NAMESPACES not in open_calls:
+        answers |= _namespaces(column)
+    if SOCKETS not in open_calls:
+        answers[SOCKET[column]] = [(LOAD, 0, 0, ARGUMENT), *_among(FAMILIES, ALLOW, ERRNO | EAFNOSUPPORT)]
     if machine == "x86_64":
         answers[X32] = [(RETURN, 0, 0, ERRNO | ENOSYS)]
     code: list[Instruction] = [
@@ -131,6 +149,15 @@ def assemble(machine: str, alone: bool) -> bytes:
         *_chosen(_intervals(answers)),
     ]
     return b"".join(_packed(*each) for each in code)
+
+
+def _namespaces(column: int) -> dict[int, list[Instruction]]:
+    """The calls that make new ones."""
+    answers: dict[int, list[Instruction]] = {CLONE3[column]: [(RETURN, 0, 0, ERRNO | ENOSYS)]}
+    for number, bits in ((CLONE[column], NEW_NAMESPACES), (UNSHARE[column], NEW_NAMESPACES | CLONE_NEWTIME)):
+        refuse = [(LOAD, 0, 0, ARGUMENT), (ANY_BIT, 0, 1, bits), (RETURN, 0, 0, ERRNO | EPERM)]
+        answers[number] = [*refuse, (RETURN, 0, 0, ALLOW)]
+    return answers
 
 
 def _intervals(answers: dict[int, list[Instruction]]) -> list[tuple[int, list[Instruction]]]:
@@ -167,7 +194,7 @@ def _packed(code: int, true: int, false: int, constant: int) -> bytes:
     return code.to_bytes(2, order) + bytes((true, false)) + constant.to_bytes(4, order)
 
 
-_assembled: dict[bool, tuple[object, bytes]] = {}
+_assembled: dict[tuple[bool, tuple[str, ...]], tuple[object, bytes]] = {}
 """What has been assembled in this process, or in the one that it is a fork of: the filter's memory, and a struct
 sock_fprog that points there."""
 
@@ -185,27 +212,42 @@ class _Byte(_ctypes._SimpleCData):  # pyright: ignore[reportPrivateUsage, report
     _type_ = "B"
 
 
-def _filter(alone: bool) -> bytes:
-    if alone not in _assembled:
-        text = assemble(os.uname().machine, alone)
+def _filter(alone: bool, open_calls: Sequence[str] = ()) -> bytes:
+    kind = alone, tuple(open_calls)
+    if kind not in _assembled:
+        text = assemble(os.uname().machine, alone, open_calls)
         held: Any = type("Held", (_ctypes.Array,), {"_length_": len(text), "_type_": _Byte})
         memory = held.from_buffer_copy(text)
         words = (len(text) // 8, _ctypes.addressof(memory))
-        _assembled[alone] = (memory, b"".join(word.to_bytes(8, sys.byteorder) for word in words))
-    return _assembled[alone][1]
+        _assembled[kind] = (memory, b"".join(word.to_bytes(8, sys.byteorder) for word in words))
+    return _assembled[kind][1]
 
 
-def refuse(alone: bool) -> None:
+def refuse(alone: bool, open_calls: Sequence[str] = ()) -> None:
     """Put the filter into force for the calling process, which has no new privileges to get, and for all that comes of
-    it. ``alone``: as for :func:`assemble`. Raises ``OSError`` where the kernel cannot."""
-    program = _filter(alone)
-    number = SECCOMP[dict(BOTH)[os.uname().machine]]
+    it. ``alone``, ``open_calls``: as for :func:`assemble`, and :data:`EVERYTHING`. Raises ``OSError`` where the kernel
+    cannot."""
+    column = dict(BOTH)[os.uname().machine]
+    if EVERYTHING in open_calls or not KEYS.isdisjoint(open_calls):
+        _leave_keys(column)
+    if EVERYTHING in open_calls:
+        return
+    program, number = _filter(alone, open_calls), SECCOMP[column]
     try:
         libc("syscall", number, SET_MODE_FILTER, SPEC_ALLOW, program)
     except OSError as error:
         if error.errno != EINVAL:
             raise
         libc("syscall", number, SET_MODE_FILTER, 0, program)  # before Linux 4.17
+
+
+def _leave_keys(column: int) -> None:
+    """Have a session keyring of one's own, not the node's (keyctl(2)). Raises ``OSError``."""
+    try:
+        libc("syscall", REFUSED["keyctl"][column] or 0, JOIN_SESSION_KEYRING, None)
+    except OSError as error:
+        if error.errno != ENOSYS:  # this kernel has no keys
+            raise
 
 
 def missing() -> list[str]:

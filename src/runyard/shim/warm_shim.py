@@ -371,6 +371,7 @@ def _order_of(run: WarmRun) -> "Record":
         "program": order.program,
         "env": order.env,
         "cwd": order.cwd,
+        "open_calls": order.open_calls,
         "most_processes": run.most_processes(),
         "view": [] if run.mounts is not None else order.visible,
         "hide": [] if run.mounts is not None else order.hide,

@@ -58,6 +58,7 @@ def examine(home: Path) -> list[Finding]:
         _gpus,
         lambda: _installation(home),
         _isolation,
+        lambda: _left_open(home),
     )
     for check in checks:
         found.extend(check())
@@ -178,6 +179,16 @@ def _installation(home: Path) -> Iterable[Finding]:
         yield Finding("installation", "note", f"not running in {home}: `runyard up` starts it")
     else:
         yield Finding("installation", "ok", f"running at {running.url} (home {home})")
+
+
+def _left_open(home: Path) -> Iterable[Finding]:
+    """What the operator has opened."""
+    try:
+        chosen = settings.load(home)
+    except RunyardError:
+        return  # told above
+    for sentence in seccomp.opened(chosen.allow_system_calls):
+        yield Finding("not isolated", "note", f"{sentence} (allow_system_calls)")
 
 
 def _isolation() -> Iterable[Finding]:

@@ -102,6 +102,7 @@ def _node_words(home: Path, options: UpOptions, url: str, protected: Tls | None)
         argv += ["--fake-gpus", str(options.fake_gpus)]
     for path in (str(home), *([] if chosen.shared_folder is None else [chosen.shared_folder])):
         argv += ["--private", path]
+    argv += [f"--allow-system-call={name}" for name in chosen.allow_system_calls]
     for path in chosen.host_paths:
         argv += ["--host-path", path]
     argv += ["--users", users_words(chosen.users), *([] if chosen.private_tmp else ["--shared-tmp"])]

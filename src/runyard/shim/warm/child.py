@@ -11,6 +11,7 @@ from runyard.shim.warm import program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import NoReturn
 
     from runyard.shim.lean import Record
@@ -66,7 +67,9 @@ def begin(ground: Ground, order: Record, log: int, status: int, release: int, *m
         def become(birth: init.Birth) -> NoReturn:
             program.become(birth, ground, order, log)
 
-        init.serve(status, release, ready, become, explain, settle=lambda: _refuse(namespaces))
+        init.serve(
+            status, release, ready, become, explain, settle=lambda: _refuse(namespaces, order.get("open_calls") or ())
+        )
     except OSError as error:
         os.write(status, encode(explain(stage, error)).encode() + b"\n")
     except Exception as error:  # a mistake of ours ends the launch, and never runs the program unconfined
@@ -91,9 +94,9 @@ def _own_places(namespaces: list[str], order: Record) -> list[str]:
     return missing + isolation.close_folders(read_only, writable)
 
 
-def _refuse(namespaces: list[str]) -> None:
+def _refuse(namespaces: list[str], open_calls: Sequence[str]) -> None:
     if not seccomp.missing():
-        seccomp.refuse("pid" in namespaces)
+        seccomp.refuse("pid" in namespaces, open_calls)
 
 
 def _put(covers: dict[str, list[str]], beside: list[str], copies: tuple[int, ...]) -> None:
