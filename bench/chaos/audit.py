@@ -176,12 +176,12 @@ class Audit:
             "SELECT run_id, attempt, from_ms, to_ms, gpu_ms, cpu_ms, gb_ms, cost, waste FROM ledger"
         )}  # fmt: skip
         attempts = database.execute(
-            "SELECT run_id, number, assigned_ms, released_ms, slots, ending, way FROM attempts"
+            "SELECT run_id, number, assigned_ms, released_ms, slots, ending, way, node_id FROM attempts"
         ).fetchall()
         database.close()
         self.verdict.seen["bills"] = len(ledger)
         resources = Resources(1, 100, 128)
-        for run, number, assigned, released, _, ending, way in attempts:
+        for run, number, assigned, released, _, ending, way, _ in attempts:
             entry = ledger.pop((run, number), None)
             slots_held = way != "grant" and json.loads(ending or "{}").get("began", True)
             if released is None:
@@ -193,7 +193,8 @@ class Audit:
                 self._entry(run, number, entry, released - assigned, resources)
         for run, number in ledger:
             self.verdict.say("bill", f"{run}/{number} is billed, and there is no such attempt")
-        self._room([(a, r, s, f"{run}/{n}") for run, n, a, r, s, _, _ in attempts if r is not None], elapsed_ms)
+        spans = [(a, r, s, f"{run}/{n}", node) for run, n, a, r, s, _, _, node in attempts if r is not None]
+        self._room(spans, elapsed_ms)
 
     def _entry(self, run: str, number: int, entry: tuple[int, ...], held: int, resources: Resources) -> None:
         begin, end, gpu, cpu, gb, paid, waste = entry
@@ -201,14 +202,14 @@ class Audit:
         if (end - begin, gpu, cpu, gb, paid) != (held, held, held // 10, held // 8, due):
             self.verdict.say("bill", f"{run}/{number} held its slot {held} ms, and is billed {entry}")
 
-    def _room(self, spans: Iterable[tuple[int, int, str, str]], elapsed_ms: int) -> None:
+    def _room(self, spans: Iterable[tuple[int, int, str, str, str]], elapsed_ms: int) -> None:
         """No slot has two at once, and no bill is longer than the campaign was."""
         by_slot: dict[str, list[tuple[int, int, str]]] = {}
-        for begin, end, slots, name in spans:
+        for begin, end, slots, name, node in spans:
             if end - begin > elapsed_ms:
                 self.verdict.say("bill", f"{name} is billed {end - begin} ms of a campaign of {elapsed_ms} ms")
             for slot in json.loads(slots):
-                by_slot.setdefault(str(slot), []).append((begin, end, name))
+                by_slot.setdefault(f"{node} {slot}", []).append((begin, end, name))
         for slot, held in by_slot.items():
             held.sort()
             if len(by_slot) > self.place.yard.slots:
@@ -223,7 +224,7 @@ class Audit:
     def _covered(self, held: Sequence[tuple[int, int, str]], slack_ms: int) -> None:
         """What ran in a slot is on a bill of that slot. (One that its node started by itself, in the room of another of
         its account, is billed from when the server heard of it, and the other one until then.)"""
-        noted = json.loads((self.place.home / "server" / "clock.json").read_text())
+        noted = json.loads((self.place.files / "clock.json").read_text())
         for _, _, name in held:
             witness = Witness.read(self.place.witness / name.replace("/", "."))
             if witness.begun is None:

@@ -34,13 +34,13 @@ Blow = Callable[["Striker"], bool]
 class Striker:
     """Strikes, one blow at a time, by a seed."""
 
-    def __init__(self, place: Place, seed: int, pause: float) -> None:
-        self.place, self.struck, self._pause = place, Struck(), pause
+    def __init__(self, place: Place, seed: int, pause: float, blows: Mapping[str, Kept]) -> None:
+        self.place, self.struck, self._pause, self._blows = place, Struck(), pause, blows
         self.chance = random.Random(f"blows {seed}")
 
     def strike(self, name: str) -> bool:
         """One blow of this kind; False when there was no victim, and nothing happened."""
-        if not BLOWS[name].blow(self):
+        if not self._blows[name].blow(self):
             return False
         self.struck.counts[name] = self.struck.counts.get(name, 0) + 1
         time.sleep(self.chance.uniform(0, self._pause))
@@ -78,11 +78,11 @@ def kill_child(*roles: str) -> Blow:
     name = "SIGKILL " + " and ".join(roles)
 
     def blow(striker: Striker) -> bool:
-        place = striker.place
-        old = {role: pid for role in roles if (pid := place.child(role)) is not None}
+        where = striker.chance.choice(striker.place.installed)
+        old = {role: pid for role in roles if (pid := where.child(role)) is not None}
         if len(old) < len(roles) or not all(hit(pid, signal.SIGKILL) for pid in old.values()):
             return False
-        new = [reality.replaced(place, role, pid) for role, pid in old.items()]
+        new = [reality.replaced(where, role, pid) for role, pid in old.items()]
         began = [None if pid is None else reality.began_at(pid) for pid in new]
         striker.timed(name, None if None in began else max(each for each in began if each is not None))
         return True
@@ -94,7 +94,7 @@ def stop_child(role: str) -> Blow:
     """SIGSTOP for a while, then SIGCONT; the state is to be right again soon after that."""
 
     def blow(striker: Striker) -> bool:
-        pid = striker.place.child(role)
+        pid = striker.chance.choice(striker.place.installed).child(role)
         if pid is None or not hit(pid, signal.SIGSTOP):
             return False
         time.sleep(striker.chance.uniform(0.2, 2.0))
@@ -228,10 +228,10 @@ BLOWS: Mapping[str, Kept] = {
 """Every kind, with how often in a thousand or so."""
 
 
-def schedule(seed: int, count: int) -> list[str]:
+def schedule(seed: int, count: int, blows: Mapping[str, Kept] = BLOWS) -> list[str]:
     """The kinds in their order: each in its share, at least once where there is room, shuffled by the seed."""
-    total = sum(each.weight for each in BLOWS.values())
-    shares = {name: max(1, round(count * each.weight / total)) for name, each in BLOWS.items()}
+    total = sum(each.weight for each in blows.values())
+    shares = {name: max(1, round(count * each.weight / total)) for name, each in blows.items()}
     order = [name for name, share in shares.items() for _ in range(share)]
     random.Random(f"schedule {seed}").shuffle(order)
     return order

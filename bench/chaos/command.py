@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from bench.chaos import leftovers, report
+from bench.chaos import leftovers, pair, report
 from bench.chaos.audit import Audit
-from bench.chaos.blows import Striker, possible, schedule
+from bench.chaos.blows import BLOWS, Striker, possible, schedule
 from bench.chaos.load import Load
+from bench.chaos.pair_blows import PAIR
 from bench.chaos.place import opened
 from bench.chaos.reality import boottime
 from bench.machine import end_in_order, load
@@ -38,6 +39,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=1000, help="blows, of all kinds together")
     parser.add_argument("--runs", type=int, default=200, help="at the least; more are asked for as these end")
     parser.add_argument("--quick", action="store_true", help="40 blows, 40 runs, no object store of its own")
+    parser.add_argument("--pair", action="store_true", help="two servers on PostgreSQL and three nodes")
     parser.add_argument("--write", action="store_true", help="write docs/chaos.md with this campaign in it")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--within", type=float, default=3600, metavar="S", help="no more blows after so long")
@@ -98,11 +100,12 @@ def campaign(given: argparse.Namespace, folder: Path) -> report.Campaign:
     """One campaign from up to down."""
     kills, least = (40, 40) if given.quick else (given.kills, given.runs)
     bare, began = bare_start(), boottime()
-    with opened(folder, SLOTS, store=not given.quick) as place:
+    kinds, store = PAIR if given.pair else BLOWS, not given.quick
+    with pair.opened(folder, store=store) if given.pair else opened(folder, SLOTS, store=store) as place:
         asking = Load(place, given.seed, least, 20 if given.quick else 60)
-        striker = Striker(place, given.seed, 0.1)
+        striker = Striker(place, given.seed, 0.1, kinds)
         asking.start()
-        struck(striker, [name for name in schedule(given.seed, kills) if possible(name, place)], given.within)
+        struck(striker, [name for name in schedule(given.seed, kills, kinds) if possible(name, place)], given.within)
         asking.stop()
         print(f"  {len(asking.asked.kinds)} runs accepted; waiting for the last ends", flush=True)
         runs = [place.yard.client.run(run.id) for run in waited(place.yard, list(asking.asked.kinds))]
@@ -119,9 +122,10 @@ def campaign(given: argparse.Namespace, folder: Path) -> report.Campaign:
             )
             if not there
         ]
-        home, disks = place.home, place.disks
-    for sentence in leftovers.left(home, disks):
-        verdict.say("left over", sentence)
+        homes, disks = [each.parent for each in place.nodes], place.disks
+    for home in homes:
+        for sentence in leftovers.left(home, disks):
+            verdict.say("left over", sentence)
     blows = striker.struck
     return report.Campaign(
         given.seed,
@@ -136,6 +140,7 @@ def campaign(given: argparse.Namespace, folder: Path) -> report.Campaign:
         round(load(), 1),
         round(bare, 3),
         missing,
+        given.pair,
     )
 
 

@@ -88,7 +88,7 @@ class Load:
         self._place, self._least, self._ahead = place, least, ahead
         self._chance = random.Random(f"load {seed}")
         self._seed = seed
-        self._client = Client(place.yard.client.url, (place.home / "token").read_text().strip())
+        self._client = Client(place.address, (place.home / "token").read_text().strip())
         self._definition = place.yard.definition(HERE / "model")
         self._stop = threading.Event()
         self._calls = 0

@@ -9,19 +9,28 @@ import shutil
 import sqlite3
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 from bench.chaos.proxy import Door
 from bench.processes import everything
 from bench.yard import Yard
+from tests.support.postgres import Postgres
 from tests.support.seaweedfs import S3Server, create_bucket, running_s3_server
 from tools.environment import program
 from tools.free_port import free_port
 from tools.runyard_cli import Runyard
 
 DISK = "320m"
+SETTINGS = """\
+private_tmp = false
+platform_attempts = 30
+price_gpu_hour = 1.5
+price_cpu_hour = 0.25
+price_gb_hour = 0.125
+"""
 HERE = Path(__file__).resolve().parent
 
 
@@ -38,15 +47,56 @@ class Clock:
         self.page[:8] = struct.pack("l", seconds)
 
 
+class Database(Protocol):
+    """A connection to the store of record, to be read only."""
+
+    def execute(self, query: str, /) -> Rows:
+        """The rows that it finds."""
+        ...
+
+    def close(self) -> None:
+        """Close it."""
+        ...
+
+
+class Rows(Protocol):
+    """What a query found."""
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]: ...
+    def fetchall(self) -> list[tuple[Any, ...]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """One `runyard up`: its home, its address, its supervisor."""
+
+    home: Path
+    url: str
+    supervisor: int
+
+    def child(self, role: str) -> int | None:
+        """The pid of its server or its node, when there is one."""
+        return next((each.pid for each in everything() if each.parent == self.supervisor and each.role == role), None)
+
+
 @dataclass(slots=True)
 class Place:
-    """Where all happens. ``disks``: the halves of the home that can be filled; empty without the right to mount."""
+    """Where all happens. ``disks``: the halves of the home that can be filled; empty without the right to mount.
+    ``files``: the server's folder; ``nodes``: the folders of all nodes; ``beside``: of the one that has no supervisor,
+    and whose way to the server leads through ``link``."""
 
     yard: Yard
     witness: Path
     disks: tuple[Path, ...]
     clock: Clock | None
     store: tuple[S3Server, Door] | None
+    installed: tuple[Installed, ...]
+    files: Path
+    nodes: tuple[Path, ...]
+    database: Callable[[], Database]
+    link: Door | None = None
+    beside: subprocess.Popen[bytes] | None = None
+    postgres: Postgres | None = None
 
     @property
     def home(self) -> Path:
@@ -56,22 +106,33 @@ class Place:
         """Pids of the launcher, the warm shims or the warm parents of the node. Their forks have their command lines,
         so their place tells: a launcher and a shim above a warm parent are the node's children, and the parent is a
         child of that shim which is no init of a run."""
-        node = self.child("node")
+        found = {each.child("node") for each in self.installed}
+        if self.beside is not None:
+            found.add(self.beside.pid)
         every = list(everything())
-        near = [each for each in every if each.parent == node]
+        near = [each for each in every if each.parent in found]
         if role != "warm parent":
             return sorted(each.pid for each in near if each.role == role)
         shims = {each.pid for each in near if each.role == "warm shim"}
         return sorted(each.pid for each in every if each.parent in shims and each.role == role and not inner(each.pid))
 
-    def child(self, role: str) -> int | None:
-        """The pid of the server or the node, when there is one."""
-        supervisor = self.yard.supervisor()
-        return next((each.pid for each in everything() if each.parent == supervisor and each.role == role), None)
+    @property
+    def address(self) -> str:
+        """Every address, for a client that goes on at the next one."""
+        return ",".join(each.url for each in self.installed)
 
-    def database(self) -> sqlite3.Connection:
-        """The store of record, to be read only."""
-        return sqlite3.connect(f"file:{self.home}/server/runyard.db?mode=ro", uri=True, timeout=30)
+    def leads(self) -> Installed:
+        """Whose server leads; the only one, where there is no other."""
+        if len(self.installed) == 1:
+            return self.installed[0]
+        with contextlib.closing(self.database()) as database:
+            url = database.execute("SELECT url FROM leases").fetchall()[0][0]
+        return next(each for each in self.installed if each.url == url)
+
+    def stands_by(self) -> Installed:
+        """The other one."""
+        leads = self.leads()
+        return next(each for each in self.installed if each != leads)
 
 
 def inner(pid: int) -> bool:
@@ -109,6 +170,23 @@ def mounted(home: Path) -> tuple[Path, ...]:
     return disks
 
 
+def begin(runyard: Runyard, slots: int, port: int, clock: Clock | None) -> None:
+    """`runyard up` in the background, its servers by this clock."""
+    environment = runyard.environment()
+    if clock is not None:
+        environment |= {"LD_PRELOAD": str(clock.library), "CHAOS_CLOCK": str(clock.file)}
+    words = ["up", "--detach", "--fake-gpus", str(slots), "--port", str(port)]
+    subprocess.run([str(program("runyard")), *words], env=environment, check=True, capture_output=True, timeout=120)
+
+
+@contextlib.contextmanager
+def object_store(folder: Path) -> Iterator[tuple[S3Server, Door]]:
+    """A store with a bucket, and the door before it."""
+    with running_s3_server(folder / "store") as server:
+        create_bucket(server, "chaos")
+        yield server, Door(int(server.endpoint_url.rpartition(":")[2]))
+
+
 @contextlib.contextmanager
 def opened(folder: Path, slots: int, *, store: bool) -> Iterator[Place]:
     """All of it; everything is down and gone afterwards but the folder."""
@@ -117,23 +195,25 @@ def opened(folder: Path, slots: int, *, store: bool) -> Iterator[Place]:
     home.mkdir(mode=0o755)
     witness.mkdir()
     witness.chmod(0o777)
-    settings = "private_tmp = false\nplatform_attempts = 30\n"
-    settings += "price_gpu_hour = 1.5\nprice_cpu_hour = 0.25\nprice_gb_hour = 0.125\n"
-    (home / "settings.toml").write_text(settings, encoding="utf-8")
+    (home / "settings.toml").write_text(SETTINGS, encoding="utf-8")
     disks, clock = mounted(home), built_clock(folder)
     with contextlib.ExitStack() as stack:
-        door: tuple[S3Server, Door] | None = None
-        if store:
-            server = stack.enter_context(running_s3_server(folder / "store"))
-            create_bucket(server, "chaos")
-            door = (server, Door(int(server.endpoint_url.rpartition(":")[2])))
+        door = stack.enter_context(object_store(folder)) if store else None
         runyard = Runyard(home)
-        environment = runyard.environment()
-        if clock is not None:
-            environment |= {"LD_PRELOAD": str(clock.library), "CHAOS_CLOCK": str(clock.file)}
-        words = ["up", "--detach", "--fake-gpus", str(slots), "--port", str(free_port())]
-        subprocess.run([str(program("runyard")), *words], env=environment, check=True, capture_output=True, timeout=120)
+        begin(runyard, slots, free_port(), clock)
         stack.callback(lambda: runyard.ask("down", "--cancel-runs"))
         yard = Yard(runyard, slots)
         yard.client.set_quota("default", {"gpus": slots})
-        yield Place(yard, witness, disks, clock, door)
+        here, files = Installed(home, yard.client.url, yard.supervisor()), home / "server"
+        file = f"file:{files}/runyard.db?mode=ro"
+        yield Place(
+            yard,
+            witness,
+            disks,
+            clock,
+            door,
+            (here,),
+            files,
+            (home / "node",),
+            lambda: sqlite3.connect(file, uri=True, timeout=30),
+        )

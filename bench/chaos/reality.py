@@ -10,7 +10,9 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.chaos.place import Place
+import psycopg
+
+from bench.chaos.place import Installed, Place
 from bench.machine import TICKS
 from runyard.client.errors import ClientError
 
@@ -32,9 +34,10 @@ class Alive:
 def attempts(place: Place) -> list[tuple[str, int, Path]]:
     """Every attempt that has a folder on the node."""
     found: list[tuple[str, int, Path]] = []
-    for folder in (place.home / "node" / "runs").glob("*/attempts/*"):
-        if folder.name.isdigit():
-            found.append((folder.parent.parent.name, int(folder.name), folder))
+    for node in place.nodes:
+        for folder in (node / "runs").glob("*/attempts/*"):
+            if folder.name.isdigit():
+                found.append((folder.parent.parent.name, int(folder.name), folder))
     return found
 
 
@@ -95,11 +98,11 @@ class Facts:
 
     def known(self, place: Place) -> bool:
         """Whether the server's record says so."""
-        database = place.database()
         try:
-            rows = database.execute("SELECT run_id, number, started_ms, released_ms FROM attempts").fetchall()
-        finally:
-            database.close()
+            with contextlib.closing(place.database()) as database:
+                rows = database.execute("SELECT run_id, number, started_ms, released_ms FROM attempts").fetchall()
+        except psycopg.Error:
+            return False  # the database is just coming back
         told = {(run, number): (started, released) for run, number, started, released in rows}
         nothing = (1, 1)  # an attempt of a grant that was declined, or of a run that is gone: nobody waits for it
         if any(told.get(each, nothing)[1] is None for each in self.ended):
@@ -108,14 +111,19 @@ class Facts:
 
 
 def healthy(place: Place) -> bool:
-    with contextlib.suppress(OSError), urllib.request.urlopen(f"{place.yard.client.url}/healthz", timeout=2) as answer:
-        return answer.status == 200
+    """Whether every address answers."""
+    with contextlib.suppress(OSError):
+        for each in place.installed:
+            with urllib.request.urlopen(f"{each.url}/healthz", timeout=2) as answer:
+                if answer.status != 200:
+                    return False
+        return True
     return False
 
 
 def connected(place: Place) -> bool:
     with contextlib.suppress(ClientError):
-        return any(node["connected"] for node in place.yard.client.status().nodes)
+        return sum(bool(node["connected"]) for node in place.yard.client.status().nodes) == len(place.nodes)
     return False
 
 
@@ -140,11 +148,11 @@ def right_again(place: Place, facts: Facts, since: float) -> float | None:
     return None
 
 
-def replaced(place: Place, role: str, old: int) -> int | None:
+def replaced(where: Installed, role: str, old: int) -> int | None:
     """The pid of the process that the supervisor has started in its place."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
-        new = place.child(role)
+        new = where.child(role)
         if new is not None and new != old and os.path.exists(f"/proc/{new}"):
             return new
         time.sleep(0.01)

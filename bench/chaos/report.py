@@ -32,6 +32,7 @@ class Campaign:
     load: float
     bare_start_s: float
     left_out: list[str]
+    pair: bool = False
 
     @property
     def clean(self) -> bool:
@@ -55,7 +56,8 @@ def joined(campaigns: list[Campaign]) -> tuple[dict[str, int], dict[str, list[fl
 def lines(campaigns: list[Campaign]) -> list[list[str]]:
     """A line each kind of blow, and one for all: how many, and the times."""
     blows, took = joined(campaigns)
-    found = [[name, str(count), *_times(took.get(name, []))] for name, count in sorted(blows.items())]
+    counts = {**{name: len(seconds) for name, seconds in took.items()}, **blows}
+    found = [[name, str(count), *_times(took.get(name, []))] for name, count in sorted(counts.items())]
     restarts = [each for name, seconds in took.items() if name.startswith("SIGKILL") for each in seconds]
     return [*found, ["all; the times of restarts", str(sum(blows.values())), *_times(restarts)]]
 
@@ -87,19 +89,21 @@ def shown(campaign: Campaign) -> str:
 
 
 def kept(campaign: Campaign) -> list[Campaign]:
-    """This campaign beside those kept before, one a seed."""
+    """This campaign beside those kept before, one a seed and kind."""
     before = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else []
-    others = [Campaign(**each) for each in before if each["seed"] != campaign.seed]
-    return sorted([*others, campaign], key=lambda each: each.seed)
+    others = [
+        each for each in (Campaign(**one) for one in before) if (each.pair, each.seed) != (campaign.pair, campaign.seed)
+    ]
+    return sorted([*others, campaign], key=lambda each: (each.pair, each.seed))
 
 
 def write(campaigns: list[Campaign]) -> None:
     """The page and the figures that it is made from."""
     documents = [each.document() for each in campaigns]
     FIGURES.write_text(json.dumps(documents, indent=1) + "\n", encoding="utf-8")
-    rows = ["| " + " | ".join(each) + " |" for each in (HEADS, ["---", "---:", "---:", "---:"], *lines(campaigns))]
     head = [
         "seed",
+        "servers",
         "blows",
         "runs",
         "attempts",
@@ -113,12 +117,27 @@ def write(campaigns: list[Campaign]) -> None:
     ]
     counted = ["| " + " | ".join(each) + " |" for each in (head, ["---:"] * len(head), *map(_counted, campaigns))]
     text = INTRODUCTION.read_text(encoding="utf-8")
-    text = text.replace("{counted}", "\n".join(counted)).replace("{blows}", "\n".join(rows))
+    text = text.replace("{counted}", "\n".join(counted))
+    for place, pair in (("{blows}", False), ("{pair}", True)):
+        of_kind = [each for each in campaigns if each.pair == pair]
+        text = text.replace(place, _times_of(of_kind) if of_kind else "None was kept.")
     PAGE.write_text(text, encoding="utf-8")
+
+
+def _times_of(campaigns: list[Campaign]) -> str:
+    rows = (HEADS, ["---", "---:", "---:", "---:"], *lines(campaigns))
+    return "\n".join("| " + " | ".join(each) + " |" for each in rows)
 
 
 def _counted(campaign: Campaign) -> list[str]:
     seen = [f"{campaign.seen.get(name, 0):,}" for name in ("runs", "attempts", "lines", "points", "bills")]
     faults = [str(len(campaign.faults[name])) for name in FAULTS]
     circumstances = [f"{campaign.seconds:.0f}", f"{campaign.load:.0f}", f"{campaign.bare_start_s:.2f}"]
-    return [str(campaign.seed), str(sum(campaign.blows.values())), *seen, *faults, *circumstances]
+    return [
+        str(campaign.seed),
+        "2" if campaign.pair else "1",
+        str(sum(campaign.blows.values())),
+        *seen,
+        *faults,
+        *circumstances,
+    ]

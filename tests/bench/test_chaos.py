@@ -3,20 +3,22 @@
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from bench.chaos.audit import Witness, follows, same
-from bench.chaos.blows import BLOWS, schedule
+from bench.chaos.blows import BLOWS, Kept, schedule
+from bench.chaos.pair_blows import PAIR
 from bench.chaos.proxy import Door
 
 
-def test_a_schedule_has_every_kind_and_is_the_same_for_the_same_seed() -> None:
-    assert schedule(3, 1000) == schedule(3, 1000) != schedule(4, 1000)
-    assert set(schedule(3, 40)) == set(BLOWS)
-    assert len(schedule(3, 1000)) >= 1000
+@pytest.mark.parametrize("blows", [BLOWS, PAIR])
+def test_a_schedule_has_every_kind_and_is_the_same_for_the_same_seed(blows: Mapping[str, Kept]) -> None:
+    assert schedule(3, 1000, blows) == schedule(3, 1000, blows) != schedule(4, 1000, blows)
+    assert set(schedule(3, 40, blows)) == set(blows)
+    assert 990 <= len(schedule(3, 1000, blows)) <= 1020
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ ROUNDS = 3
 
 
 @contextlib.contextmanager
-def two_servers(root: Path, database: Postgres) -> Iterator[tuple[Installation, Installation]]:
+def two_servers(root: Path, database: Postgres, lease_s: float = 2.0) -> Iterator[tuple[Installation, Installation]]:
     """Two installations that share a database and a folder, each with a node of two slots."""
     ports = free_ports(2)
     urls = [f"http://127.0.0.1:{port}" for port in ports]
@@ -38,6 +38,7 @@ def two_servers(root: Path, database: Postgres) -> Iterator[tuple[Installation, 
                 "store_url": database.url,
                 "shared_folder": str(root / "shared"),
                 "other_urls": [urls[1 - number]],
+                "lease_s": lease_s,
             }
             text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in told.items())
             (home / "settings.toml").write_text(text)
@@ -63,14 +64,14 @@ def answers(here: Installation) -> bool:
         return False
 
 
-def kill_and_wait(victim: Installation, other: Installation, database: Postgres) -> float:
-    """SIGKILL to the server that leads, and nobody there to start it again for a while; seconds until the other one
-    answers in its place."""
+def kill_and_wait(victim: Installation, other: Installation, database: Postgres, number: int = signal.SIGKILL) -> float:
+    """A signal that ends the server that leads, and nobody there to start it again for a while; seconds until the other
+    one answers in its place."""
     supervisor = json.loads((victim.home / "up.json").read_text())["pid"]
     pid = victim.child("server")
     os.kill(supervisor, signal.SIGSTOP)
     try:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
         began = time.monotonic()
         wait_until(lambda: leader(database) == other.url and answers(other), "the other server", 60)
         return time.monotonic() - began
@@ -115,6 +116,16 @@ def submit(here: Installation, count: int) -> list[str]:
     (here.folder / "m.yml").write_text(manifest("python3 main.py"))
     values = ",".join(str(number) for number in range(count))
     return [str(each) for each in here.json("train", str(code), "m.yml", "--set", f"n={values}", "--force")["ids"]]
+
+
+def test_who_dies_or_ends_is_followed_though_its_lease_has_long_to_run(tmp_path: Path) -> None:
+    with running_postgres() as database, two_servers(tmp_path, database, lease_s=600.0) as (one, two):
+        by_url = {one.url: (one, two), two.url: (two, one)}
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            victim, other = by_url[leader(database)]
+            kill_and_wait(victim, other, database, number)
+            wait_until(lambda v=victim: answers(v), "the one that ended, passing on", 60)
+            assert leader(database) == other.url
 
 
 def test_a_server_that_hangs_is_replaced_and_writes_nothing_when_it_wakes(tmp_path: Path) -> None:

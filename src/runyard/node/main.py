@@ -116,8 +116,10 @@ class Elsewhere:
     words: Sequence[str] = ()
 
     def go_on(self, now: str) -> None:
-        """Where another server answers, begin anew with it: this process becomes a new node, which finds all again by
-        its folders. Programs take no notice."""
+        """Where another server answers and this one does not, begin anew with that: this process becomes a new node,
+        which finds all again by its folders. Programs take no notice."""
+        if not self.urls or answers(now):
+            return  # it was started again meanwhile, and passes on to who leads now
         there = next((url for url in self.urls if answers(url)), None)
         if there is None:
             return

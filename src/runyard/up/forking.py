@@ -16,6 +16,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from select import select
 from typing import Final, NoReturn, Protocol
@@ -91,15 +92,18 @@ class Forked:
             os.kill(self.pid, number)
 
 
-def mains() -> Mapping[str, Main]:
-    """Import all that server and node need, and tell by their modules how each is begun; nothing where what was
-    imported cannot be forked."""
+def mains(others: Sequence[str] = ()) -> Mapping[str, Main]:
+    """Import all that server and node need, and ``others``, and tell by their modules how each is begun; nothing where
+    what was imported cannot be forked."""
     before = descriptors()
     gc.disable()  # nothing of what modules make is garbage, and looking for some takes a quarter of the time
     try:
         # Here, since `down` and `doctor` do without the server's packages.
         import runyard.node.main as node  # noqa: PLC0415
         import runyard.server as server  # noqa: PLC0415
+
+        for each in others:
+            import_module(each)
     except Exception as error:  # the server itself, in an interpreter of its own, tells what is wrong
         say(f"Server and node get interpreters of their own ({type(error).__name__}: {error}).")
         return {}

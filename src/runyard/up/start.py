@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from runyard import settings
@@ -26,6 +27,8 @@ from runyard.up.supervise import Child, Supervisor, python
 from runyard.up.tls import Tls, trusted_by
 
 _READY_S = 60.0
+POSTGRES: Final = ("runyard.standby", "sqlalchemy.dialects.postgresql.psycopg")
+"""What a server on PostgreSQL imports beside."""
 
 
 def up(options: UpOptions) -> int:
@@ -125,7 +128,9 @@ def foreground(home: Path, options: UpOptions, listening: socket.socket) -> int:
     record.write(home, url)
     if chosen.ca_file is not None:
         os.environ["SSL_CERT_FILE"] = chosen.ca_file  # for server and node alike
-    children, main = _children(home, options, listening, protected), forking.mains()
+    on_postgres = (chosen.store_url or "").startswith("postgres")
+    children = _children(home, options, listening, protected)
+    main = forking.mains(POSTGRES if on_postgres else ())
     for child in children:
         child.main = main.get(child.module)
     supervisor = Supervisor(children)
