@@ -208,6 +208,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "tls_key": "and its key (PEM, without a password)",
     "tls_names": "further host names and addresses in the certificate that `tls` makes",
     "public_url": "what the service is called outside, behind a proxy: `https://lab.example/runyard`",
+    "container_engine": "what runs container images: `podman`, `docker`, `none`, or `auto` for the first that answers",
     "pythons": "globs of the interpreters and environments that `runyard.python` may name",
     "fair_share": "among accounts, who has had least for its weight goes first; false: in order of submission",
     "backfill": "what ends before the room that is kept for a run is needed may use it",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypeVar, cast
 
+from runyard.core.containers import CHOICES
 from runyard.core.errors import RunyardError
 from runyard.core.house import FIRST_ID, NOBODY_MAPPED, Users, read_root, read_users
 from runyard.core.resources import DEFAULT_CONFIGURATIONS, ComputeConfiguration, Price, Resources
@@ -50,8 +51,10 @@ class Settings:
     of what is kept from a working directory. ``pip_options``: further words for pip where environments are built, such
     as ``["--index-url", "https://..."]``. ``pip_source_builds``: build packages that have no wheel, which runs their
     code as the user of the node. ``pythons``: globs of the interpreters and environments that ``python`` may name; all
-    by default, since a program is its user's own code under any of them. ``fair_share``, ``backfill``, ``preemption``
-    and ``preempt_by_priority``: how the queue is served (:class:`runyard.core.scheduling.snapshot.Policy`).
+    by default, since a program is its user's own code under any of them. ``container_engine``: what runs container
+    images: ``podman``, ``docker``, ``none``, or ``auto`` for the first that answers. ``fair_share``, ``backfill``,
+    ``preemption`` and ``preempt_by_priority``: how the queue is served
+    (:class:`runyard.core.scheduling.snapshot.Policy`).
     ``share_half_life_h``: what an account has used counts half after so many hours. ``preempt_settle_s``: an attempt
     younger than this is not stopped to make room. ``tls``: serve https with an authority of the installation's own;
     ``tls_certificate`` and ``tls_key``: or with these files (PEM); ``tls_names``: further host names and addresses for
@@ -90,6 +93,7 @@ class Settings:
     pip_options: tuple[str, ...] = ()
     pip_source_builds: bool = False
     pythons: tuple[str, ...] = ("*",)
+    container_engine: str = "auto"
     fair_share: bool = True
     backfill: bool = True
     preemption: bool = True
@@ -225,6 +229,8 @@ def _check_house(path: Path, settings: Settings) -> None:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"those are {', '.join(known)}"
             raise SettingsError(f"{path}: allow_system_calls: {name!r} is none of the calls that are refused; {hint}")
+    if settings.container_engine not in CHOICES:
+        raise SettingsError(f"{path}: container_engine is one of {', '.join(CHOICES)}")
     if settings.uid_base < FIRST_ID:
         raise SettingsError(f"{path}: uid_base is {FIRST_ID} or more: ids below are the system's")
     own = range(settings.uid_base, settings.uid_base + MEMBERS)

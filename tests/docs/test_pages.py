@@ -14,6 +14,8 @@ SKIPPED = {
     "the tests have it installed from this folder",
     "this is the loop that is replaced",
     "needs conda",
+    "needs a registry",
+    "needs an engine",
     "put your own in their place",
     "changes the settings of the installation",
 }

@@ -22,15 +22,6 @@ def stored_runs(yard: Yard) -> int:
     return len(yard.fakes.store.runs(RunQuery(None)))
 
 
-def test_what_is_not_built_yet_is_refused_by_name(yard: Yard) -> None:
-    text = manifest().replace("  execution:", "  framework: {name: custom, version: registry/image}\n  execution:")
-    with pytest.raises(Refused, match="not in this version") as refusal:
-        yard.submit(text)
-    assert refusal.value.code == "not_in_this_version"
-    assert "custom" in refusal.value.message
-    assert stored_runs(yard) == 0
-
-
 @pytest.mark.parametrize(
     ("text", "kind", "code", "words"),
     [

@@ -13,10 +13,13 @@ from types import MappingProxyType
 from typing import Final
 
 from runyard.core.errors import Refused
+from runyard.core.images import PULLS, read_image
 from runyard.core.spec import OWN_ENVIRONMENT, EnvironmentRequest, Framework
 from runyard.core.versions import is_stable, newest_match, same, short, sorted_versions, understood
 
 PYTHON: Final = "python"
+CUSTOM: Final = "custom"
+"""The framework of a container image, which its version names."""
 KERAS: Final = "keras"
 TENSORFLOW: Final = "tensorflow"
 
@@ -115,12 +118,14 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What decides about an environment. ``python``: what ``runyard.python`` says."""
+    """What decides about an environment. ``python``, ``pull``, ``registry``: what these keys of ``runyard`` say."""
 
     framework: Framework
     python: str | None = None
     registered: Sequence[Registered] = ()
     machines: Sequence[Machine] = ()
+    pull: str = PULLS[0]
+    registry: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +163,13 @@ def canonical(name: str) -> str:
 
 def resolve(asked: Asked, told: Told = MappingProxyType({})) -> Resolution | Question:
     """The environment of a submission. Raises :class:`Refused` with a sentence that leads on."""
+    if asked.framework.name == CUSTOM:
+        return _image(asked)
+    if asked.registry is not None or asked.pull != PULLS[0]:
+        raise Refused(
+            "`runyard.registry` and `runyard.pull` are about container images, and this manifest names none: "
+            "say `framework: {name: custom, version: IMAGE}`, or take them out."
+        )
     if asked.python is not None:
         return _existing(asked.python, asked.registered)
     name = canonical(asked.framework.name)
@@ -173,6 +185,15 @@ def resolve(asked: Asked, told: Told = MappingProxyType({})) -> Resolution | Que
         raise _unknown(asked)
     answer = _pinned(asked, name, version, told)
     return answer if isinstance(answer, Question) else replace(answer, notes=(*answer.notes, *_python_note(asked)))
+
+
+def _image(asked: Asked) -> Resolution:
+    if asked.python is not None:
+        raise Refused("A container brings its own Python: take out `python`, or the framework `custom` with its image.")
+    if not asked.framework.version:
+        raise Refused("With the framework `custom` the version is a container image: name one, as custom:IMAGE.")
+    image = read_image(asked.framework.version)
+    return Resolution(EnvironmentRequest(image=str(image), pull=asked.pull, registry=asked.registry))
 
 
 def wanted_version(framework: Framework) -> str:

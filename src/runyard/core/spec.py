@@ -73,10 +73,16 @@ class EnvironmentRequest:
     is empty then. ``packages``: exact pins such as ``torch==2.13.0``: an environment that has them is used, else one
     is built once. Both empty: the node's own interpreter. A ``requirements.txt`` of the model definition adds a layer
     wherever ``python`` is None.
+
+    ``image``: a container image by its full name, in which programs run instead; ``pull``: when it is fetched
+    (:data:`runyard.core.images.PULLS`); ``registry``: name of the stored secret with the credentials for that.
     """
 
     python: str | None = None
     packages: tuple[str, ...] = ()
+    image: str = ""
+    pull: str = "missing"
+    registry: str | None = None
 
 
 OWN_ENVIRONMENT: Final = EnvironmentRequest()
@@ -126,6 +132,8 @@ class Options:
     warm: str = "auto"
     network: bool = True
     shm_mib: int | None = None
+    pull: str = "missing"
+    registry: str | None = None
     start_after_ms: int | None = None
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from runyard.core import frameworks
 from runyard.core.errors import NotFound, Refused
 from runyard.core.frameworks import KNOWN, PYTHON, Asked, Machine, Registered, Resolution
+from runyard.core.images import PULLS
 from runyard.core.spec import RunSpec
 from runyard.engine.world import World
 from runyard.ports.environments import FrameworkRecord
@@ -24,15 +25,25 @@ def resolve(world: World, account_id: str, spec: RunSpec) -> Resolution:
 
     Raises :class:`Refused` with a sentence that leads to a running job.
     """
-    if not spec.framework.name and spec.options.python is None and not spec.framework.python:
+    options = spec.options
+    asks = (spec.framework.name, spec.framework.python, options.python, options.registry)
+    if not any(asks) and options.pull == PULLS[0]:
         return Resolution(frameworks.OWN_ENVIRONMENT)
-    asked = Asked(spec.framework, spec.options.python, registered(world, account_id), machines(world))
+    asked = Asked(
+        spec.framework, options.python, registered(world, account_id), machines(world), options.pull, options.registry
+    )
     told: dict[str, Sequence[str] | None] = {}
     while True:
         answer = frameworks.resolve(asked, told)
         if isinstance(answer, Resolution):
             return answer
         told[answer.distribution] = world.catalog.versions(answer.distribution)
+
+
+def check_image(spec: RunSpec) -> None:
+    """Refuse a container image that cannot be one, before machines are looked for. Raises :class:`Refused`."""
+    if spec.framework.name == frameworks.CUSTOM:
+        frameworks.resolve(Asked(spec.framework, spec.options.python))
 
 
 def registered(world: World, account_id: str) -> tuple[Registered, ...]:
@@ -58,7 +69,10 @@ def environment_of(world: World, spec_id: int) -> dict[str, object]:
     """What a spec asks of its environment, and what that is, once it is ready."""
     asked, told = world.specs.get(spec_id).environment, world.store.spec_facts(spec_id).environment
     found: dict[str, object] = json.loads(told) if told else {}
-    return {"asked": {"python": asked.python, "packages": list(asked.packages)}, **found}
+    wanted: dict[str, object] = {"python": asked.python, "packages": list(asked.packages)}
+    if asked.image:
+        wanted["image"] = asked.image
+    return {"asked": wanted, **found}
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,9 +112,9 @@ def submit(world: World, who: Principal, request: Request) -> Accepted:
 def examine(world: World, who: Principal, request: Request) -> Checklist:
     """Parse, resolve, fit and check a request without accepting it."""
     parsed = parse(request.manifest, configurations=world.rules.configurations, overrides=request.overrides)
-    _refuse_unsupported(parsed.spec)
     _hold(world, parsed.spec, request.definition)
     parsed = resolve_connections(world, who.account_id, parsed)
+    frameworks.check_image(parsed.spec)
     fitted = fit_somewhere(world, parsed.spec)
     _check_code(world, who.account_id, request, parsed.spec)
     resolution = frameworks.resolve(world, who.account_id, parsed.spec)
@@ -153,12 +153,6 @@ def _check_origin(world: World, account_id: str, spec: RunSpec, awaited: Sequenc
     if origin is None or origin.id in awaited:
         return ()
     return (StoreCheck(*wishes.check_origin(world, origin)),)
-
-
-def _refuse_unsupported(spec: RunSpec) -> None:
-    if spec.framework.name == "custom":
-        text = "framework custom (a container image): not in this version. Name a framework, or `python` for none."
-        raise Refused(text, code="not_in_this_version")
 
 
 def resolve_connections(world: World, account_id: str, parsed: Parsed) -> Parsed:
@@ -200,7 +194,7 @@ def connection_context(account_id: str, name: str) -> str:
 def fit_somewhere(world: World, spec: RunSpec) -> Fitted:
     """Fit the request to the machine that needs the least scaling, to one that is away only where no connected one can
     take it. Raises :class:`Refused` when none can."""
-    nodes = wishes.able(world.store.nodes(), spec.options)
+    nodes = wishes.able(world.store.nodes(), spec)
     if not nodes:
         raise Refused("No machine has joined yet: wait a moment and submit again, or look at `runyard status`.")
     asked, learners = spec.request.resources, spec.request.learners

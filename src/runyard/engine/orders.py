@@ -168,9 +168,10 @@ def known_stage(world: World, run: Run, node_id: str) -> StageRequest:
 
 
 def warm_of(world: World, run: Run, spec: StoredSpec) -> Warm | None:
-    """Which warm parent may fork the program of a run; None where the manifest says ``warm: off``."""
+    """Which warm parent may fork the program of a run; None where the manifest says ``warm: off``,
+    and for one in a container."""
     member = world.specs.member(run.member_id)
-    if spec.spec.options.warm == "off" or member is None:
+    if spec.spec.options.warm == "off" or member is None or spec.environment.image:
         return None
     return Warm(run.account_id, member.number, preload_of(spec.spec.framework.name), member.id)
 

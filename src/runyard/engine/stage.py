@@ -15,7 +15,7 @@ from runyard.core.spec import Location, StoreKind
 from runyard.engine import inputs, wishes
 from runyard.engine.bell import DISPATCH, EVENTS, STAGE
 from runyard.engine.commit import apply
-from runyard.engine.orders import credentials_for, open_credentials, warm_of
+from runyard.engine.orders import credentials_for, open_credentials, open_secrets, warm_of
 from runyard.engine.readiness import content_of
 from runyard.engine.world import World
 from runyard.ports.executor import DataPart, StageRequest
@@ -82,7 +82,7 @@ def node_for(world: World, spec_id: int) -> str | None:
     first = next(iter(world.store.waiting_of_spec(spec_id, 1)), None)
     if first is None:
         return None
-    features = wishes.needed(world.specs.get(spec_id).spec.options)
+    features = wishes.needed(world.specs.get(spec_id).spec)
     fitting = [
         (node.draining_ms is not None, not world.ready.has(node.id, spec_id), node.id)
         for node in world.store.nodes()
@@ -95,15 +95,30 @@ def _ask(world: World, node_id: str, spec_id: int) -> None:
     if world.ready.has(node_id, spec_id):
         staged(world, node_id, spec_id)
         return
+    spec = world.specs.get(spec_id)
+    named = spec.environment.registry
+    registry = None if named is None else open_secrets(world, spec.account_id, [named]).get(named)
+    if named is not None and registry is None:
+        _fail(world, node_id, spec_id, Reason.secret_missing, f"Not stored: {named}.", f"Not stored: {named}.\n")
+        return
     parts, failure = _plan(world, spec_id)
     if failure is None:
-        spec = world.specs.get(spec_id)
         inputs.keep(world, spec_id, parts)
         first = next(iter(world.store.waiting_of_spec(spec_id, 1)), None)
         warm = None if first is None else warm_of(world, first, spec)
         _order(
             world,
-            StageRequest(node_id, spec_id, spec.account_id, spec.code_sha256, parts, True, spec.environment, warm),
+            StageRequest(
+                node_id,
+                spec_id,
+                spec.account_id,
+                spec.code_sha256,
+                parts,
+                True,
+                spec.environment,
+                warm,
+                registry=registry,
+            ),
         )
         return
     location, checked = failure

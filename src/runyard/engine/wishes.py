@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from runyard.core.errors import Refused, StoreUnavailable
+from runyard.core.frameworks import CUSTOM
 from runyard.core.run import Run, StateName
-from runyard.core.spec import Location, Options, RunSpec, StoreKind
+from runyard.core.spec import Location, RunSpec, StoreKind
 from runyard.engine.orders import credentials_for, open_credentials
 from runyard.engine.world import World
 from runyard.ports.objects import Checked, Verdict
@@ -20,17 +21,23 @@ MOST_PAIRS: Final = 200_000
 
 SHM: Final = "shm"
 NETWORK_OFF: Final = "network_off"
+CONTAINER: Final = "container"
 _ASKED: Final[Mapping[str, str]] = {
     SHM: "a /dev/shm of its own (`runyard.shm`)",
     NETWORK_OFF: "a program without network (`runyard.network: off`)",
 }
 _NEEDS: Final = "the node must run as root, with leave to make namespaces"
+_NO_ENGINE: Final = (
+    "No machine can run containers (`framework: custom`): none has a Podman or Docker that answers. On one of them, "
+    "`apt-get install podman`, or start the Docker daemon; `runyard doctor` says what it finds. Else name a framework."
+)
 
 
 def check(world: World, account_id: str, spec: RunSpec, runs: int) -> tuple[str, ...]:
     """Refuse what cannot be; returns the runs that are still to be waited for."""
     _check_network(spec)
-    _check_secrets(world, account_id, spec.options.secrets)
+    registry = spec.options.registry
+    _check_secrets(world, account_id, (*spec.options.secrets, *([registry] if registry else [])))
     origin(world, account_id, spec.options.start_from)
     return _still_awaited(world, account_id, spec.options.after, runs)
 
@@ -105,16 +112,20 @@ def _still_awaited(world: World, account_id: str, ids: tuple[str, ...], runs: in
     return tuple(run_id for run_id in ids if found[run_id].state_name is not StateName.completed)
 
 
-def needed(options: Options) -> frozenset[str]:
+def needed(spec: RunSpec) -> frozenset[str]:
     """The features that a machine must have for a run."""
-    asked = {SHM: options.shm_mib is not None, NETWORK_OFF: not options.network}
+    if spec.framework.name == CUSTOM:
+        return frozenset([CONTAINER])  # its engine gives the rest
+    asked = {SHM: spec.options.shm_mib is not None, NETWORK_OFF: not spec.options.network}
     return frozenset(name for name, yes in asked.items() if yes)
 
 
-def able(nodes: Sequence[Node], options: Options) -> Sequence[Node]:
+def able(nodes: Sequence[Node], spec: RunSpec) -> Sequence[Node]:
     """The machines that have what a run needs. Raises :class:`Refused` when there are machines and none has."""
-    features = needed(options)
+    features = needed(spec)
     found = [node for node in nodes if features <= set(node.features)]
+    if nodes and not found and CONTAINER in features:
+        raise Refused(_NO_ENGINE)
     if nodes and not found:
         missing = [name for name in _ASKED if name in features and not any(name in node.features for node in nodes)]
         words = " and ".join(_ASKED[name] for name in missing or sorted(features))

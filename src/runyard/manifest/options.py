@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from runyard.core.ids import is_run_id
+from runyard.core.images import PULLS
 from runyard.core.spec import Options
 from runyard.manifest.findings import Place
 from runyard.manifest.kinds import (
@@ -223,6 +224,20 @@ WARM: Final = Key(
 )
 NETWORK: Final = Key("network", Switch(), _DEFAULTS.network, "Whether the program may use the network.", sample="on")
 SHM: Final = Key("shm", SIZE, _DEFAULTS.shm_mib, "Size of /dev/shm, with its unit.", sample="2Gb")
+PULL: Final = Key(
+    "pull",
+    Choice.of(*PULLS),
+    _DEFAULTS.pull,
+    "When the container image is fetched: where the machine lacks it, at each submission, or never.",
+    sample="missing",
+)
+REGISTRY: Final = Key(
+    "registry",
+    _Variable(),
+    _DEFAULTS.registry,
+    "Stored secret with USER:PASSWORD (or USER:TOKEN) for the registry of the container image.",
+    sample="REGISTRY_LOGIN",
+)
 START_AFTER: Final = Key(
     "start_after",
     _Moment(),
@@ -249,6 +264,8 @@ TABLE: Final = Table(
         WARM,
         NETWORK,
         SHM,
+        PULL,
+        REGISTRY,
         START_AFTER,
     )
 )
@@ -281,5 +298,7 @@ def options(opened: Opened | None) -> Options:
         warm=opened[WARM],
         network=opened[NETWORK],
         shm_mib=opened[SHM],
+        pull=opened[PULL],
+        registry=opened[REGISTRY],
         start_after_ms=opened[START_AFTER],
     )

@@ -14,6 +14,7 @@ from runyard.node.access import StoreAccess
 from runyard.node.became import Became, boot_id
 from runyard.node.cache import Cache
 from runyard.node.cache_orders import CacheOrders
+from runyard.node.containers.boxes import FEATURE, Boxes
 from runyard.node.data import DataFetcher
 from runyard.node.endings import Endings
 from runyard.node.environments.choosing import Environments
@@ -68,7 +69,8 @@ class Settings:
     ``measure_every_s`` where that is cheap; ``pip``: of environments; ``roots``, ``users``: :mod:`runyard.core.house`;
     ``private_tmp``: programs have a ``/tmp`` of their own; ``reserve``: bytes of the disk that nothing new may take;
     ``caution``: when GPUs are kept back; ``private``: folders of the service, which no program sees that has the node's
-    own user id; ``open_calls``: system calls that programs are not refused."""
+    own user id; ``open_calls``: system calls that programs are not refused; ``container_engine``:
+    :data:`runyard.core.containers.CHOICES`."""
 
     uid_base: int
     roots: tuple[Root, ...]
@@ -85,6 +87,7 @@ class Settings:
     caution: Caution = CAREFREE
     private: tuple[str, ...] = ()
     open_calls: tuple[str, ...] = ()
+    container_engine: str = "auto"
 
 
 class Agent:
@@ -92,9 +95,7 @@ class Agent:
 
     def __init__(self, home: Home, address: Address, inventory: Inventory, settings: Settings, owned: Owned) -> None:
         self.url = address.url
-        self._home = home
-        self._address = address
-        self._inventory = inventory
+        self._home, self._address, self._inventory = home, address, inventory
         self.link = Link(address)
         self.report = Report(self.link)
         self.shipping = Shipping(self.link)
@@ -107,14 +108,15 @@ class Agent:
         self._specs = specs
         data = DataFetcher(cache, access, settings.patience_s)
         interpreter = find_interpreter(home.root)
-        self._environments = Environments(cache, home.root, interpreter, settings.pip)
-        self.staging = Staging(Tools(self.link, cache, specs, data, self.report, self._environments))
-        self._cache_orders = CacheOrders(home, cache, self.staging, self.report)
         own = dict(os.environ)
-        namespaces = find_namespaces()
-        sealed = mapping is None and "mount" in namespaces
-        lent = _lent(home, settings, owned, sealed, missing_walls(namespaces))
-        ground = Ground(home, cache, specs, inventory, interpreter, mapping, own, settings.limits, namespaces, lent)
+        self._boxes = boxes = Boxes(home, settings.container_engine, own)
+        self._environments = Environments(cache, home.root, interpreter, settings.pip, boxes.images)
+        self.staging = Staging(Tools(self.link, cache, specs, data, self.report, self._environments))
+        self._cache_orders = CacheOrders(home, cache, self.staging, self.report, boxes.images)
+        spaces = find_namespaces()
+        sealed = mapping is None and "mount" in spaces
+        lent = _lent(home, settings, owned, sealed, missing_walls(spaces))
+        ground = Ground(home, cache, specs, inventory, interpreter, mapping, own, settings.limits, spaces, lent, boxes)
         storing = Storing(home, specs, access)
         self.watch, lanes, later = Watch(), Lanes(), Later()
         self.grants = Grants(home, self.report.follow)
@@ -162,9 +164,14 @@ class Agent:
         self.guarding.start()
         self._specs.prune(time.time() - SPECS_KEPT_S)
         self._environments.building.remove_halves()
+        self._boxes.start()
         self.finishing.sync_for_ever()
         self.limiting.start()
         self.room.start()
+
+    def _features(self) -> tuple[str, ...]:
+        engine = (FEATURE,) if self._boxes.look() is not None else ()
+        return (*self._inventory.features, *engine)
 
     def hello(self) -> facts.Hello:
         """What this node says of itself at every connect."""
@@ -181,7 +188,7 @@ class Agent:
             notes=self._inventory.notes,
             python=self._environments.own.python,
             packages=self._environments.frameworks(),
-            features=self._inventory.features,
+            features=self._features(),
             closed=self.room.closed,
             shut=self.guarding.shut,
         )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 from runyard.node.cache import Cache, Entry
+from runyard.node.containers.images import Brought, Images
 from runyard.node.disk import space_of_runs
 from runyard.node.home import Home
 from runyard.node.lanes import Crew
@@ -24,7 +26,15 @@ _KINDS: Final = {"code": "code", "data": "data", "env": "environments"}
 class CacheOrders:
     """Obeys them one after the other, in a thread of its own."""
 
-    def __init__(self, home: Home, cache: Cache, staging: Staging, report: Report) -> None:
+    def __init__(
+        self,
+        home: Home,
+        cache: Cache,
+        staging: Staging,
+        report: Report,
+        images: Callable[[], Images | None] = lambda: None,
+    ) -> None:
+        self._images = images
         self._home = home
         self._cache = cache
         self._staging = staging
@@ -41,6 +51,8 @@ class CacheOrders:
             self._cache.pins.set(order.bucket, pinned=order.action == "pin")
         elif order.action == "clear":
             removed = self._staging.clear(lambda path: self._is_of(path, order.bucket))
+            if not order.bucket:
+                removed += self._clear_images(lambda _: True, look_only=False)[0]
         elif order.action in ("expire", "expirable"):
             removed, size = self._expire(order)
         self._report.tell(self._state(order.number, removed, size))
@@ -54,7 +66,20 @@ class CacheOrders:
         if order.action == "expire" and old:
             self._staging.clear(lambda path: path in old)
             old = {path: size for path, size in old.items() if not os.path.exists(path)}
-        return len(old), sum(old.values())
+        age_s = order.environments_ms / 1000
+        count, size = (0, 0)
+        if age_s > 0:
+            count, size = self._clear_images(
+                lambda image: image.used_at + age_s <= now, look_only=order.action != "expire"
+            )
+        return len(old) + count, sum(old.values()) + size
+
+    def _clear_images(self, may_go: Callable[[Brought], bool], *, look_only: bool) -> tuple[int, int]:
+        """Remove images that came through this node and nothing needs, or only look: how many, and bytes."""
+        images = self._images()
+        if images is None:
+            return 0, 0
+        return images.clear(may_go, self._staging.images_needed(), look_only=look_only)
 
     def _is_of(self, path: str, bucket: str) -> bool:
         if os.path.dirname(path) != self._cache.path("data", "").rstrip("/"):
@@ -71,6 +96,8 @@ class CacheOrders:
         kinds = Counter({"runs": space_of_runs(self._home)})
         for entry in latest:
             kinds[_KINDS[os.path.basename(os.path.dirname(entry.path))]] += entry.size
+        if (images := self._images()) is not None:
+            kinds["images"] = images.size()
         free, total = space(self._home.root)
         items = tuple(told[:MOST_TOLD])
         return CacheState(

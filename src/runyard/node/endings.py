@@ -29,7 +29,7 @@ from runyard.node.home import PASSABLE, AttemptFolder, Key, Record, make_folder,
 from runyard.node.lanes import Crew, Lanes, Later
 from runyard.node.prepare import Ground, read_order
 from runyard.node.report import Report
-from runyard.node.shims import end_what_is_left
+from runyard.node.shims import end_what_is_left, remove_container
 from runyard.node.ship import Shipping
 from runyard.node.watch import Watch
 from runyard.wire.facts import Exited, Fact, Lost
@@ -310,3 +310,4 @@ class Endings:
         started = look(folder).started or {}
         while left := end_what_is_left(folder, self._ground.group(folder), started):
             say(f"Processes of {folder.name} do not die: {sorted(left)}.")
+        remove_container(started)

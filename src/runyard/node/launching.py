@@ -185,7 +185,7 @@ class Launching:
             self._end_stopped(folder)
         elif self._end_older(order):
             hands.later.put(AGAIN_S, lambda: self._again(order))
-        elif (ready := hands.staging.find(order.stage)) is not None:
+        elif (ready := hands.staging.find(order.stage)) is not None and hands.staging.has_image(ready):
             self._start(order, folder, ready, self._holding.take(order))
         elif order.stage.listed:
             hands.staging.request(order.stage, lambda outcome: self._staged(order, outcome))

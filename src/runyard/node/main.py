@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from runyard.core.containers import CHOICES
 from runyard.core.house import read_root, read_users
 from runyard.node.agent import Agent, Settings
 from runyard.node.cache import DEFAULT_LIMIT
@@ -82,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Caution(told.gpu_strangers << 20, not told.ignore_gpu_errors),
         tuple(told.private),
         tuple(told.allow_system_call),
+        told.container_engine,
     )
     agent = Agent(home, address, inventory, settings, owned)
     ended = threading.Event()
@@ -223,6 +225,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--pip-option", action="append", default=[], metavar="WORD", help="further word for pip")
     made.add_argument("--pip-source-builds", action="store_true", help="build packages that have no wheel")
     made.add_argument("--python-allowed", action="append", metavar="GLOB", help="`python:` may name these")
+    made.add_argument("--container-engine", default="auto", choices=CHOICES, help="what runs containers")
     made.add_argument("--reserve", type=number, default=0, metavar="MIB", help="of the disk: nothing new starts below")
     made.add_argument("--sync-every", type=float, default=SYNC_EVERY_S, metavar="S", help="between checkpoint syncs")
     return made

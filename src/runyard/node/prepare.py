@@ -5,13 +5,16 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from errno import EINVAL
 
 import msgspec
 
+from runyard.core.errors import Refused
 from runyard.core.house import User
 from runyard.node.cache import Cache, remove_tree
+from runyard.node.containers.boxes import Boxes, Contents, gpus_of, variables_of, words_of
 from runyard.node.environment import command_line, environment, merged_config, visible_paths
 from runyard.node.environments.interpreter import Interpreter
 from runyard.node.home import PASSABLE, AttemptFolder, Home, make_folder, write_whole
@@ -21,7 +24,8 @@ from runyard.node.limits import DEFAULTS, Limits, read_limits
 from runyard.node.private import linked_folders, private_sockets
 from runyard.node.ready import Ready, Specs
 from runyard.node.seats import Seat, seats
-from runyard.node.users import Mapping, identity
+from runyard.node.users import Mapping as Users
+from runyard.node.users import identity
 from runyard.shim import fan
 from runyard.wire.orders import Evaluation, Launch
 
@@ -48,18 +52,19 @@ class Stopped(Exception):
 class Ground:
     """What every launch on this node stands on. ``mapping``: from members to users, None where the node is not
     root. ``own``: the node's environment; ``namespaces``: those that programs are born in; ``lent``: what of
-    the machine they see otherwise than it is."""
+    the machine they see otherwise than it is; ``boxes``: their containers."""
 
     home: Home
     cache: Cache
     specs: Specs
     inventory: Inventory
     interpreter: Interpreter
-    mapping: Mapping | None
+    mapping: Users | None
     own: dict[str, str]
     limits: Limits = DEFAULTS
     namespaces: tuple[str, ...] = ()
     lent: Lent = NOTHING_LENT
+    boxes: Boxes | None = None
 
     def uid(self, order: Launch) -> int | None:
         """The user id of an order's program; None: the node's."""
@@ -135,6 +140,8 @@ def furnish(ground: Ground, order: Launch, ready: Ready, port: int) -> list[Prep
         if seat.processes > 1:
             visible += [path for path in ground.interpreter.visible if path not in visible]  # what starts them
         shim_order = _shim_order(ground, order, seat, folder, variables, visible, fixed)
+        if ready.image:
+            shim_order |= _in_container(ground, order, seat, folder, ready, variables)
         prepared.append(Prepared(folder, shim_order, interpreter, seat.processes))
     return prepared
 
@@ -199,6 +206,59 @@ def _shim_order(
         **ground.lent.words(folder, [ground.home.runs], fixed),
         "closed_devices": [*seat.closed, *(private_sockets() if ground.lent.sealed else ())],
     }
+
+
+def _in_container(
+    ground: Ground, order: Launch, seat: Seat, folder: AttemptFolder, ready: Ready, variables: Mapping[str, str]
+) -> dict[str, object]:
+    """What is otherwise in the order of a learner that runs in a container: the engine's words, and in place of a
+    command that the shim executes the script that it hands over. Raises ``OSError``."""
+    if ground.boxes is None:
+        raise FileNotFoundError(2, "this machine has no container engine")
+    share = len(order.slots) // order.learners
+    gpus = gpus_of(ground.inventory, order.slots[(seat.learner - 1) * share : seat.learner * share])
+    lent = {root.path: root.writable for root in ground.lent.roots}
+    read_only, writable = _seen(folder, ground.home.checkpoints(order.run), ready, lent)
+    given = {**order.env, **order.secret_env}
+    contents = Contents(
+        order,
+        seat,
+        folder,
+        ready.image,
+        ground.user(order),
+        MOST_PROCESSES,
+        gpus,
+        read_only,
+        writable,
+        variables_of(variables, given, seat, real=bool(gpus)),
+    )
+    client = ground.boxes.client
+    try:
+        words = words_of(client, ground.boxes.home, ground.boxes.name(folder), contents)
+    except Refused as error:
+        raise OSError(EINVAL, error.message) from None
+    return {
+        "argv": [],
+        "env": {},
+        "namespaces": [],
+        "missing": [],
+        "container": words,
+        "way_note": f"By {client.engine}.",
+    }
+
+
+def _seen(
+    folder: AttemptFolder, checkpoints: str, ready: Ready, lent: Mapping[str, bool]
+) -> tuple[list[str], list[str]]:
+    """The folders of the machine that a container sees: those read-only, and those that it may write to."""
+    data = [each.path for each in ready.references]
+    writable = [path for path in data if any(_is_below(path, root) and lent[root] for root in lent)]
+    read_only = [path for path in (*data, *filter(None, [ready.data_dir])) if path not in writable]
+    return read_only, [folder.own, folder.result, checkpoints, *writable]
+
+
+def _is_below(path: str, root: str) -> bool:
+    return (path + "/").startswith(root.rstrip("/") + "/")
 
 
 def _fan(seat: Seat, order: Launch, folder: AttemptFolder) -> list[str]:

@@ -23,7 +23,8 @@ class Reference(msgspec.Struct, frozen=True):
 
 class Ready(msgspec.Struct, frozen=True):
     """Code and data of a spec are in these folders. ``code``: hash of the zip; ``entries``: the cache's folders that
-    must stay for it; ``used``: a program has been launched with it; ``interpreter``: None for the node's own."""
+    must stay for it; ``used``: a program has been launched with it; ``interpreter``: None for the node's own;
+    ``image``: id of the container image that programs run in, empty for none."""
 
     spec: int
     fingerprint: str
@@ -33,6 +34,7 @@ class Ready(msgspec.Struct, frozen=True):
     entries: tuple[str, ...]
     used: bool = False
     interpreter: Interpreter | None = None
+    image: str = ""
 
     def is_whole(self) -> bool:
         """Whether all of it is still there."""
@@ -52,7 +54,7 @@ def fingerprint(stage: Stage) -> str:
     parts = [msgspec.structs.replace(part, place=without_secret(part.place)) for part in stage.data]
     asked = (stage.code, parts)
     if stage.environment != Environment():
-        asked = (*asked, stage.environment)
+        asked = (*asked, msgspec.structs.replace(stage.environment, registry=None))
     return hashlib.sha256(msgspec.json.encode(asked)).hexdigest()
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import msgspec
 
@@ -22,6 +22,7 @@ from runyard.shim.processes import signal_all, start_ticks
 
 SHIM = os.path.join(os.path.dirname(os.path.abspath(runyard.shim.__file__)), "shim.py")
 BACKLOG = 16
+REMOVE_S = 60.0
 
 
 @contextmanager
@@ -135,6 +136,19 @@ def end_what_is_left(folder: AttemptFolder, group: str, started: Record, within_
         time.sleep(pause)
         pause = min(0.1, pause * 2)
     return set()
+
+
+def remove_container(started: Record) -> None:
+    """Have the engine that a start record names forget the container of a program whose shim is gone. What it cannot
+    do now is done when a node starts."""
+    named: Record = started.get("container") or {}
+    if not named:
+        return
+    argv, env = [named["engine"], *named["remove"]], named["env"]
+    with suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(
+            argv, env=env, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, timeout=REMOVE_S, check=False
+        )
 
 
 def kill_shim(folder: AttemptFolder) -> None:

@@ -99,6 +99,16 @@ class Staging:
         ready = self._tools.specs.get(stage.spec)
         return ready if ready is not None and ready.serves(stage) else None
 
+    def has_image(self, ready: Ready) -> bool:
+        """Whether the container image of a spec that was ready is still there; where it is not, the spec is ready no
+        longer. Asks the engine: for the moment of a launch."""
+        images = self._tools.environments.images() if ready.image else None
+        if not ready.image or (images is not None and images.has(ready.image)):
+            return True
+        self._tools.specs.forget(ready.spec)
+        self.evicted()
+        return False
+
     def request(self, stage: Stage, then: Then | None = None) -> None:
         """Make a spec ready, tell the server, and then tell ``then`` from some thread."""
         key = (stage.spec, fingerprint(stage))
@@ -188,13 +198,18 @@ class Staging:
         pinned, cache = self._needed(list(self._tools.specs.all())), self._tools.cache
         return {each.path for each in cache.entries() if each.path not in pinned and not cache.is_kept(each.path)}
 
+    def images_needed(self) -> set[str]:
+        """The ids of the container images that runs work with, or will soon."""
+        return {ready.image for ready in self._wanted(list(self._tools.specs.all())) if ready.image}
+
     def _needed(self, ready: list[Ready]) -> set[str]:
+        return {path for entry in self._wanted(ready) for path in entry.entries}
+
+    def _wanted(self, ready: list[Ready]) -> list[Ready]:
+        """Of what is ready that which runs work with, and that which was made ready for some that have not begun."""
         used, recently = set(self.in_use()), time.time() - UNUSED_KEPT_S
-        needed: set[str] = set()
-        for entry in ready:
-            if entry.spec in used or (not entry.used and self._tools.specs.asked_at(entry.spec) > recently):
-                needed.update(entry.entries)
-        return needed
+        asked_at = self._tools.specs.asked_at
+        return [each for each in ready if each.spec in used or (not each.used and asked_at(each.spec) > recently)]
 
     def _trim(self, room_for: int) -> None:
         """Bring the cache below its limit, and make room on the disk for so many bytes."""
@@ -286,6 +301,7 @@ class Making:
             data.references,
             entries,
             interpreter=chosen.interpreter,
+            image=chosen.image,
         )
         return size + data.fetched + chosen.size, ready
 

@@ -53,6 +53,8 @@ class Starting:
         """Start a prepared learner; ``holding``: descriptors that its shim keeps open. Returns the shim where this node
         has to reap it. Raises ``OSError``."""
         holding = (*holding, *self._locks(order.slots))
+        if "container" in prepared.shim_order:
+            return self._launcher.start(prepared.folder, prepared.shim_order, holding)
         chosen = choose(order, prepared)
         if isinstance(chosen, Fork):
             chosen = self._fork(order, prepared, chosen, holding)

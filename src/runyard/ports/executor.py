@@ -47,6 +47,7 @@ class StageRequest:
 
     ``listed`` is False within a launch when the node is known to have the spec ready: ``data`` is left out then.
     ``warm`` None: programs of it are started the slow way. ``guessed``: it is taken to be ready there already.
+    ``registry``: credentials for the registry of its image.
     """
 
     node_id: str
@@ -58,6 +59,7 @@ class StageRequest:
     environment: EnvironmentRequest = OWN_ENVIRONMENT
     warm: Warm | None = None
     guessed: bool = False
+    registry: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ ADVICE = {
     "user": "The program's user could not be taken on: the node must run as root, or give no user.",
     "filter": "The system calls that programs are refused could not be kept from it.",
     "cwd": "The working directory cannot be entered by the program's user: is it among the visible paths?",
+    "container": "The container engine could not be started.",
     "exec": "The interpreter of the command cannot be executed by the program's user: is it among the visible paths?",
 }
 """What each stage of a launch says when it fails, beside the system's own words."""
@@ -48,6 +49,7 @@ class Order:
         "cgroup",
         "cgroup_name",
         "closed_devices",
+        "container",
         "cwd",
         "env",
         "fixed",
@@ -99,6 +101,7 @@ class Order:
         self.missing: list[str] = list(fields.get("missing") or [])
         self.hide: list[str] = list(fields.get("hide") or [])
         self.program: dict[str, Any] | None = fields.get("program")
+        self.container: dict[str, Any] | None = fields.get("container")
         self.way_note = str(fields.get("way_note") or "")
 
 
@@ -198,6 +201,18 @@ class Child:
             self._report(failure(stage, OSError(0, type(error).__name__)))
         os._exit(127)
 
+    def keep(self, status: int, release: int, shim: int) -> "NoReturn":
+        """Become the keeper of the order's container instead."""
+        self.status, self.release, self.shim = status, release, shim
+        try:
+            _session(self)
+            _container().become_keeper(self.order.container, self.folders, status, release)
+        except Exception as error:  # as in `become`
+            self._report(
+                failure("container", error if isinstance(error, OSError) else OSError(0, type(error).__name__))
+            )
+        os._exit(127)
+
     def _refuse(self) -> None:
         if self.filtered and not _seccomp().missing():
             _seccomp().refuse("pid" in self.namespaces, self.order.open_calls)
@@ -275,6 +290,12 @@ def _init() -> "ModuleType":
     from runyard.shim import init  # noqa: PLC0415 - as above
 
     return init
+
+
+def _container() -> "ModuleType":
+    from runyard.shim import container  # noqa: PLC0415 - as above
+
+    return container
 
 
 def _seccomp() -> "ModuleType":

@@ -54,6 +54,7 @@ class Facts:
         "folder",
         "group",
         "has_init",
+        "inner",
         "launch",
         "leftovers",
         "log",
@@ -76,6 +77,8 @@ class Facts:
         """Those that the program was born in."""
         self.has_init = False
         """Whether the child is the program's init: its own end means that nothing of the program is left."""
+        self.inner = 0
+        """Process 1 of its container, as the machine counts; 0: it has none, or none yet."""
         self.missing: list[str] = list(order.missing)
         self.log = -1
         self.pid = 0
@@ -94,12 +97,13 @@ class Facts:
 def write_started(run: Facts, view: list[str], now: int) -> "Record":
     """Put on disk that a program starts, at that time of :func:`lean.boottime_ns`. Raises ``OSError``."""
     shim, order = os.getpid(), run.order
+    program = run.inner or run.pid
     started: Record = {
         "attempt": order.attempt,
         "shim_pid": shim,
         "shim_start_ticks": processes.own_start_ticks(),
-        "pid": run.pid,
-        "pid_start_ticks": processes.start_ticks(run.pid),
+        "pid": program,
+        "pid_start_ticks": processes.start_ticks(program),
         "boot_id": processes.boot_id(),
         "started_at_ms": epoch_ms(),
         "boottime_ms": now // 1_000_000,
@@ -107,18 +111,27 @@ def write_started(run: Facts, view: list[str], now: int) -> "Record":
         "view": view,
         "namespaces": run.namespaces,
         "missing": run.missing,
-        "way": "exec" if order.program is None else "warm",
+        "way": way_of(order),
         "way_note": order.way_note,
         "tamper_proof": is_tamper_proof(run),
     }
+    if order.container is not None:
+        started["container"] = {name: order.container[name] for name in ("engine", "env", "remove")}
     lean.write_record(run.folder, "started.json", started)
     return started
+
+
+def way_of(order: "Order") -> str:
+    """How a program is started."""
+    if order.container is not None:
+        return "container"
+    return "exec" if order.program is None else "warm"
 
 
 def is_tamper_proof(run: Facts) -> bool:
     """Whether the program has another user than the shim, so that it cannot change what is recorded of it; or can,
     under the same one, neither see processes of others nor write what is not its own."""
-    if run.order.uid is not None and run.order.uid != os.geteuid():
+    if run.order.container is not None or (run.order.uid is not None and run.order.uid != os.geteuid()):
         return True
     return {"pid", "mount"} <= set(run.namespaces) and "/" in run.order.read_only and run.missing == run.order.missing
 
@@ -148,9 +161,7 @@ def of_end(run: Facts) -> "Record":
         "boottime_stopped_ms": run.stopped_at and run.stopped_at // 1_000_000,
         "boot_id": processes.boot_id(),
         "log_bytes": 0 if run.log < 0 else os.fstat(run.log).st_size,
-        "user_cpu_s": round(run.usage.user_cpu_s, 6),
-        "system_cpu_s": round(run.usage.system_cpu_s, 6),
-        "max_rss_kib": run.usage.max_rss_kib,
+        **_used(run),
         "killed_leftovers": len(run.leftovers),
         "tamper_proof": is_tamper_proof(run),
         "cgroup": None if run.group is None else run.group.record(),
@@ -159,10 +170,24 @@ def of_end(run: Facts) -> "Record":
     }
 
 
+def _used(run: Facts) -> "Record":
+    """What the kernel counted of children; what was in a container is nobody's child here."""
+    if run.order.container is not None:
+        return {"user_cpu_s": None, "system_cpu_s": None, "max_rss_kib": None}
+    usage = run.usage
+    return {
+        "user_cpu_s": round(usage.user_cpu_s, 6),
+        "system_cpu_s": round(usage.system_cpu_s, 6),
+        "max_rss_kib": usage.max_rss_kib,
+    }
+
+
 def _ended_early(run: Facts, code: int | None) -> "Record | None":
     """Why a program that nobody stopped never began; None: it may have, for all that is known."""
     if run.started is not None and not run.has_init:
         return None
+    if run.order.container is not None:
+        return {"stage": "container", "errno": None, "message": "What kept its container was killed."}
     message = f"The program was killed by signal {-(code or 0)} before it began: is its memory limit too small?"
     if code is not None and code >= 0:
         message = "What was to begin the program ended before it did."

@@ -113,6 +113,8 @@ class Run(Facts):
     def _fork(self, status: int, waiting: int) -> int:
         """Fork the child, in namespaces of its own where they can be had; its process id."""
         wanted = self.order.namespaces
+        if self.order.container is not None:
+            return self._fork_keeper(status, waiting)
         if os.geteuid() == 0:
             wanted = [name for name in wanted if name != "user"]
         elif wanted and "user" not in wanted:
@@ -126,6 +128,22 @@ class Run(Facts):
                 self.namespaces = []
                 self.missing.append(f"The program has no namespaces of its own: {error.strerror}.")
         return self._fork_into([], status, waiting)
+
+    def _fork_keeper(self, status: int, waiting: int) -> int:
+        """Fork what keeps the container, which is no member of the control group itself."""
+        from runyard.shim import container  # noqa: F401, PLC0415 # pyright: ignore[reportUnusedImport] - start-up time of those that need none
+
+        shim = os.getpid()
+        self.has_init, self.namespaces = True, ["pid", "mount", "ipc"]
+        child = Child(self.order, [], [] if self.group is None else list(self.group.folders), self.log)
+        signals.pthread_sigmask(signals.SIG_BLOCK, signals.valid_signals())
+        try:
+            pid = os.fork()
+            if pid == 0:
+                child.keep(status, waiting, shim)
+        finally:
+            signals.pthread_sigmask(signals.SIG_SETMASK, ())
+        return pid
 
     def _fork_into(self, namespaces: list[str], status: int, waiting: int) -> int:
         shim = os.getpid()
@@ -171,7 +189,8 @@ class Run(Facts):
     def _heed(self, report: "Record") -> None:
         """Take in one line of the child's."""
         if "stage" in report:
-            self.launch.failed = {"stage": report["stage"], "errno": report["errno"], "message": report["message"]}
+            named = ("stage", "errno", "message", "reason")
+            self.launch.failed = {name: report[name] for name in named if name in report}
         elif "ended" in report:
             self._program_ended(report["ended"], report["at_boottime_ns"])
         elif "begun" in report:
@@ -191,6 +210,7 @@ class Run(Facts):
             group.missing += outside
             self.held = len(outside) < len(group.folders)
         self.missing += report["missing"]
+        self.inner = report.get("pid", 0)
         now = boottime_ns()
         try:
             self.started = records.write_started(self, report["view"], now)
@@ -290,7 +310,7 @@ class Run(Facts):
         if self.held and self.group is not None:
             found = cgroups.members(self.group.folders)
         else:
-            found = processes.descendants(self.pid if self.has_init else os.getpid())
+            found = processes.descendants(self.inner or (self.pid if self.has_init else os.getpid()))
         return [pid for pid in found if pid != self.pid] if self.has_init else found
 
     def kill(self) -> None:
@@ -302,6 +322,9 @@ class Run(Facts):
             return
         if self.status is not None:
             self.leftovers.update(self.members())
+        if self.order.container is not None:
+            self._kill_container()
+            return
         alone = "pid" in self.namespaces
         if alone and not self.gone:
             os.kill(self.pid, signals.SIGKILL)
@@ -310,6 +333,14 @@ class Run(Facts):
         if not alone and (self.kills or not self.held):
             above = self.pid if self.has_init else os.getpid()
             processes.signal_all(lambda: processes.descendants(above), (signals.SIGKILL,))
+        self.kills += 1
+
+    def _kill_container(self) -> None:
+        """SIGKILL to what is in the container, and to its keeper the word to end it."""
+        if not self.gone:
+            os.kill(self.pid, signals.SIGTERM)
+        if self.held and self.group is not None:
+            cgroups.kill(self.group.folders)
         self.kills += 1
 
     def abandon(self) -> None:
@@ -344,7 +375,8 @@ class Run(Facts):
     def _see_whether_over(self) -> None:
         """The end of an init is that of its PID namespace; without one, what it has left is still to be ended."""
         if self.gone and self.has_init:
-            self.over = "pid" in self.namespaces or not self.held or not self.members()
+            born_alone = "pid" in self.namespaces and self.order.container is None
+            self.over = born_alone or not self.held or not self.members()
             if not self.over and self.due.kill_at is None:
                 self.due.kill_at = boottime_ns()
 

@@ -16,7 +16,9 @@ from pathlib import Path
 
 from runyard import settings
 from runyard.cli.options import DoctorOptions
+from runyard.core.containers import takes_cdi
 from runyard.core.errors import RunyardError
+from runyard.node.containers.engines import find
 from runyard.node.features import find_namespaces, missing_walls, tried
 from runyard.shim import metadata, seccomp
 from runyard.shim.cgroups import hierarchies
@@ -56,6 +58,7 @@ def examine(home: Path) -> list[Finding]:
         _cgroups,
         _users,
         _gpus,
+        lambda: _containers(home),
         lambda: _installation(home),
         _isolation,
         lambda: _left_open(home),
@@ -148,6 +151,24 @@ def _users() -> Iterable[Finding]:
     else:
         text = f"the interpreter lies below {closed[-1]}, closed to other users, and mount namespaces are not allowed"
         yield Finding("user ids", "bad", f"{text}: chmod o+x the folder, or install Python elsewhere")
+
+
+def _containers(home: Path) -> Iterable[Finding]:
+    """Which engine runs container images, or what is to be done to have one."""
+    try:
+        wanted = settings.load(home).container_engine
+    except RunyardError:
+        return  # said already
+    found = find(wanted, dict(os.environ))
+    if isinstance(found, str):
+        text = f"{found}: runs that name an image (`framework: custom`) are refused"
+        text += "" if wanted == "none" else "; to have them: apt-get install podman, or start the Docker daemon"
+        yield Finding("containers", "note", text)
+        return
+    engine = found.engine
+    gpus = "GPUs by CDI" if takes_cdi(engine) else "no CDI specification for GPUs (`nvidia-ctk cdi generate`)"
+    rootless = "; it runs without root: limits are its own, and untried" if engine.rootless else ""
+    yield Finding("containers", "ok", f"{engine} at {engine.path}; {gpus}{rootless}")
 
 
 def _may_unshare() -> bool:

@@ -108,6 +108,7 @@ def _node_words(home: Path, options: UpOptions, url: str, protected: Tls | None)
     argv += [f"--allow-system-call={name}" for name in chosen.allow_system_calls]
     for path in chosen.host_paths:
         argv += ["--host-path", path]
+    argv += ["--container-engine", chosen.container_engine]
     argv += ["--users", users_words(chosen.users), *([] if chosen.private_tmp else ["--shared-tmp"])]
     argv += [f"--pip-option={word}" for word in chosen.pip_options]
     argv += [f"--python-allowed={pattern}" for pattern in chosen.pythons or ("",)]

@@ -177,8 +177,8 @@ class CachedListing(msgspec.Struct, frozen=True, array_like=True):
 class CacheState(msgspec.Struct, frozen=True, tag="cache_state"):
     """The answer to a :class:`runyard.wire.orders.CacheCommand`: bytes of the whole cache, its limit, the data in it
     (last used first, at most 1,000), the pinned buckets, and how many entries a ``clear`` or
-    ``expire`` has removed, with their bytes. ``kinds``: bytes of ``code``, ``data``, ``environments`` and ``runs``;
-    ``free`` and ``total`` of the disk."""
+    ``expire`` has removed, with their bytes. ``kinds``: bytes of ``code``, ``data``, ``environments``, ``runs``,
+    ``images``; ``free`` and ``total`` of the disk."""
 
     number: int
     size: int

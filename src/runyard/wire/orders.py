@@ -61,10 +61,16 @@ class Part(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Environment(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the interpreter must offer (:class:`runyard.core.spec.EnvironmentRequest`): an existing one by path or name,
-    or exact pins."""
+    or exact pins; or the container image that programs run in. ``registry``: the credentials for it, USER:PASSWORD."""
 
     python: str | None = None
     packages: tuple[str, ...] = ()
+    image: str = ""
+    pull: str = "missing"
+    registry: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Environment({self.image or self.python or self.packages})"
 
 
 class Evaluation(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -38,6 +38,11 @@ def _part(part: DataPart, account_id: str) -> Part:
     return Part(place(part.location, account_id, part.credentials), items)
 
 
+def _environment(request: StageRequest) -> Environment:
+    asked = request.environment
+    return Environment(asked.python, asked.packages, asked.image, asked.pull, request.registry)
+
+
 def stage_order(request: StageRequest) -> Stage:
     """What to make ready."""
     return Stage(
@@ -45,7 +50,7 @@ def stage_order(request: StageRequest) -> Stage:
         code=request.code_sha256,
         data=tuple(_part(part, request.account_id) for part in request.data),
         listed=request.listed,
-        environment=Environment(request.environment.python, request.environment.packages),
+        environment=_environment(request),
         warm=_warm(request.warm),
         guessed=request.guessed,
     )

@@ -3,14 +3,17 @@ built, and a layer above it for the model definition's ``requirements.txt``."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from runyard.core.frameworks import DISTRIBUTIONS
+from runyard.core.reasons import Reason
 from runyard.node.cache import Cache
 from runyard.node.environments.building import Building
 from runyard.node.environments.existing import find_existing
@@ -28,18 +31,43 @@ DISTRIBUTION = "runyard"
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """The interpreter of a spec's programs; None: the node's own. ``entries``: folders of the cache that must stay for
-    it; ``size``: bytes that were built just now; ``description``: a JSON object for the record."""
+    it; ``size``: bytes that were built just now; ``description``: a JSON object for the record; ``image``: id of the
+    container image that they run in, empty for none."""
 
     interpreter: Interpreter | None
     entries: tuple[str, ...]
     size: int
     description: str
+    image: str = ""
+
+
+class Images(Protocol):
+    """The images of the machine's container engine."""
+
+    def ready(self, asked: Environment, evidence: Evidence, phase: Phase) -> tuple[str, str, int]:
+        """Have an image: its full name, its id, the bytes fetched. Raises :class:`EnvironmentFault`."""
+        ...
+
+    def has(self, image: str) -> bool:
+        """Whether an image is there, by its id."""
+        ...
+
+
+NO_IMAGES = "This machine has no container engine any more: see `runyard doctor` there."
 
 
 class Environments:
-    """Makes environments ready on one machine."""
+    """Makes environments ready on one machine. ``images``: of its container engine, None where it has none."""
 
-    def __init__(self, cache: Cache, root: str, own: Interpreter, settings: PipSettings) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        root: str,
+        own: Interpreter,
+        settings: PipSettings,
+        images: Callable[[], Images | None] = lambda: None,
+    ) -> None:
+        self.images = images
         self._root = root
         self._settings = settings
         self.own = own
@@ -55,6 +83,8 @@ class Environments:
 
         Raises :class:`EnvironmentFault`, or ``OSError`` for the node's own disk.
         """
+        if asked.image:
+            return self._image(asked, code, evidence, phase)
         if asked.python is not None:
             return self._existing(asked.python, code, evidence)
         pins = _parse(asked.packages)
@@ -71,6 +101,16 @@ class Environments:
         evidence.note(f"{NAME} asks for what is not there: {', '.join(str(each) for each in lacking)}.")
         layer = self.building.layer(base, self._frozen(base, pins), wanted, evidence, phase)
         return self._chosen(layer.interpreter, (*entries, layer.entry), size + layer.size, evidence)
+
+    def _image(self, asked: Environment, code: str | None, evidence: Evidence, phase: Phase) -> Chosen:
+        images = self.images()
+        if images is None:
+            raise EnvironmentFault(NO_IMAGES, Reason.staging_failed)
+        name, image, fetched = images.ready(asked, evidence, phase)
+        if code is not None and os.path.exists(f"{code}/{NAME}"):
+            evidence.note(f"{NAME} is left alone: an image is what it is, so what it asks for belongs into the image.")
+        told = {"image": name, "image_id": image}
+        return Chosen(None, (), fetched, msgspec.json.encode(told).decode(), image)
 
     def _existing(self, python: str, code: str | None, evidence: Evidence) -> Chosen:
         found = find_existing(python, self._settings.pythons, self._root)
