@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,12 +12,13 @@ from bench.figures import Figures, Taken
 from bench.peers.install import BY_NAME as PACKAGES
 from bench.peers.measure import PEERS
 from bench.plots import Bar, plot
-from bench.values import Row, number
+from bench.values import Row, from_document, number
 from tools.environment import ROOT
 
 PAGE = ROOT / "docs" / "performance.md"
 FOLDER = ROOT / "docs" / "performance"
 HOW = ROOT / "bench" / "how.md"
+ELSEWHERE = FOLDER / "elsewhere.json"
 MISSED = ROOT / "bench" / "missed.md"
 
 PLOTS = (
@@ -139,6 +141,17 @@ def missed(figures: Figures) -> str:
     return "\n".join(lines or ["Nothing."]) + (f"\n\n{why}" if why else "")
 
 
+def elsewhere(path: Path = ELSEWHERE) -> str:
+    """What was taken on other machines, by hand put together from the rows that ``--json`` wrote there."""
+    parts = ["## On other machines"]
+    for place in json.loads(path.read_text(encoding="utf-8")):
+        rows = [from_document(raw) for raw in place["rows"]]
+        notes = "\n".join(f"- {row.measure}: {row.note}" for row in rows if row.note)
+        words = f"Taken on {place['date']}: {place['machine']}."
+        parts += [f"### {place['title']}", words, "\n".join([HEAD, *map(line, rows)]), notes]
+    return "\n\n".join(parts)
+
+
 def text(figures: Figures, *, draw: bool = True) -> str:
     machine = "\n".join(f"| {name} | {cell(value)} |" for name, value in figures.machine.items())
     sections = [
@@ -156,6 +169,7 @@ def text(figures: Figures, *, draw: bool = True) -> str:
         HOW.read_text(encoding="utf-8").strip(),
         "## The machine",
         f"| | |\n| --- | --- |\n{machine}",
+        elsewhere(),
         "## Peers",
         peers(figures),
         "## Every figure",
