@@ -228,6 +228,9 @@ MEANINGS: Final[Mapping[str, str]] = {
     "node_reserve_gib": "below so much room (or a twentieth of a smaller disk) a machine starts no new runs",
     "gpu_strangers_mib": "a GPU of which others than Runyard's runs hold more is given to no run meanwhile; 0: never",
     "gpu_errors": "a GPU that reports a hardware error is given to no run until `runyard nodes resume`",
+    "idle_after_min": "minutes after which a run of which no log, metric, CPU or GPU use is seen is told of; 0: never",
+    "idle_then": "what follows then: `tell`, `requeue` (it waits again with its checkpoint) or `stop`",
+    "idle_requeues": "so often a run waits again for having done nothing; the next time it is stopped for good",
     "compute_configurations": "sizes of your own: `[compute_configurations.NAME]` with `gpus`, `cpus`, `memory_gb`",
 }
 

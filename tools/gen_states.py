@@ -40,7 +40,7 @@ ARROWS: Final[Mapping[tuple[StateName, StateName], str]] = {
     (S.starting, S.stopping): "stop",
     (S.starting, S.storing): "ended before it began, for good",
     (S.starting, S.waiting): "new attempt",
-    (S.running, S.running): "its GPU reports an error",
+    (S.running, S.running): "its GPU reports an error, it does nothing for long or something again",
     (S.running, S.stopping): "stop",
     (S.running, S.storing): "program ended, for good",
     (S.running, S.waiting): "new attempt",

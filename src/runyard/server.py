@@ -144,6 +144,7 @@ def _rules(settings: Settings) -> Rules:
         keep_caches_ms=days_ms(settings.keep_caches_days),
         keep_environments_ms=days_ms(settings.keep_environments_days),
         sweep_every_ms=round(settings.sweep_every_s * 1000),
+        idle=settings.idle,
         disk_reserve=round(settings.server_reserve_gib * (1 << 30)),
     )
 

@@ -13,6 +13,7 @@ from typing import TypeVar, cast
 from runyard.core.containers import CHOICES
 from runyard.core.errors import RunyardError
 from runyard.core.house import FIRST_ID, NOBODY_MAPPED, Users, read_root, read_users
+from runyard.core.idle import DEFAULT_RULE, IdleRule, Then
 from runyard.core.resources import DEFAULT_CONFIGURATIONS, ComputeConfiguration, Price, Resources
 from runyard.core.retention import Kept, Part
 from runyard.core.scheduling.snapshot import HALF_LIFE_MS, SETTLE_MS, Policy
@@ -66,7 +67,9 @@ class Settings:
     ``sweep_every_s``: so often what is due goes at most. ``server_reserve_gib``, ``node_reserve_gib``: below this (or a
     twentieth of a smaller disk) the server takes no new runs, and a node starts none. ``gpu_strangers_mib``: a GPU of
     which processes that are not Runyard's hold more is given to no run until it is free, 0: whatever they hold.
-    ``gpu_errors``: a GPU that reports a hardware error is given to no run until it is put back.
+    ``gpu_errors``: a GPU that reports a hardware error is given to no run until it is put back. ``idle_after_min``,
+    ``idle_then``, ``idle_requeues``: what is done with runs that do nothing (:class:`runyard.core.idle.IdleRule`),
+    where their manifest says nothing else.
     """
 
     host_paths: tuple[str, ...] = ()
@@ -117,6 +120,9 @@ class Settings:
     node_reserve_gib: float = 1.0
     gpu_strangers_mib: int = 1024
     gpu_errors: bool = True
+    idle_after_min: float = DEFAULT_RULE.after_ms / 60_000
+    idle_then: str = DEFAULT_RULE.then.value
+    idle_requeues: int = DEFAULT_RULE.requeues
     compute_configurations: tuple[tuple[str, int, float, float], ...] = ()
 
     @property
@@ -135,6 +141,11 @@ class Settings:
             half_life_ms=max(1, round(self.share_half_life_h * 3_600_000)),
             settle_ms=round(self.preempt_settle_s * 1000),
         )
+
+    @property
+    def idle(self) -> IdleRule:
+        """What is done with runs that do nothing."""
+        return IdleRule(round(self.idle_after_min * 60_000), Then(self.idle_then), self.idle_requeues)
 
     @property
     def keep(self) -> Kept:
@@ -233,6 +244,8 @@ def _check_house(path: Path, settings: Settings) -> None:
         raise SettingsError(f"{path}: container_engine is one of {', '.join(CHOICES)}")
     if settings.uid_base < FIRST_ID:
         raise SettingsError(f"{path}: uid_base is {FIRST_ID} or more: ids below are the system's")
+    if settings.idle_then not in list(Then):
+        raise SettingsError(f"{path}: idle_then is one of {', '.join(Then)}")
     own = range(settings.uid_base, settings.uid_base + MEMBERS)
     for name, user in settings.users.table.items():
         if any(number in own for number in (user.uid, user.gid, *user.groups)):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 
 from runyard.core import lifecycle
+from runyard.core.idle import IdleRule, Quiet, Then
 from runyard.core.lifecycle import Exit, RetryPolicy, Transition, is_granted
 from runyard.core.reasons import Reason
 from runyard.core.resources import Resources
@@ -105,6 +106,23 @@ def stop(cause: StopCause, now: int = T0 + 5_000) -> Fact:
 
 def gpu_fails(detail: str = "GPU 0 reported XID 79.", now: int = T0 + 3_000) -> Fact:
     return lambda run: lifecycle.gpu_error(run, number_of(run), detail, now)
+
+
+def goes_quiet(now: int = T0 + 4_000) -> Fact:
+    return lambda run: lifecycle.quiet(run, number_of(run), Quiet.hung, T0 + 3_000, now)
+
+
+def is_stopped_for_it(now: int = T0 + 4_500) -> Fact:
+    """What follows for a run that was found quiet."""
+
+    def follows(run: Run) -> Transition | None:
+        quiet = goes_quiet()(run)
+        found = None if quiet is None else lifecycle.stop_quiet(quiet.after, IdleRule(1, Then.requeue), now)
+        if found is None:
+            return None
+        return replace(found, before=run, after=replace(found.after, version=run.version + 1))
+
+    return follows
 
 
 def staged(now: int = T0 + 500) -> Fact:

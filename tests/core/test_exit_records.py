@@ -34,6 +34,8 @@ RECORDS: list[tuple[str, dict[str, object], tuple[str, str, int | None, int | No
     ("time limit, then killed", {"signal": 9, "cause": LIMIT}, ("failed", "time_limit", None, 9)),
     ("time limit before memory", {"signal": 9, "cause": LIMIT, "oom_kills": 1}, ("failed", "time_limit", None, 9)),
     ("disk limit", {"exit_code": 0, "cause": DISK}, ("failed", "disk_limit", 0, None)),
+    ("idle", {"exit_code": 0, "cause": StopCause.idle}, ("failed", "idle", 0, None)),
+    ("put back", {"exit_code": 0, "cause": StopCause.requeue}, ("failed", "idle_requeued", 0, None)),
     ("canceled", {"signal": 15, "cause": CANCEL}, ("canceled", "canceled", None, 15)),
     ("preempted", {"exit_code": 0, "cause": PREEMPT}, ("failed", "preempted", 0, None)),
     ("pruned", {"exit_code": 143, "cause": PRUNE}, ("completed", "pruned", 143, None)),

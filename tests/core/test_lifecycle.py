@@ -36,10 +36,12 @@ from tests.core.builders import (
     declined,
     dependency_fails,
     exits,
+    goes_quiet,
     gpu_fails,
     granted,
     in_every_state,
     is_lost,
+    is_stopped_for_it,
     new_run,
     staged,
     staging_fails,
@@ -58,6 +60,8 @@ FACTS: Mapping[str, Fact] = {
     "taken": taken(),
     "begun": begun(now=T0 + 9_000),
     "gpu_error": gpu_fails(),
+    "quiet": goes_quiet(),
+    "stop_quiet": is_stopped_for_it(),
     "ended 0": exits(0),
     "ended 1": exits(1),
     "ended preempt": exits(143, cause=StopCause.preempt),
@@ -73,6 +77,8 @@ FACTS: Mapping[str, Fact] = {
     "stop prune": stop(StopCause.prune),
     "stop time_limit": stop(StopCause.time_limit),
     "stop disk_limit": stop(StopCause.disk_limit),
+    "stop idle": stop(StopCause.idle),
+    "stop requeue": stop(StopCause.requeue),
     "stop preempt": stop(StopCause.preempt),
     "stop fenced": stop(StopCause.fenced),
 }
@@ -85,6 +91,8 @@ declined             .         .         .         .         .         .        
 taken                .         starting  .         .         .         .          .       .
 begun                .         running   .         .         .         .          .       .
 gpu_error            .         .         running   .         .         .          .       .
+quiet                .         .         running   .         .         .          .       .
+stop_quiet           .         .         stopping  .         .         .          .       .
 ended 0              .         storing   storing   storing   .         .          .       .
 ended 1              .         storing   storing   storing   .         .          .       .
 ended preempt        .         waiting   waiting   waiting   .         .          .       .
@@ -100,6 +108,8 @@ stop cancel          canceled  stopping  stopping  stopping  canceled  .        
 stop prune           canceled  stopping  stopping  stopping  .         .          .       .
 stop time_limit      .         stopping  stopping  stopping  .         .          .       .
 stop disk_limit      .         stopping  stopping  stopping  .         .          .       .
+stop idle            .         stopping  stopping  stopping  .         .          .       .
+stop requeue         .         stopping  stopping  stopping  .         .          .       .
 stop preempt         .         stopping  stopping  .         .         .          .       .
 stop fenced          .         stopping  stopping  .         .         .          .       .
 """
@@ -369,13 +379,15 @@ def test_a_cancel_before_the_program_began_or_just_then(before_start: bool) -> N
 
 
 OVERRIDES = """
-first       then: fenced preempt time_limit disk_limit prune cancel
-fenced            .      preempt time_limit disk_limit prune cancel
-preempt           .      .       time_limit disk_limit prune cancel
-time_limit        .      .       .          disk_limit prune cancel
-disk_limit        .      .       .          .          prune cancel
-prune             .      .       .          .          .     cancel
-cancel            .      .       .          .          .     .
+first then: fenced     preempt    requeue    time_limit disk_limit idle       prune      cancel
+fenced      .          preempt    requeue    time_limit disk_limit idle       prune      cancel
+preempt     .          .          requeue    time_limit disk_limit idle       prune      cancel
+requeue     .          .          .          time_limit disk_limit idle       prune      cancel
+time_limit  .          .          .          .          disk_limit idle       prune      cancel
+disk_limit  .          .          .          .          .          idle       prune      cancel
+idle        .          .          .          .          .          .          prune      cancel
+prune       .          .          .          .          .          .          .          cancel
+cancel      .          .          .          .          .          .          .          .
 """
 
 

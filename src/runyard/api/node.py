@@ -21,6 +21,7 @@ from runyard.api.files import Closing, receive, send
 from runyard.api.limits import Few, Offset
 from runyard.api.logs import STREAMS
 from runyard.core.errors import NotFound, RunyardError, StoreAway
+from runyard.core.idle import Quiet
 from runyard.core.lifecycle import Exit
 from runyard.core.reasons import Reason
 from runyard.core.resources import Resources
@@ -177,6 +178,9 @@ def _told(fact: facts.Fact) -> told.Told:
     match fact:
         case facts.Began():
             return told.Began(fact.run, fact.attempt, fact.at_ms, fact.way, fact.way_note[:_DETAIL])
+        case facts.Quiet():
+            kind = next((each for each in Quiet if each.value == fact.kind), None)
+            return told.WentQuiet(fact.run, fact.attempt, kind, fact.at_ms)
         case facts.GpuError():
             return told.GpuError(fact.run, fact.attempt, fact.detail[:_DETAIL])
         case facts.Declined():
@@ -249,7 +253,7 @@ def by_our_clock(found: Sequence[facts.Fact], ahead_ms: int) -> Sequence[facts.F
         return found
     return [
         msgspec.structs.replace(each, at_ms=each.at_ms + ahead_ms)
-        if isinstance(each, facts.Began | facts.Exited)
+        if isinstance(each, facts.Began | facts.Exited | facts.Quiet)
         else each
         for each in found
     ]

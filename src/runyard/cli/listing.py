@@ -107,4 +107,6 @@ def run_table(session: Session, runs: Sequence[Run]) -> str:
 
 
 def _why(run: Run) -> str:
-    return "" if run.state in ("running", "completed") else run.sentence or run.readiness or run.reason or ""
+    if run.state == "running":
+        return run.sentence or "" if run.reason else ""  # it does nothing
+    return "" if run.state == "completed" else run.sentence or run.readiness or run.reason or ""

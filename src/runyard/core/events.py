@@ -17,6 +17,8 @@ class EventKind(StrEnum):
     assigned = "assigned"
     running = "running"
     gpu_error = "gpu_error"
+    quiet = "quiet"
+    active = "active"
     stopping = "stopping"
     attempt_ended = "attempt_ended"
     requeued = "requeued"

@@ -13,6 +13,9 @@ from types import MappingProxyType
 from typing import Final
 
 from runyard.core.events import Event, EventKind
+from runyard.core.exits import Exit, judge
+from runyard.core.idle import IdleRule, Quiet, Then
+from runyard.core.idle import sentence as idle_sentence
 from runyard.core.reasons import RULES, Fault, Reason, sentence
 from runyard.core.run import (
     BLOCKED,
@@ -53,11 +56,16 @@ _WISHES: Final[Mapping[StopCause, Ending]] = MappingProxyType(
 )
 """What becomes of a run that somebody wants to end for good, once nothing of its own decides otherwise."""
 
+_STOPPED_FOR: Final = frozenset({Reason.preempted, Reason.idle_requeued, Reason.idle})
+"""Ends of which the wish to stop knows more than the exit record."""
+
 _WEIGHTS: Final = (
     StopCause.fenced,
     StopCause.preempt,
+    StopCause.requeue,
     StopCause.time_limit,
     StopCause.disk_limit,
+    StopCause.idle,
     StopCause.prune,
     StopCause.cancel,
 )
@@ -76,28 +84,6 @@ class Transition:
     events: tuple[Event, ...]
     commands: tuple[Command, ...] = ()
     settled: Attempt | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Exit:
-    """The exit record of an attempt as its shim wrote it. ``at_ms``: when the program was gone, by the node's clock.
-
-    ``launch_reason``: with a ``launch_error``, whose doing that was. ``detail``: which learner it was, of several.
-    ``gpu_error``: what a GPU had reported before the program failed by itself, in a sentence.
-    """
-
-    at_ms: int
-    exit_code: int | None
-    signal: int | None
-    cause: StopCause | None = None
-    oom_kills: int = 0
-    launch_error: str | None = None
-    log_bytes: int = 0
-    tamper_proof: bool = False
-    peak_memory_mib: int | None = None
-    launch_reason: Reason = Reason.launch_failed
-    detail: str = ""
-    gpu_error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +150,34 @@ def gpu_error(run: Run, number: int, detail: str, now: int) -> Transition | None
     return Transition(run, after, (_event(run, EventKind.gpu_error, now, number, detail=detail),))
 
 
+def quiet(run: Run, number: int, kind: Quiet | None, since_ms: int, now: int) -> Transition | None:
+    """The program of an attempt does nothing since a moment; None: it does something again."""
+    attempt = _current(run, number)
+    if attempt is None or not isinstance(run.state, Running) or run.state.quiet == (kind or ""):
+        return None
+    if kind is None:
+        after = _move(run, replace(run.state, quiet="", quiet_since_ms=0))
+        return Transition(run, after, (_event(run, EventKind.active, now, number),))
+    since = min(max(since_ms, attempt.assigned_ms), now)
+    after = _move(run, replace(run.state, quiet=kind.value, quiet_since_ms=since))
+    body = {"kind": kind.value, "since": since, "detail": idle_sentence(kind, now - since)}
+    return Transition(run, after, (_event(run, EventKind.quiet, now, number, **body),))
+
+
+def stop_quiet(run: Run, rule: IdleRule, now: int) -> Transition | None:
+    """What is to follow for a run that was just found quiet: None where it is only told."""
+    state = run.state
+    if not isinstance(state, Running) or not state.quiet or rule.then is Then.tell:
+        return None
+    detail = idle_sentence(Quiet(state.quiet), now - state.quiet_since_ms)
+    if rule.then is Then.stop:
+        return stop(run, StopCause.idle, now, detail)
+    before = sum(1 for each in run.attempts if each.ending and each.ending.reason is Reason.idle_requeued)
+    if before < rule.requeues:
+        return stop(run, StopCause.requeue, now, detail)
+    return stop(run, StopCause.idle, now, f"{detail} It has been put back {before} times before (`idle_requeues`).")
+
+
 def stop(run: Run, cause: StopCause, now: int, detail: str = "") -> Transition | None:
     """Somebody wants the run to stop; ``detail`` says on whose behalf. A waiting run ends at once (once what earlier
     attempts left is stored), a storing one keeps what is stored.
@@ -210,54 +224,6 @@ def _stop_program(run: Run, state: Stopping, now: int) -> Transition:
     return Transition(run, _move(run, state), (event,), (Command.stop,))
 
 
-def judge(record: Exit) -> Ending:
-    """Read an exit record: outcome and reason. The first cause decides; out of memory comes from the kernel's count."""
-    ending = _judge(record)
-    return replace(ending, detail=record.launch_error or _details(ending, record))
-
-
-def _details(ending: Ending, record: Exit) -> str:
-    told = (record.gpu_error if ending.reason is Reason.gpu_failed else "", record.detail)
-    return " ".join(filter(None, told))
-
-
-def _judge(record: Exit) -> Ending:
-    code, signal = record.exit_code, record.signal
-    if record.launch_error is not None:
-        return Ending(StateName.failed, record.launch_reason)
-    if record.cause is StopCause.cancel:
-        return Ending(StateName.canceled, Reason.canceled, code, signal)
-    if record.cause is StopCause.preempt:
-        return Ending(StateName.failed, Reason.preempted, code, signal)
-    if record.cause is StopCause.prune:
-        return Ending(StateName.completed, Reason.pruned, code, signal)
-    if record.cause is StopCause.fenced:
-        return Ending(StateName.failed, Reason.node_lost, code, signal)
-    if record.cause is StopCause.time_limit:
-        return Ending(StateName.failed, Reason.time_limit, code, signal)
-    if record.cause is StopCause.disk_limit:
-        return Ending(StateName.failed, Reason.disk_limit, code, signal)
-    if code == 0:
-        return Ending(StateName.completed, Reason.finished, 0)
-    if record.oom_kills > 0:
-        return Ending(StateName.failed, Reason.out_of_memory, code, signal)
-    if record.gpu_error:
-        return Ending(StateName.failed, Reason.gpu_failed, code, signal)
-    return Ending(StateName.failed, *_by_status(code, signal))
-
-
-def _by_status(code: int | None, signal: int | None) -> tuple[Reason, int | None, int | None]:
-    if signal is not None:
-        return Reason.killed_by_signal, code, signal
-    if code == 127:
-        return Reason.command_not_found, code, None
-    if code == 126:
-        return Reason.not_executable, code, None
-    if code is not None and 128 < code < 128 + 65:
-        return Reason.killed_by_signal, code, code - 128  # bash reports a child's signal n as 128 + n (bash(1))
-    return Reason.nonzero_exit, code, None
-
-
 def ended(run: Run, number: int, record: Exit, policy: RetryPolicy, now: int) -> Transition | None:
     """The program is gone: the slot is released, and the run stores its results or waits for another attempt."""
     attempt = _current(run, number) or _granted(run, number, now)
@@ -289,7 +255,7 @@ def lost(run: Run, number: int, reason: Reason, detail: str, policy: RetryPolicy
 def _close(run: Run, attempt: Attempt, policy: RetryPolicy, now: int) -> Transition:
     ending = attempt.ending
     assert ending is not None
-    if ending.reason is Reason.preempted and isinstance(run.state, Stopping) and run.state.detail:
+    if ending.reason in _STOPPED_FOR and isinstance(run.state, Stopping) and run.state.detail:
         ending = replace(ending, detail=run.state.detail)
         attempt = replace(attempt, ending=ending)
     attempts = _with_attempt(run, attempt)

@@ -40,6 +40,8 @@ class Reason(StrEnum):
     start_from_missing = "start_from_missing"
     dependency_failed = "dependency_failed"
     disk_limit = "disk_limit"
+    idle = "idle"
+    idle_requeued = "idle_requeued"
     not_ready = "not_ready"
     gpu_taken = "gpu_taken"
     launch_failed = "launch_failed"
@@ -152,6 +154,15 @@ RULES: Final[Mapping[Reason, Rule]] = MappingProxyType(
             True,
             True,
             "The program wrote more to its folders than a run may keep on the disk: ask the operator, or write less.",
+        ),
+        Reason.idle: Rule(
+            Fault.user,
+            False,
+            True,
+            "The program did nothing for as long as it may (`idle`), and was stopped: see the end of its log.",
+        ),
+        Reason.idle_requeued: Rule(
+            Fault.none, True, True, "Stopped because it did nothing (`idle`); it waits again with its checkpoint."
         ),
         Reason.not_ready: Rule(
             Fault.none,

@@ -34,6 +34,8 @@ class StopCause(StrEnum):
     prune = "prune"
     fenced = "fenced"
     disk_limit = "disk_limit"
+    idle = "idle"
+    requeue = "requeue"
 
 
 BLOCKED: Final = 1 << 62
@@ -79,9 +81,12 @@ class Starting:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The program runs. ``trouble``: a sentence on a GPU of it that has reported an error, empty while all is well."""
+    """The program runs. ``trouble``: a sentence on a GPU of it that has reported an error, empty while all is well.
+    ``quiet``: a :class:`runyard.core.idle.Quiet` while it does nothing, since ``quiet_since_ms``."""
 
     trouble: str = ""
+    quiet: str = ""
+    quiet_since_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,8 @@ NO_EVALUATION: Final = EvaluationMetrics()
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The ``runyard:`` keys, valid in both dialects. Durations in milliseconds; ``start_after_ms`` since the epoch."""
+    """The ``runyard:`` keys, valid in both dialects. Durations in milliseconds; ``start_after_ms`` since the epoch.
+    ``idle_after_ms`` (0: never) and ``idle_then`` (see :mod:`runyard.core.idle`): None and empty for the operator's."""
 
     hyper_parameters: tuple[tuple[str, Scalar], ...] = ()
     env: tuple[tuple[str, str], ...] = ()
@@ -135,6 +136,8 @@ class Options:
     pull: str = "missing"
     registry: str | None = None
     start_after_ms: int | None = None
+    idle_after_ms: int | None = None
+    idle_then: str = ""
 
 
 @dataclass(frozen=True, slots=True)

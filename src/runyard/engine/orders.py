@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from runyard.core.command import fill
 from runyard.core.frameworks import preload_of
+from runyard.core.idle import rule_of
 from runyard.core.lifecycle import Command, Transition, is_granted, sentence_of
 from runyard.core.reasons import Reason
 from runyard.core.run import GRANT, Attempt, Run, Starting, Stopping, Waiting
@@ -147,6 +148,7 @@ def launch_request(world: World, run: Run, stage: StageRequest) -> LaunchRequest
         queue_class=run.class_id,
         hold_ms=HOLD_MS if is_granted(run) else 0,
         login=member.id,
+        idle_ms=rule_of(options, world.rules.idle).after_ms,
     )
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from runyard.core import lifecycle
+from runyard.core import idle, lifecycle
 from runyard.core.errors import Conflict, NotFound, Refused
 from runyard.core.ids import RUN_PREFIX
 from runyard.core.lifecycle import sentence_of
@@ -201,8 +201,18 @@ def _where(world: World, run: Run, plan: Plan | None) -> _Where:
     if run.state_name is StateName.starting:
         away = _away(world, run, "on which it is to start")
         return _Where(f"A slot is assigned; the program is being started.{away}", reason="starting")
-    trouble = f" {state.trouble}" if isinstance(state, Running) and state.trouble else ""
-    return _Where(f"The program runs.{trouble}{_away(world, run, 'on which it runs; it goes on by itself')}")
+    trouble = _trouble(world, state) if isinstance(state, Running) else ""
+    quiet = state.quiet if isinstance(state, Running) else ""
+    away = _away(world, run, "on which it runs; it goes on by itself")
+    return _Where(f"The program runs.{trouble}{away}", reason=quiet or None)
+
+
+def _trouble(world: World, state: Running) -> str:
+    """What is wrong with a run that runs, with a space before it."""
+    told = [state.trouble] if state.trouble else []
+    if state.quiet:
+        told.append(idle.sentence(idle.Quiet(state.quiet), world.clock.now_ms() - state.quiet_since_ms))
+    return "".join(f" {each}" for each in told)
 
 
 def _away(world: World, run: Run, what: str) -> str:
@@ -252,9 +262,9 @@ def _drained(world: World, run: Run, plan: Plan) -> Standing | None:
 
 
 def _with_past(sentence: str, state: Waiting) -> str:
-    """A run that made room, or whose GPU failed, says so while it waits again."""
+    """A run that made room, whose GPU failed, or that did nothing, says so while it waits again."""
     previous = state.previous
-    if previous is None or previous.reason not in (Reason.preempted, Reason.gpu_failed):
+    if previous is None or previous.reason not in (Reason.preempted, Reason.gpu_failed, Reason.idle_requeued):
         return sentence
     return f"{sentence_of(previous)} {sentence}"
 

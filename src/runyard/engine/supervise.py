@@ -8,13 +8,26 @@ from dataclasses import replace
 
 from runyard.core import lifecycle
 from runyard.core.folding import folded
+from runyard.core.idle import rule_of
 from runyard.core.lifecycle import Command, Exit, Transition, is_granted
 from runyard.core.reasons import Reason
 from runyard.core.run import FINAL, Attempt, Run, Storing
 from runyard.engine.bell import DISPATCH, EVENTS, STAGE
 from runyard.engine.commit import apply, change
 from runyard.engine.orders import any_node
-from runyard.engine.told import Began, Declined, Exited, GpuError, Lost, Stored, StoreFailed, Then, Told, runs_in
+from runyard.engine.told import (
+    Began,
+    Declined,
+    Exited,
+    GpuError,
+    Lost,
+    Stored,
+    StoreFailed,
+    Then,
+    Told,
+    WentQuiet,
+    runs_in,
+)
 from runyard.engine.world import World
 
 _TRIES = 20
@@ -74,6 +87,9 @@ class _Fold:
                 if _owns(run, self._node_id, told.attempt):
                     self._move(lifecycle.gpu_error(run, told.attempt, told.detail, self._now))
                 return self._is_current(told.run_id, told.attempt)
+            case WentQuiet():
+                self._went_quiet(run, told)
+                return self._is_current(told.run_id, told.attempt)
             case Declined():
                 return self._move(lifecycle.declined(run, self._node_id, told.attempt, self._now))
             case Stored():
@@ -101,6 +117,14 @@ class _Fold:
         if not _owns(run, self._node_id, told.attempt):
             return None
         return lifecycle.begun(run, told.attempt, told.at_ms, self._now, told.way, told.way_note)
+
+    def _went_quiet(self, run: Run, told: WentQuiet) -> None:
+        """Put down that a run does nothing, and do what is to follow, in one step: neither is forgotten or repeated."""
+        if not _owns(run, self._node_id, told.attempt):
+            return
+        if self._move(lifecycle.quiet(run, told.attempt, told.kind, told.since_ms, self._now)):
+            rule = rule_of(self._world.specs.get(run.spec_id).spec.options, self._world.rules.idle)
+            self._move(lifecycle.stop_quiet(self._runs[run.id], rule, self._now))
 
     def _ended(self, run: Run, told: Exited | Lost) -> Transition | None:
         if not _owns(run, self._node_id, told.attempt) and not _is_granted_as(run, self._node_id, told.attempt):

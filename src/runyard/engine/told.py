@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from runyard.core.idle import Quiet
 from runyard.core.lifecycle import Exit
 from runyard.core.reasons import Reason
 
@@ -46,6 +47,16 @@ class GpuError:
 
 
 @dataclass(frozen=True, slots=True)
+class WentQuiet:
+    """The program does nothing since ``since_ms``; ``kind`` None: it does something again."""
+
+    run_id: str
+    attempt: int
+    kind: Quiet | None
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Exited:
     """The program is gone."""
 
@@ -84,7 +95,7 @@ class StoreFailed:
     denied: bool
 
 
-Told: TypeAlias = Declined | Began | GpuError | Exited | Lost | Stored | StoreFailed
+Told: TypeAlias = Declined | Began | GpuError | WentQuiet | Exited | Lost | Stored | StoreFailed
 
 
 def runs_in(told: Told) -> tuple[str, ...]:

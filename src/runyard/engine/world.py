@@ -11,6 +11,7 @@ from typing import Final
 
 from runyard.core.account import Member
 from runyard.core.errors import NotFound
+from runyard.core.idle import DEFAULT_RULE, IdleRule
 from runyard.core.lifecycle import RetryPolicy
 from runyard.core.resources import DEFAULT_CONFIGURATIONS, ComputeConfiguration, Price
 from runyard.core.retention import Kept, Part
@@ -43,7 +44,7 @@ OPENED_S: Final = 10.0
 class Rules:
     """Settings of the operator that decide about runs. ``most_runs``: in one submission; ``policy``: how the queue is
     served; ``keep`` and what begins so: ages from which on things go (0: never), looked at every ``sweep_every_ms`` at
-    most; ``disk_reserve``: bytes of the server's disk that nothing new may take."""
+    most; ``disk_reserve``: bytes of the server's disk that nothing new may take; ``idle``: of runs that do nothing."""
 
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     price: Price = field(default_factory=Price)
@@ -60,6 +61,7 @@ class Rules:
     keep_environments_ms: int = 0
     sweep_every_ms: int = 3_600_000
     disk_reserve: int = 0
+    idle: IdleRule = DEFAULT_RULE
 
 
 class SpecShelf:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from runyard.core.idle import Then
 from runyard.core.ids import is_run_id
 from runyard.core.images import PULLS
 from runyard.core.spec import Options
@@ -126,6 +127,28 @@ _TAG: Final = Text(re.compile(r"[^\s,\x00-\x1f\x7f]{1,64}"), "A tag has 1 to 64 
 _GLOB: Final = Text(
     re.compile(r"(?!/)(?!(?:.*/)?\.\.(?:/|\Z))[^\x00-\x1f\x7f]+"),
     "This must be a pattern of file names below the working directory, such as *.ckpt, without `..`.",
+)
+
+IDLE_AFTER: Final = Key(
+    "after",
+    duration(0),
+    _DEFAULTS.idle_after_ms,
+    "How long it may do nothing: no log, no metric, no CPU and no GPU use. 0: for however long.",
+    sample="30m",
+)
+IDLE_THEN: Final = Key(
+    "then",
+    Choice.of(*(each.value for each in Then)),
+    _DEFAULTS.idle_then,
+    "What follows: it is only told, stopped to wait again with its checkpoint, or stopped for good.",
+    sample="requeue",
+)
+IDLE: Final[Key[Opened | None]] = Key(
+    "idle",
+    Table((IDLE_AFTER, IDLE_THEN), short="after"),
+    None,
+    "What is done with it when it does nothing for long. The operator's word without it.",
+    sample="{after: 30m, then: requeue}",
 )
 
 HYPER_PARAMETERS: Final = Key(
@@ -267,6 +290,7 @@ TABLE: Final = Table(
         PULL,
         REGISTRY,
         START_AFTER,
+        IDLE,
     )
 )
 
@@ -281,6 +305,7 @@ def options(opened: Opened | None) -> Options:
     for name in secrets:
         if name in dict(opened[ENV]):
             opened.at(SECRETS).say(f"`{name}` is in `env` too: leave it in one of them.")
+    idle = opened[IDLE]
     return Options(
         hyper_parameters=opened[HYPER_PARAMETERS],
         env=opened[ENV],
@@ -301,4 +326,6 @@ def options(opened: Opened | None) -> Options:
         pull=opened[PULL],
         registry=opened[REGISTRY],
         start_after_ms=opened[START_AFTER],
+        idle_after_ms=None if idle is None else idle[IDLE_AFTER],
+        idle_then="" if idle is None else idle[IDLE_THEN],
     )

@@ -28,6 +28,7 @@ from runyard.node.gpus.pretended import Pretended
 from runyard.node.gpus.seeing import Gpus
 from runyard.node.grants import Grants
 from runyard.node.home import AttemptFolder, Home
+from runyard.node.idling import Idling
 from runyard.node.inventory import Inventory
 from runyard.node.lanes import Lanes, Later
 from runyard.node.launching import Hands, Launching
@@ -131,8 +132,7 @@ class Agent:
         )
         self.staging.expected = lambda stage, ready: starting.expect(stage, ready.interpreter or interpreter)
         self.staging.patiently = lambda job: later.put(MOMENT_S, job)
-        around = Surroundings(home, address.name, inventory, self._living, self.report.tell)
-        self.guarding = Guarding(_gpus_of(inventory, home), settings.caution, around)
+        self.guarding = self._guard(settings.caution)
         hands = Hands(
             ground,
             self.staging,
@@ -150,8 +150,13 @@ class Agent:
         )
         self.launching = Launching(hands)
         self.limiting = Limiting(home, self.watch, settings.measure_every_s)
+        self.idling = Idling(home, self.watch, self._busy, self.report.tell)
         self.room = DiskRoom(home.root, settings.reserve, self.staging.make_room, self._tell_of_disk)
         self.finishing = Finishing(hands, self.launching, self.report, Together(self.link), settings.sync_every_s)
+
+    def _guard(self, caution: Caution) -> Guarding:
+        around = Surroundings(self._home, self._address.name, self._inventory, self._living, self.report.tell)
+        return Guarding(_gpus_of(self._inventory, self._home), caution, around)
 
     def start(self) -> None:
         """Find again what lives from before, and begin to listen."""
@@ -167,6 +172,7 @@ class Agent:
         self._boxes.start()
         self.finishing.sync_for_ever()
         self.limiting.start()
+        self.idling.start()
         self.room.start()
 
     def _features(self) -> tuple[str, ...]:
@@ -201,6 +207,12 @@ class Agent:
         folders = (self._home.attempt(run, attempt) for run, attempt in self.watch.watched())
         return [(folder, self.grants.slots_of(folder)) for folder in folders]
 
+    def _busy(self, folder: AttemptFolder) -> int | None:
+        """How much the GPUs of an attempt compute; those that it shares tell nothing of it."""
+        slots = self.grants.slots_of(folder)
+        others = [theirs for each, theirs in self._living() if each.run != folder.run]
+        return self.guarding.busy(slots, [slot for theirs in others for slot in theirs])
+
     def _held(self) -> Iterator[facts.Held]:
         """Every attempt with a folder, and grants without one yet."""
         grants = self.grants.named()
@@ -214,7 +226,7 @@ class Agent:
 
     def connected(self) -> None:
         """The server has heard the hello: it gets every fact again."""
-        self.report.renew([*self._declined(), *self.endings.facts(), *self.guarding.errors()])
+        self.report.renew([*self._declined(), *self.endings.facts(), *self.guarding.errors(), *self.idling.facts()])
         self.shipping.renew()
 
     def _declined(self) -> Iterator[facts.Declined]:

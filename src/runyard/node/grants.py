@@ -24,7 +24,9 @@ from runyard.wire.orders import Launch
 Attempt = tuple[str, int]
 """A run and the number of its attempt."""
 
-LEAVES_ROOM = frozenset({None, StopCause.cancel, StopCause.time_limit, StopCause.disk_limit, StopCause.prune})
+LEAVES_ROOM = frozenset(
+    {None, StopCause.cancel, StopCause.time_limit, StopCause.disk_limit, StopCause.prune, StopCause.idle}
+)
 """What an attempt may have been stopped for (None: it ended by itself) whose slots a grant takes over. One that was
 stopped to make room for another run, or that the server has given up, leaves its slots to the server."""
 

@@ -165,6 +165,11 @@ class AttemptFolder:
         return self.path + "/gpu-error.json"
 
     @property
+    def idle(self) -> str:
+        """What was seen of a program of which nothing was seen for a while (:mod:`runyard.node.idling`)."""
+        return self.path + "/idle.json"
+
+    @property
     def after(self) -> str:
         """Whose slots the attempt took over (:mod:`runyard.node.grants`)."""
         return self.path + "/after"

@@ -290,6 +290,7 @@ class Kept(msgspec.Struct, frozen=True):
     evaluation: Evaluation = Evaluation()
     queue_class: int = 0
     learners: int = 1
+    idle_ms: int = 0
 
 
 MOST_REMEMBERED = 4096
@@ -349,6 +350,7 @@ def _write_order(folder: AttemptFolder, order: Launch, uid: int | None, limits: 
         order.evaluation,
         order.queue_class,
         order.learners,
+        order.idle_ms,
     )
     write_whole(folder.order, msgspec.json.encode(kept))
     _remember(folder, kept)

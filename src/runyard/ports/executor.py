@@ -111,6 +111,7 @@ class LaunchRequest:
     queue_class: int = 0
     hold_ms: int = 0
     login: str = ""
+    idle_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,6 +212,16 @@ class GpuError(msgspec.Struct, frozen=True, tag="gpu_error"):
     detail: str
 
 
+class Quiet(msgspec.Struct, frozen=True, tag="quiet"):
+    """A program does nothing since ``at_ms``. ``kind``: a :class:`runyard.core.idle.Quiet`, empty where it does
+    something again."""
+
+    run: str
+    attempt: int
+    kind: str
+    at_ms: int
+
+
 class StoreFailed(msgspec.Struct, frozen=True, tag="store_failed"):
     """One try at storing failed; the node tries again by itself, unless it is told to stop.
 
@@ -243,6 +253,7 @@ Fact: TypeAlias = (
     | DiskState
     | GpuState
     | GpuError
+    | Quiet
 )
 
 _encoder = msgspec.json.Encoder()
@@ -263,6 +274,7 @@ _facts = msgspec.json.Decoder(
         | DiskState
         | GpuState
         | GpuError
+        | Quiet
     ]
 )
 

@@ -136,7 +136,8 @@ class Launch(msgspec.Struct, frozen=True, tag="launch", omit_defaults=True):
     the same room and count against the same quota. ``hold_ms`` above 0: a grant ahead. The node does not start it now
     but when an attempt of the same class ends here, in the order of the grants and with the slots of that attempt
     (``slots`` is empty), and says so in the ``then`` of what it tells of that attempt; what is not begun so many
-    milliseconds after the order came is declined (:class:`runyard.wire.facts.Declined`).
+    milliseconds after the order came is declined (:class:`runyard.wire.facts.Declined`). ``idle_ms``: a program that
+    does nothing for so long is told of (:class:`runyard.wire.facts.Quiet`), 0: none is.
     """
 
     run: str
@@ -164,6 +165,7 @@ class Launch(msgspec.Struct, frozen=True, tag="launch", omit_defaults=True):
     queue_class: int = 0
     hold_ms: int = 0
     login: str = ""
+    idle_ms: int = 0
 
     def __repr__(self) -> str:
         return f"Launch({self.run}/{self.attempt})"

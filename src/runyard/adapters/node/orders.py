@@ -88,6 +88,7 @@ def launch_order(request: LaunchRequest) -> Launch:
         queue_class=request.queue_class,
         hold_ms=request.hold_ms,
         login=request.login,
+        idle_ms=request.idle_ms,
     )
 
 

@@ -122,6 +122,14 @@ class Guarding:
         self.look()
         self._tell()
 
+    def busy(self, slots: Sequence[int], others: Sequence[int]) -> int | None:
+        """Per cent of the time in which the busiest of the GPUs behind some slots computed of late; None where nobody
+        knows, or where all of them are behind slots of ``others``, too."""
+        inventory = self._around.inventory
+        shared = inventory.devices_of(others)
+        sights = [self._seen(each) for each in inventory.devices_of(slots) if each not in shared]
+        return max((each.busy for each in sights if each is not None and each.busy is not None), default=None)
+
     def errors(self) -> Iterator[GpuError]:
         """What was told of attempts that live, to be told again at every connect."""
         for folder, _ in self._around.living():
