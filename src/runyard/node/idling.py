@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
@@ -115,7 +115,7 @@ class Idling:
         order = read_order(folders[0])
         if order is None or not order.idle_ms or not os.path.exists(folders[0].started):
             return None
-        made = Looked(folders, order.idle_ms, begun(self._signs(folders, None)), 0.0)
+        made = Looked(folders, order.idle_ms, begun(_written(folders)), 0.0)
         made.due_s = time.monotonic() + made.every_s
         known = self._recalled(folders[0])
         if known is not None:
@@ -123,8 +123,7 @@ class Idling:
         return made
 
     def _look_at(self, each: Looked) -> None:
-        last = each.course.last
-        signs = self._signs(each.folders, last)
+        signs = self._signs(each.folders, each.course.last)
         each.course = seen(each.course, signs, round(each.every_s * 1000 * MOST_GAPS))
         kind = judge(each.course, each.after_ms)
         changed = (kind or "") != each.told
@@ -139,14 +138,12 @@ class Idling:
 
     # ---------------------------------------------------------------------------------------------------------- signs
 
-    def _signs(self, folders: Sequence[AttemptFolder], last: Signs | None) -> Signs:
+    def _signs(self, folders: Sequence[AttemptFolder], last: Signs) -> Signs:
         """What is seen now. Processors and GPUs are asked only where logs and metrics tell nothing."""
-        log = sum(size_of(folder.log("training-log")) for folder in folders)
-        points = sum(size_of(folder.spool) for folder in folders)
-        at_ms = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
-        if last is not None and (log, points) != (last.log, last.points):
-            return Signs(at_ms, log, points)
-        return Signs(at_ms, log, points, cpu_of(folders), self._busy(folders[0]))
+        signs = _written(folders)
+        if (signs.log, signs.points) != (last.log, last.points):
+            return signs
+        return replace(signs, cpu_ms=cpu_of(folders), gpu=self._busy(folders[0]))
 
     def _keep(self, each: Looked) -> None:
         known = Known(self._boot, each.course, each.told, each.since_ms)
@@ -163,6 +160,13 @@ class Idling:
         except (FileNotFoundError, msgspec.DecodeError):
             return None
         return known if known.boot == self._boot else None
+
+
+def _written(folders: Sequence[AttemptFolder]) -> Signs:
+    """What an attempt has written up to now."""
+    log = sum(size_of(folder.log("training-log")) for folder in folders)
+    points = sum(size_of(folder.spool) for folder in folders)
+    return Signs(time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000, log, points)
 
 
 def _said(kind: Quiet | None) -> str:

@@ -166,6 +166,8 @@ class Guarding:
 
     def _strangers(self, device: Device, sight: Sight) -> str | None:
         """Why a GPU is kept back for what strangers hold of it; None: it is free."""
+        if sight.used <= self._caution.slack:
+            return None
         deadline = time.monotonic() + (0 if device.index in self._held else SETTLE_S)
         while True:
             living = [(folder.run, slots) for folder, slots in self._around.living()]
