@@ -1,13 +1,16 @@
 """On real GPUs: what a run sees, that memory is free after its end, and a sum over two of them by nccl."""
 
 import json
+import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from runyard.node.containers.engines import find
 from runyard.node.inventory import Device
 from runyard.up.gpus import SLACK_BYTES, card_of
-from tests.support.installation import RUNYARD, Installation, manifest, write_code
+from tests.support.installation import RUNYARD, Installation, manifest, running_installation, write_code
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(600)]
@@ -131,3 +134,26 @@ def test_a_program_opens_the_gpu_that_it_was_given_and_no_other(yard: Installati
     log = yard.cli("logs", run).stdout
     told = next(line for line in log.splitlines() if "TOLD" in line).partition("TOLD ")[2]
     assert json.loads(told) == [1, 1, 8.0]
+
+
+@pytest.mark.parametrize("kind", ["podman", "docker"])
+def test_a_container_has_the_gpu_that_it_was_given_and_no_other(
+    devices: tuple[Device, ...], tmp_path: Path, kind: str
+) -> None:
+    """By the engine of this machine, with whatever names GPUs to it; ``RUNYARD_TEST_IMAGE``: an image with PyTorch."""
+    image = os.environ.get("RUNYARD_TEST_IMAGE")
+    found = find(kind, dict(os.environ))
+    if image is None or isinstance(found, str):
+        pytest.skip(f"RUNYARD_TEST_IMAGE names no image with PyTorch, or there is no {kind}: {found}")
+    settings = f'container_engine = "{kind}"\n'
+    with running_installation(tmp_path, "--gpus", "all", settings=settings) as yard:
+        framework = f"{{name: custom, version: '{image}'}}"
+        folder = write_code(yard.folder / "code", {"train.py": SEE})
+        text = manifest("python3 train.py", configuration="small").replace(
+            "  execution:", f"  framework: {framework}\n  execution:"
+        )
+        (yard.folder / "m.yml").write_text(text)
+        yard.cli("train", str(folder), "m.yml", "--wait", timeout=500)
+        seen, total, *_ = yard.cli("logs", "last").stdout.splitlines()
+        assert json.loads(seen) == ["0", "1", 1]
+        assert float(total) == 64.0**3

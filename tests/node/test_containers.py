@@ -57,6 +57,10 @@ else:
 """
 
 
+by_podman = pytest.mark.parametrize("engine", ["podman"], indirect=True)
+"""What is the same for every engine, since the shim's own tests show each of them do its part."""
+
+
 @pytest.fixture(scope="module", params=["podman", "docker"])
 def engine(request: pytest.FixtureRequest) -> Iterator[RealEngine]:
     with running_engine(request.param) as made:
@@ -134,6 +138,7 @@ def test_a_run_in_a_container_has_what_every_run_has(node: NodeProcess, engine: 
     assert {f"{RUN}/workdir/new.txt", f"{RUN}/checkpoints/c"} <= set(found)
 
 
+@by_podman
 def test_a_canceled_run_gets_its_grace(node: NodeProcess) -> None:
     command = "trap 'echo saved > $CHECKPOINT_DIR/last; exit 3' TERM; echo begun; while :; do sleep 0.05; done"
     node.server.give(ready(node, command))
@@ -144,6 +149,7 @@ def test_a_canceled_run_gets_its_grace(node: NodeProcess) -> None:
     assert (node.home / "runs" / RUN / "checkpoints" / "last").read_text() == "saved\n"
 
 
+@by_podman
 def test_memory_and_time_end_a_run_by_their_names(node: NodeProcess) -> None:
     launch = ready(node, "head -c 300000000 /dev/zero | tail | wc -c", memory_mib=64)
     node.server.give(launch)
@@ -155,6 +161,7 @@ def test_memory_and_time_end_a_run_by_their_names(node: NodeProcess) -> None:
     assert node.server.wait_for(facts.Exited, of_run(OTHER)).cause == "time_limit"
 
 
+@by_podman
 def test_a_node_that_comes_back_goes_on_with_its_container(node: NodeProcess) -> None:
     launch = ready(node, "echo begun; until [ -e go ]; do sleep 0.05; done; echo went on; exit 4")
     node.server.give(launch)
@@ -178,6 +185,7 @@ def test_of_a_run_whose_shim_dies_nothing_is_left(node: NodeProcess, engine: Rea
     wait_until(lambda: not engine.boxes(), "the container to be gone")
 
 
+@by_podman
 def test_a_container_that_everybody_lost_is_removed_by_the_next_node(node: NodeProcess, engine: RealEngine) -> None:
     node.server.give(ready(node, "echo begun; while :; do sleep 0.05; done"))
     running(node)
@@ -198,6 +206,7 @@ def children_of(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+@by_podman
 def test_learners_in_containers_meet_over_the_loopback(node: NodeProcess) -> None:
     command = f"python3 -c {shlex.quote(MEET)}"
     node.server.give(ready(node, command, learners=2, slots=(0, 1)))
@@ -205,12 +214,14 @@ def test_learners_in_containers_meet_over_the_loopback(node: NodeProcess) -> Non
     assert "heard hello" in log_of(node)
 
 
+@by_podman
 def test_one_process_for_each_gpu(node: NodeProcess) -> None:
     node.server.give(ready(node, "echo rank $RANK of $WORLD_SIZE", launch="gpu", slots=(0, 1)))
     assert node.server.wait_for(facts.Exited).exit_code == 0, log_of(node)
     assert {"rank 0 of 2", "rank 1 of 2"} <= set(log_of(node).splitlines())
 
 
+@by_podman
 def test_an_image_that_went_is_asked_for_again(node: NodeProcess, engine: RealEngine) -> None:
     name, server = "localhost/passing:1", node.server
     engine.run("import", "--change", "LABEL of=this", str(tiny_image()), name)
@@ -276,6 +287,25 @@ def test_images_are_pulled_with_credentials_that_nobody_sees(
     assert "check its path and tag" in missing.detail
 
 
+@by_podman
+def test_images_that_came_go_when_nothing_needs_them(node: NodeProcess, engine: RealEngine, registry: Registry) -> None:
+    engine.run("import", "--change", "LABEL of=that", str(tiny_image()), "localhost/that:1")
+    name = push(engine, registry, "team/that:1", "localhost/that:1")
+    engine.run("rmi", "--force", "localhost/that:1")
+    assert isinstance(made_ready(node, 1, name, registry=CREDENTIALS), facts.Staged)
+    assert isinstance(made_ready(node, 2, IMAGE), facts.Staged)
+    node.server.give(orders.CacheCommand(1, "clear"))
+    kept = node.server.wait_for(facts.CacheState, lambda state: state.number == 1)
+    assert (kept.removed, kept.kinds["images"] > 0) == (0, True)  # made ready just now, for runs that will come
+    os.utime(node.home / "specs/1.json", (0, 0))
+    node.server.give(orders.CacheCommand(2, "clear"))
+    cleared = node.server.wait_for(facts.CacheState, lambda state: state.number == 2)
+    assert (cleared.removed, cleared.kinds["images"]) == (1, 0)
+    assert name not in engine.images()
+    assert IMAGE in engine.images()
+
+
+@by_podman
 def test_a_registry_that_is_away_is_the_platforms_fault(node: NodeProcess) -> None:
     away = made_ready(node, 1, "127.0.0.1:9/team/net:1")
     assert isinstance(away, facts.StageFailed)
@@ -283,6 +313,7 @@ def test_a_registry_that_is_away_is_the_platforms_fault(node: NodeProcess) -> No
     assert "could not be reached" in away.detail
 
 
+@by_podman
 def test_an_image_of_the_machine_that_is_not_there(node: NodeProcess) -> None:
     lacking = made_ready(node, 1, "localhost/nothing:1")
     assert isinstance(lacking, facts.StageFailed)

@@ -4,6 +4,7 @@ Podman, Docker and the registry are Debian's packages. They are installed where 
 minute for all); where that cannot be done, the tests that need them are skipped and say so.
 """
 
+import atexit
 import contextlib
 import fcntl
 import http.client
@@ -196,6 +197,7 @@ def tiny_image() -> Path:
     for name in ("collections", "encodings", "importlib", "json", "re", "lib-dynload"):
         shutil.copytree(standard / name, root / str(standard).lstrip("/") / name, symlinks=True)
     target = folder / "tiny.tar"
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     with tarfile.open(target, "w") as archive:
         archive.add(root, ".")
     shutil.rmtree(root)

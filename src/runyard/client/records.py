@@ -30,8 +30,8 @@ FINAL: Final = frozenset({"completed", "failed", "canceled"})
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try at a run. ``state`` is empty where the service does not tell it. Memory in MiB. ``way``: ``warm`` or
-    ``exec``, None before it began, and ``way_note`` why, or what that saved."""
+    """One try at a run. ``state`` is empty where the service does not tell it. Memory in MiB. ``way``: ``warm``,
+    ``exec`` or ``container``, None before it began, and ``way_note`` why, or what that saved."""
 
     number: int
     node: str

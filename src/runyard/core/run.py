@@ -162,8 +162,8 @@ class Attempt:
     """One try at a run: what is launched, watched, fenced and billed.
 
     ``slots`` are slot numbers of the node. ``released_ms``: the slot was given back. ``log_bytes``: final size of the
-    log, once known. ``way``: how its program was started, ``warm`` (a fork of a parent with the framework imported) or
-    ``exec``, empty before it began; ``way_note``: why, or what that saved, in a sentence.
+    log, once known. ``way``: how its program was started, ``warm`` (a fork of a parent with the framework imported),
+    ``exec`` or ``container``, empty before it began; ``way_note``: why, or what that saved, in a sentence.
     """
 
     number: int

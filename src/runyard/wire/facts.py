@@ -103,7 +103,8 @@ class Declined(msgspec.Struct, frozen=True, tag="declined"):
 
 
 class Began(msgspec.Struct, frozen=True, tag="began", omit_defaults=True):
-    """The program runs since ``at_ms``. ``way``: ``warm`` or ``exec``; ``way_note``: why, or what that saved."""
+    """The program runs since ``at_ms``. ``way``: ``warm``, ``exec`` or ``container``; ``way_note``: why, or what that
+    saved."""
 
     run: str
     attempt: int
