@@ -173,9 +173,9 @@ def wait_arguments(box: str) -> list[str]:
     return ["wait", box]
 
 
-def remove_arguments(*boxes: str) -> list[str]:
-    """End containers and forget them."""
-    return ["rm", "--force", "--volumes", *boxes]
+def remove_arguments(box: str) -> list[str]:
+    """End a container and forget it."""
+    return ["rm", "--force", "--volumes", box]
 
 
 def list_arguments(home: str) -> list[str]:

@@ -128,7 +128,8 @@ RULES: Final[Mapping[Reason, Rule]] = MappingProxyType(
             Fault.user,
             False,
             False,
-            "Its environment (the framework, requirements.txt or `python`) cannot be had: see load-model.log.",
+            "Its environment (the framework, requirements.txt, `python` or the image) cannot be had: "
+            "see load-model.log.",
         ),
         Reason.secret_missing: Rule(
             Fault.user,

@@ -159,7 +159,7 @@ def _containers(home: Path) -> Iterable[Finding]:
         wanted = settings.load(home).container_engine
     except RunyardError:
         return  # said already
-    found = find(wanted, dict(os.environ))
+    found = find(wanted, dict(os.environ), thoroughly=True)
     if isinstance(found, str):
         text = f"{found}: runs that name an image (`framework: custom`) are refused"
         text += "" if wanted == "none" else "; to have them: apt-get install podman, or start the Docker daemon"

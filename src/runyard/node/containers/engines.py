@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -100,8 +102,8 @@ class Client:
 
     def remove(self, names: Sequence[str]) -> None:
         """See :class:`BoxStore`."""
-        if names:
-            self._run(containers.remove_arguments(*names), 60.0)
+        for name in names:  # Podman removes none of several where one is gone already
+            self._run(containers.remove_arguments(name), 60.0)
 
     def _run(self, words: Sequence[str], within_s: float = ASK_S) -> subprocess.CompletedProcess[bytes]:
         return _call([self.engine.path, *words], self.env, within_s)
@@ -123,35 +125,53 @@ def surroundings(own: Mapping[str, str]) -> dict[str, str]:
     return {"PATH": SYSTEM_PATH, "HOME": "/", **kept, "LC_ALL": "C.UTF-8"}
 
 
-def look(kind: str, own: Mapping[str, str]) -> Engine | Absent:
-    """See whether an engine is there and answers. ``own``: the node's variables."""
+def look(kind: str, own: Mapping[str, str], *, thoroughly: bool = False) -> Engine | Absent:
+    """See whether an engine is there and answers. ``own``: the node's variables; ``thoroughly``: Podman opens its
+    storage, too, which takes five times as long as asking for its version."""
     env = surroundings(own)
     path = shutil.which(kind, path=f"{env['PATH']}:{SYSTEM_PATH}")
     if path is None:
         return Absent(kind, "not installed")
-    words = ["version", "--format", "{{.Server.Version}} {{.Server.Os}}"]
     if kind == containers.PODMAN:
-        words = ["info", "--format", "{{.Version.Version}} {{.Host.Security.Rootless}}"]
+        words = ["info", "--format", "{{.Version.Version}}"] if thoroughly else ["--version"]
+    elif (silent := _silence(env)) is not None:
+        return Absent(kind, silent)
+    else:
+        words = ["version", "--format", "{{.Server.Version}}"]
     try:
         done = _call([path, *words], env, ASK_S)
     except OSError as error:
         return Absent(kind, f"{path} does not answer ({error.strerror})")
     told = done.stdout.decode("utf-8", "replace")
-    version = _VERSION.match(told)
+    version = _VERSION.search(told)
     if done.returncode or version is None:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["it says nothing"]
         return Absent(kind, f"{path} does not answer: {said[-1][:200]}")
-    rootless = kind == containers.PODMAN and told.split()[-1:] == ["true"]
+    rootless = kind == containers.PODMAN and os.geteuid() != 0
     return Engine(kind, path, (int(version[1]), int(version[2])), cdi=_knows_gpus(), rootless=rootless)
 
 
-def find(wanted: str, own: Mapping[str, str]) -> Client | str:
+def _silence(env: Mapping[str, str]) -> str | None:
+    """Why Docker's daemon cannot answer: nobody listens at its socket. None: somebody may."""
+    address = env.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    if not address.startswith("unix://") or "DOCKER_CONTEXT" in env:
+        return None
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(2.0)
+        try:
+            probe.connect(address.removeprefix("unix://"))
+        except OSError as error:
+            return f"its daemon does not answer at {address} ({error.strerror or error})"
+    return None
+
+
+def find(wanted: str, own: Mapping[str, str], *, thoroughly: bool = False) -> Client | str:
     """The engine that is used here, or why there is none, in a sentence without end. ``wanted``: see
     :data:`runyard.core.containers.CHOICES`."""
     looked: list[Engine | Absent] = []
     for kind in containers.ENGINES if wanted == "auto" else (wanted,):
         if kind in containers.ENGINES:
-            looked.append(look(kind, own))
+            looked.append(look(kind, own, thoroughly=thoroughly))
         if looked and isinstance(looked[-1], Engine):
             break  # the rest are asked for in vain
     chosen = containers.choose(wanted, looked)
