@@ -252,7 +252,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = settings_room.load(options.home)
         folder = server_folder(options.home, settings)
         leading = _take_the_lead(options.home, settings, bootstrap, listening, url)
-        app, _ = build(folder, settings, bootstrap, url, authority, leading)
+        app, context = build(folder, settings, bootstrap, url, authority, leading)
     except RunyardError as error:
         logging.getLogger(__name__).error("%s", error.message)
         return 4
@@ -272,7 +272,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)  # uvicorn raises them once more when it has ended
     with suppress(SystemExit):
-        Listening(config).run(sockets=[listening])
+        Listening(config, context.links.end_all).run(sockets=[listening])
     if leading is not None:
         leading.let_go()
     return 0

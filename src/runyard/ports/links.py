@@ -28,3 +28,7 @@ class NodeLinks(Protocol):
     def disconnect(self, node_id: str, stream: OrderStream) -> bool:
         """Close a stream. True when it was the node's current one: the node is gone."""
         ...
+
+    def end_all(self) -> None:
+        """End every stream: each node connects again and is given all that still holds. From any thread."""
+        ...

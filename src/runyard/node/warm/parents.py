@@ -3,6 +3,7 @@ as long as they are used, and never waited for longer than they save."""
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import subprocess
@@ -32,6 +33,9 @@ WORTH_WAITING_S = 10.0
 MOST_WAITING = 2
 """Launches that wait for parents at once: the others are started by bash."""
 FAILED_FOR_S = 300.0
+FIRST_FAILED_FOR_S = 1.0
+"""A kind whose parent came to nothing is left alone: for a moment the first time (it may have been killed), four times
+as long each time that follows."""
 PARENT = PACKAGE + "/shim/warm/parent.py"
 
 
@@ -197,7 +201,7 @@ class WarmParents:
         self._looking = False
         self._lock = threading.Lock()
         self._parents: dict[Kind, WarmParent] = {}
-        self._failed: dict[Kind, float] = {}
+        self._failures = Failures()
         self._waiting = threading.Semaphore(MOST_WAITING)
         remove_tree(housing.home.root + "/warm")
 
@@ -213,10 +217,12 @@ class WarmParents:
             parent = self._parents.get(kind)
             if parent is not None and parent.failure:
                 del self._parents[kind]
-                if not parent.has_worked:
+                if parent.has_worked:
+                    self._failures.forget(kind)
+                else:
                     self._give_up(kind, parent.failure)
                 parent = None
-            if parent is None and now - self._failed.get(kind, -FAILED_FOR_S) < FAILED_FOR_S:
+            if parent is None and self._failures.rests(kind, now):
                 return None
             if parent is None:
                 self._make_room()
@@ -267,8 +273,28 @@ class WarmParents:
             self._parents.pop(oldest).close()
 
     def _give_up(self, kind: Kind, why: str) -> None:
-        self._failed[kind] = time.monotonic()
+        self._failures.note(kind, time.monotonic())
         say(f"A warm parent ({', '.join(kind.preload[:2]) or 'nothing imported'}) forks nothing: {why}")
+
+
+class Failures:
+    """Kinds whose parents came to nothing: until when each is left alone, and for how long the next time."""
+
+    def __init__(self) -> None:
+        self._until: dict[Kind, tuple[float, float]] = {}
+
+    def note(self, kind: Kind, now: float) -> None:
+        """It came to nothing once more."""
+        _, pause = self._until.get(kind, (0.0, FIRST_FAILED_FOR_S))
+        self._until[kind] = (now + pause, min(FAILED_FOR_S, pause * 4))
+
+    def rests(self, kind: Kind, now: float) -> bool:
+        """Whether it is to be left alone now."""
+        return now < self._until.get(kind, (-math.inf, 0.0))[0]
+
+    def forget(self, kind: Kind) -> None:
+        """It worked."""
+        self._until.pop(kind, None)
 
 
 def _changed_ns(path: str) -> int:
