@@ -1,6 +1,7 @@
 """`python -m bench`: every figure of the table beside the peers', and the page that tells them.
 
-`python -m bench simulator` shows what the scheduler does instead."""
+`python -m bench simulator` shows what the scheduler does instead, `chaos` what is left when things die, `soak` whether
+memory grows."""
 
 from __future__ import annotations
 
@@ -20,8 +21,12 @@ from bench.figures import Figures, Taken
 from bench.machine import describe, end_in_order, load, quiet
 from bench.peers import install
 from bench.peers.measure import PEERS, beside
+from bench.soak import command as soak
 from bench.values import Measure, Row, Untrue, number
 from tools.screen import table
+
+ALONE = {"simulator": simulator.main, "chaos": chaos.main, "soak": soak.main}
+"""What has words and a page of its own."""
 
 
 def arguments() -> argparse.Namespace:
@@ -86,10 +91,9 @@ def take(measure: Measure, context: Context, patience: float) -> Taken:
 
 def main() -> int:
     """Exit code: 0 when all measures could be taken and were true, else 1. A missed target is told, and is no error."""
-    if sys.argv[1:2] == ["simulator"]:
-        return simulator.main(sys.argv[2:])
-    if sys.argv[1:2] == ["chaos"]:
-        return chaos.main(sys.argv[2:])
+    alone = ALONE.get(sys.argv[1]) if len(sys.argv) > 1 else None
+    if alone is not None:
+        return alone(sys.argv[2:])
     given = arguments()
     end_in_order()
     figures = Figures.read()

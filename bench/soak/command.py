@@ -1,0 +1,85 @@
+"""``python -m bench soak``: half an hour of work on an installation, and whether it holds more at its end."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from bench.machine import load
+from bench.soak.load import Done, Load
+from bench.soak.watch import Course, Watch
+from bench.values import number
+from bench.yard import yard
+from tools.environment import ROOT
+
+PAGE = ROOT / "docs" / "soak.md"
+FIGURES = ROOT / "docs" / "performance" / "soak.json"
+SLOTS = 4
+LOOK_S = 5.0
+
+
+def soaked(minutes: float) -> tuple[list[Course], Done]:
+    """An installation under load for so many minutes: the course of each of its processes, and what it did."""
+    done = Done()
+    with yard(SLOTS, {}) as opened:
+        working = Load(opened, done)
+        watch = Watch(opened.supervisor(), min(LOOK_S, minutes * 60 / 60))
+        working.begin()
+        watch.start()
+        ends = time.monotonic() + minutes * 60
+        while time.monotonic() < ends:
+            working.period()
+            print(f"{(ends - time.monotonic()) / 60:.1f} minutes left, {done.runs} runs", flush=True)
+        courses = watch.end()
+        working.end()
+    return courses, done
+
+
+def line(course: Course) -> str:
+    first, last = course.first, course.last
+    memory = f"{number(first.pss_mb)} | {number(last.pss_mb)} | {course.grown_mb:+.2f} | {number(course.most_mb)}"
+    handles = f"{first.descriptors} to {last.descriptors} | {first.threads} to {last.threads}"
+    return f"| {course.role} | {memory} | {handles} | {'flat' if course.is_flat else '**grows**'} |"
+
+
+def table(courses: Sequence[Course]) -> str:
+    """For people: a line a process."""
+    heads = "| process | MB, first | MB, last | grown, MB | most, MB | descriptors | threads | |"
+    return "\n".join([heads, "|" + " --- |" * 8, *map(line, courses)])
+
+
+def summary(done: Done, minutes: float) -> str:
+    """What it did, in sentences."""
+    states = ", ".join(f"{count} {state}" for state, count in sorted(done.states.items()))
+    words = f"{minutes:.0f} minutes: {done.runs} runs ({states}), {done.looks} looks of a person, {done.events} events"
+    problems = f" Problems: {'; '.join(done.problems[:3])}." if done.problems else ""
+    return f"{words} followed, {done.lines} pieces of logs followed; load {load():.1f} at the end.{problems}"
+
+
+def vars_of(done: Done) -> dict[str, object]:
+    return {**asdict(replace(done, states=Counter())), "states": dict(done.states)}
+
+
+def is_right(done: Done) -> bool:
+    """Whether every run came to the end that it was made for."""
+    turns = done.states["canceled"]
+    return not done.problems and done.runs == 28 * turns and done.states["failed"] == turns
+
+
+def main(words: Sequence[str]) -> int:
+    """Exit code: 0 when all is flat and every run ended as it should, else 1."""
+    parser = argparse.ArgumentParser(prog="python -m bench soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--json", type=Path, help="write what was seen there")
+    given = parser.parse_args(words)
+    courses, done = soaked(given.minutes)
+    print("\n" + table(courses) + "\n\n" + summary(done, given.minutes))
+    if given.json is not None:
+        told = {"minutes": given.minutes, "courses": [asdict(each) for each in courses], "done": vars_of(done)}
+        given.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    return 0 if courses and all(each.is_flat for each in courses) and is_right(done) else 1
