@@ -1,5 +1,6 @@
 """Runs in containers, by a real node and each engine that can be had here: what they see, their ends, what is left."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -25,7 +26,10 @@ from tests.support.engines import (
 )
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the engines' folders of these tests need root")
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="the engines' folders of these tests need root"),
+    pytest.mark.timeout(300),  # an engine may have to be installed first
+]
 
 LOOK = """id -u
 pwd
@@ -175,10 +179,12 @@ def test_a_node_that_comes_back_goes_on_with_its_container(node: NodeProcess) ->
 
 
 def test_of_a_run_whose_shim_dies_nothing_is_left(node: NodeProcess, engine: RealEngine) -> None:
-    node.server.give(ready(node, "echo begun; while :; do sleep 0.05; done"))
+    node.server.give(ready(node, "echo begun; while :; do sleep 0.05; done", secret_env={"TOKEN": "s3cr3t-token"}))
     running(node)
     started = json.loads((node.attempt() / "started.json").read_text())
-    assert engine.boxes()
+    assert len(engine.boxes()) == 1
+    assert "s3cr3t-token" not in engine.run("inspect", *engine.boxes())
+    assert b"s3cr3t-token" not in b"".join(words_of_processes())
     os.kill(started["shim_pid"], signal.SIGKILL)
     lost = node.server.wait_for(facts.Lost)
     assert lost.reason == "shim_lost"
@@ -200,6 +206,13 @@ def test_a_container_that_everybody_lost_is_removed_by_the_next_node(node: NodeP
     node.start()
     node.server.wait_for(facts.Lost)
     wait_until(lambda: not engine.boxes(), "the container to be gone")
+
+
+def words_of_processes() -> Iterator[bytes]:
+    """The arguments of every process of the machine, which everybody can read."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            yield path.read_bytes()
 
 
 def children_of(pid: int) -> list[int]:

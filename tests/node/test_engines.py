@@ -10,6 +10,7 @@ from runyard.core.containers import HOME_LABEL, Absent, Engine
 from runyard.node.containers.engines import Client, find, look, surroundings
 from tests.support.engines import IMAGE, RealEngine, running_engine
 
+pytestmark = pytest.mark.timeout(300)  # an engine may have to be installed first
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="the engines' folders of these tests need root")
 
 

@@ -14,7 +14,7 @@ from tests.shim.launching import UID, Attempt, Launcher, alive, group, needs_roo
 from tests.support.engines import IMAGE, RealEngine, running_engine
 from tests.support.waiting import wait_until
 
-pytestmark = needs_root
+pytestmark = [needs_root, pytest.mark.timeout(300)]  # an engine may have to be installed first
 
 
 @pytest.fixture(scope="module", params=["podman", "docker"])

@@ -137,7 +137,7 @@ def test_learners_share_one_attempt_and_have_a_log_each(shared: Installation) ->
 @pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
 def test_shm_and_no_network(shared: Installation) -> None:
     features = shared.get("/status")["nodes"][0]["features"]
-    if set(features) != {"shm", "network_off"}:
+    if not {"shm", "network_off"} <= set(features):
         pytest.skip("this machine lets nobody make namespaces")
     command = "df -m --output=size /dev/shm | tail -1; grep -c : /proc/net/dev"
     run = submit(shared, command, "shm: 16MiB, network: off")[0]
