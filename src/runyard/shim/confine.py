@@ -214,6 +214,8 @@ class Child:
         os._exit(127)
 
     def _refuse(self) -> None:
+        if self.filtered:
+            _scope().enclose(self.order.open_calls)
         if self.filtered and not _seccomp().missing():
             _seccomp().refuse("pid" in self.namespaces, self.order.open_calls)
 
@@ -296,6 +298,12 @@ def _container() -> "ModuleType":
     from runyard.shim import container  # noqa: PLC0415 - as above
 
     return container
+
+
+def _scope() -> "ModuleType":
+    from runyard.shim import scope  # noqa: PLC0415 - as above
+
+    return scope
 
 
 def _seccomp() -> "ModuleType":

@@ -8,7 +8,7 @@ import gc
 import os
 import sys
 
-from runyard.shim import cgroups, init, isolation, seccomp, supervise  # noqa: F401 # pyright: ignore[reportUnusedImport] - imported once, before the forks
+from runyard.shim import cgroups, init, isolation, scope, seccomp, supervise  # noqa: F401 # pyright: ignore[reportUnusedImport] - imported once, before the forks
 from runyard.shim.control import Control, descriptors_of
 from runyard.shim.lean import PR_SET_DUMPABLE, prctl, signals
 

@@ -152,7 +152,7 @@ class Run(Facts):
         unified = None if self.group is None else self.group.unified
         flags = 0
         if namespaces:
-            from runyard.shim import init, isolation  # noqa: F401, PLC0415 # pyright: ignore[reportUnusedImport] - start-up time of those that need neither; the child cannot reach their files
+            from runyard.shim import init, isolation, scope  # noqa: F401, PLC0415 # pyright: ignore[reportUnusedImport] - start-up time of those that need neither; the child cannot reach their files
 
             flags = isolation.flags_of(namespaces)
         child = Child(self.order, namespaces, folders, self.log)

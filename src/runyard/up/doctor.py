@@ -20,7 +20,7 @@ from runyard.core.containers import takes_cdi
 from runyard.core.errors import RunyardError
 from runyard.node.containers.engines import find
 from runyard.node.features import find_namespaces, missing_walls, tried
-from runyard.shim import metadata, seccomp
+from runyard.shim import metadata, scope, seccomp
 from runyard.shim.cgroups import hierarchies
 from runyard.up import record
 from runyard.up.finding import Finding
@@ -231,6 +231,9 @@ def _isolation() -> Iterable[Finding]:
         yield Finding("not isolated", "note", unfiltered[0])
     else:
         yield Finding("isolated", "ok", "programs are refused system calls that no training needs")
+    if not scope.is_possible():
+        text = "abstract sockets (X11, D-Bus, those of other runs): programs can reach them (Linux 6.12 can part them)"
+        yield Finding("not isolated", "note", text)
     if "metadata" in works:
         yield Finding("isolated", "ok", "the cloud's metadata address is closed to programs")
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from runyard.shim import init, isolation, seccomp, trees, view
+from runyard.shim import init, isolation, scope, seccomp, trees, view
 from runyard.shim.lean import PR_SET_PDEATHSIG, encode, libc, prctl, signals
 from runyard.shim.warm import program
 
@@ -95,6 +95,7 @@ def _own_places(namespaces: list[str], order: Record) -> list[str]:
 
 
 def _refuse(namespaces: list[str], open_calls: Sequence[str]) -> None:
+    scope.enclose(open_calls)
     if not seccomp.missing():
         seccomp.refuse("pid" in namespaces, open_calls)
 
