@@ -146,8 +146,13 @@ for name, attempt in attempts.items():
         told[name] = "DONE"
 print("TOLD", json.dumps(told), flush=True)
 """
-VICTIM = """\
-import os, sys, time
+SEGMENT = 0x52594152
+VICTIM = f"""\
+import ctypes, os, socket, sys, time
+held = socket.socket(socket.AF_UNIX)
+held.bind("\\0victim-" + os.environ["TRAINING_ID"])
+held.listen()
+assert ctypes.CDLL(None).shmget({SEGMENT}, 4096, 0o1666) >= 0
 open("secret.txt", "w").write("theirs")
 open("/dev/shm/theirs", "w").write("theirs")
 open(os.path.join(os.environ["CHECKPOINT_DIR"], "model.pt"), "w").write("theirs")
