@@ -17,6 +17,7 @@ from runyard.node.environments.interpreter import Interpreter
 from runyard.node.home import AttemptFolder
 from runyard.node.ready import Ready
 from runyard.node.seats import Seat
+from runyard.node.system_path import SYSTEM_PATH
 from runyard.node.views import variable_name
 from runyard.wire.orders import Launch
 
@@ -25,7 +26,6 @@ PASSED_ON = (
     "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR",
 )  # fmt: skip
 """What of the node's own environment a program gets: where libraries and certificates lie, and the time zone."""
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def command_line(command: str) -> list[str]:

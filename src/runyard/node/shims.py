@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 import msgspec
 
 import runyard.shim
-from runyard.node.environment import SYSTEM_PATH
 from runyard.node.home import AttemptFolder, Record, read_record
+from runyard.node.system_path import SYSTEM_PATH
 from runyard.shim.cgroups import kill_cgroup
 from runyard.shim.processes import signal_all, start_ticks
 

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from runyard.core import containers
 from runyard.core.containers import Absent, Engine
-from runyard.node.environment import SYSTEM_PATH
+from runyard.node.system_path import SYSTEM_PATH
 
 ASK_S: Final = 20.0
 PULL_S: Final = 4 * 3600.0

@@ -16,11 +16,12 @@ import msgspec
 
 from runyard.core.house import User
 from runyard.node.cache import remove_tree
-from runyard.node.environment import PASSED_ON, SYSTEM_PATH, login_of
+from runyard.node.environment import PASSED_ON, login_of
 from runyard.node.environments.interpreter import PACKAGE, Interpreter
 from runyard.node.home import PASSABLE, AttemptFolder, Home, make_folder, say
 from runyard.node.lanes import Later
 from runyard.node.shims import opened, run_script
+from runyard.node.system_path import SYSTEM_PATH
 from runyard.node.users import identity
 from runyard.node.warm.choosing import found_in
 from runyard.node.warm.line import Line, Message, close_all, pair
