@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
+from bench.chaos.hours import Hours
 from bench.chaos.load import KINDS, Asked
 from bench.chaos.place import Place
 from runyard.adapters.clock import DRAWN
@@ -73,8 +74,8 @@ class Verdict:
 class Audit:
     """Looks at everything once the campaign is over and all runs are final."""
 
-    def __init__(self, place: Place, asked: Asked, programs: set[tuple[str, int]]) -> None:
-        self.place, self.asked, self.programs = place, asked, programs
+    def __init__(self, place: Place, asked: Asked, programs: set[tuple[str, int]], hours: Hours) -> None:
+        self.place, self.asked, self.programs, self.hours = place, asked, programs, hours
         self.verdict = Verdict()
 
     def all(self, runs: Sequence[Run], elapsed_ms: int) -> Verdict:
@@ -224,16 +225,15 @@ class Audit:
     def _covered(self, held: Sequence[tuple[int, int, str]], slack_ms: int) -> None:
         """What ran in a slot is on a bill of that slot. (One that its node started by itself, in the room of another of
         its account, is billed from when the server heard of it, and the other one until then.)"""
-        noted = json.loads((self.place.files / "clock.json").read_text())
         for _, _, name in held:
             witness = Witness.read(self.place.witness / name.replace("/", "."))
             if witness.begun is None:
                 continue
-            at = witness.begun + int(noted["offset_ms"]) + slack_ms
+            at = self.hours.time_of(witness.begun) + slack_ms
             for begin, end, _ in held:
                 if begin <= at <= end:
                     at = max(at, end + SLACK_MS)
-            if at < witness.last + int(noted["offset_ms"]) - slack_ms:
+            if at < self.hours.time_of(witness.last) - slack_ms:
                 self.verdict.say("bill", f"{name} ran {witness.last - witness.begun} ms, not all of which is billed")
 
 

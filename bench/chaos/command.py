@@ -17,6 +17,7 @@ from statistics import median
 from bench.chaos import leftovers, pair, report
 from bench.chaos.audit import Audit
 from bench.chaos.blows import BLOWS, Striker, possible, schedule
+from bench.chaos.hours import Hours
 from bench.chaos.load import Load
 from bench.chaos.pair_blows import PAIR
 from bench.chaos.place import opened
@@ -104,13 +105,16 @@ def campaign(given: argparse.Namespace, folder: Path) -> report.Campaign:
     with pair.opened(folder, store=store) if given.pair else opened(folder, SLOTS, store=store) as place:
         asking = Load(place, given.seed, least, 20 if given.quick else 60)
         striker = Striker(place, given.seed, 0.1, kinds)
+        hours = Hours(place.files / "clock.json")
+        hours.start()
         asking.start()
         struck(striker, [name for name in schedule(given.seed, kills, kinds) if possible(name, place)], given.within)
         asking.stop()
         print(f"  {len(asking.asked.kinds)} runs accepted; waiting for the last ends", flush=True)
         runs = [place.yard.client.run(run.id) for run in waited(place.yard, list(asking.asked.kinds))]
         elapsed = boottime() - began
-        verdict = Audit(place, asking.asked, striker.struck.programs).all(runs, round(elapsed * 1000))
+        hours.stop()
+        verdict = Audit(place, asking.asked, striker.struck.programs, hours).all(runs, round(elapsed * 1000))
         if asking.problem:
             verdict.say("lost", f"the load broke off: {asking.problem}")
         missing = [

@@ -5,11 +5,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
 from bench.chaos.audit import Witness, follows, same
 from bench.chaos.blows import BLOWS, Kept, schedule
+from bench.chaos.hours import Hours
 from bench.chaos.pair_blows import PAIR
 from bench.chaos.proxy import Door
 
@@ -55,6 +57,13 @@ def test_points_attempt_after_attempt(steps: list[int], *, right: bool) -> None:
     killed = Witness(lines=[0, 1, 2], points=[0, 1], begun=1, last=5)
     ended = Witness(lines=[2, 3], points=[2, 3], begun=6, last=9, code=0)
     assert follows(steps, [killed, ended]) is right
+
+
+def test_the_servers_time_is_known_for_each_moment(tmp_path: Path) -> None:
+    hours = Hours(tmp_path / "none")
+    for at, offset in ((100.0, 5000), (200.0, 5000), (300.0, 1000)):
+        hours.note(at, offset)
+    assert [hours.time_of(at) for at in (50, 100, 250, 300, 400)] == [5050, 5100, 5250, 1300, 1400]
 
 
 class Answer(BaseHTTPRequestHandler):
