@@ -12,7 +12,7 @@ from runyard.core.resources import Resources
 from runyard.core.scheduling.ahead import give_ahead
 from runyard.core.scheduling.explain import share_sentence, standing
 from runyard.core.scheduling.plan import Plan, Reservation, Share, Wait, make_plan
-from runyard.core.scheduling.snapshot import AccountRoom, Busy, Head, NodeRoom, Policy, QueueClass, Snapshot
+from runyard.core.scheduling.snapshot import AccountRoom, Busy, Head, NodeRoom, Policy, Promise, QueueClass, Snapshot
 from tests.core.queues import ACCOUNTS, NODES, NOW, Queued, account, node, outcome, snapshot
 
 Q = Queued
@@ -109,6 +109,41 @@ def test_nobody_knows_the_end_of_one_without_a_limit() -> None:
     plan = plan_of(queue(("big", "acme", 4, 1), ("s", "acme", 1, 1)), room, by_pace)
     assert plan.reservations["big"].at_ms == NOW + 2 * HOUR
     assert len(plan.starts) == 1
+
+
+def waiting_gang(**promised: Promise) -> Plan:
+    """A gang of acme, which has used more, and one of brick; x is about to leave the machine to one of them."""
+    accounts = (account("acme", used_ms=9.0 * HOUR), account("brick"))
+    heads = queue(("a", "acme", 2, 1), ("b", "brick", 2, 1))
+    rooms = (NodeRoom("n1", (3,), Resources(1, 9_000, 99_000)),)
+    seen = Snapshot(NOW, rooms, accounts, heads, busy=(busy("x", "coal", (0, 1, 2), preemptible=False),))
+    return make_plan(replace(seen, promises=promised))
+
+
+def test_who_has_the_first_reservation_keeps_it_though_another_has_had_less_by_then() -> None:
+    assert list(waiting_gang().reservations) == ["b"]
+    kept = waiting_gang(a=Promise(NOW - 1, first=True))
+    assert list(kept.reservations) == ["a"]
+    assert kept.promises["a"] == Promise(NOW - 1, first=True)
+
+
+def test_who_was_promised_room_for_a_day_goes_first() -> None:
+    day = 24 * HOUR
+    assert list(waiting_gang(a=Promise(NOW - day + 1), b=Promise(NOW - 1, first=True)).reservations) == ["b"]
+    late = waiting_gang(a=Promise(NOW - day), b=Promise(NOW - 1, first=True))
+    assert list(late.reservations) == ["a"]
+    assert late.promises["b"] == Promise(NOW - 1)
+
+
+def test_a_run_takes_the_smallest_machine_that_has_room() -> None:
+    rooms = (
+        NodeRoom("large", (7,), Resources(1, 9_000, 9_000)),
+        NodeRoom("small", (0, 1, 2, 3), Resources(4, 9_000, 9_000)),
+    )
+    held = replace(busy("x", "brick", tuple(range(7))), node_id="large")
+    heads = queue(("a", "acme", 1, 1))
+    assert plan_of(heads, rooms, held).starts[0].node_id == "small"
+    assert plan_of(heads, rooms, held, policy=Policy(small_first=False)).starts[0].node_id == "large"
 
 
 def test_strictly_in_order_when_backfill_is_off() -> None:

@@ -54,6 +54,7 @@ def _plan_once(world: World) -> tuple[Plan, bool, int | None]:
         look = Look.of(world, now)
         seen = look.snapshot(world)
         plan = make_plan(seen)
+        world.promises.keep(plan.promises)
         grants = give_ahead(seen, plan, _running(look.holdings), world.pace.means())
         transitions = transitions_of(world, plan, grants, now)
         applied = apply(world, transitions) if transitions else ()

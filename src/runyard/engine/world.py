@@ -15,7 +15,7 @@ from runyard.core.idle import DEFAULT_RULE, IdleRule
 from runyard.core.lifecycle import RetryPolicy
 from runyard.core.resources import DEFAULT_CONFIGURATIONS, ComputeConfiguration, Price
 from runyard.core.retention import Kept, Part
-from runyard.core.scheduling.snapshot import Policy
+from runyard.core.scheduling.snapshot import Policy, Promise
 from runyard.core.spec import Credentials
 from runyard.engine.bell import Bell
 from runyard.engine.caching import Caches
@@ -140,6 +140,21 @@ class Pace:
             return dict(self._means)
 
 
+class Promises:
+    """What the last plan promised, in memory only: after a restart the next plan promises anew."""
+
+    def __init__(self) -> None:
+        self._made: Mapping[str, Promise] = {}
+
+    def keep(self, made: Mapping[str, Promise]) -> None:
+        """A plan was carried out."""
+        self._made = made
+
+    def made(self) -> Mapping[str, Promise]:
+        """By run id."""
+        return self._made
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """The ports and the rules. ``orders`` is held while orders are given, so that nodes see them in a sane order;
@@ -162,6 +177,7 @@ class World:
     rules: Rules = field(default_factory=Rules)
     ready: Readiness = field(default_factory=Readiness)
     pace: Pace = field(default_factory=Pace)
+    promises: Promises = field(default_factory=Promises)
     orders: threading.RLock = field(default_factory=threading.RLock)
     caches: Caches = field(default_factory=Caches)
     summing: Summing = field(default_factory=Summing)

@@ -9,14 +9,15 @@ to.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from heapq import heapify, heappop, heappush
 
 from runyard.core.resources import Resources
 from runyard.core.scheduling.decisions import Reservation
 from runyard.core.scheduling.fit import Yard
 from runyard.core.scheduling.room import NEVER, Room
-from runyard.core.scheduling.share import Account
-from runyard.core.scheduling.snapshot import Head, QueueClass
+from runyard.core.scheduling.share import Account, Shares
+from runyard.core.scheduling.snapshot import Head, Promise, QueueClass, Snapshot
 
 Spot = tuple[int, int, int, int]
 """When, how many GPUs are lacking now, how many are left over, and which machine by its place."""
@@ -25,11 +26,17 @@ Spot = tuple[int, int, int, int]
 class Reservations:
     """What is kept, by run id."""
 
-    def __init__(self, yard: Yard, *, for_each_account: bool) -> None:
+    def __init__(self, yard: Yard, snapshot: Snapshot, shares: Shares) -> None:
         self.made: dict[str, Reservation] = {}
         self._yard = yard
-        self._each = for_each_account
+        self._shares = shares
+        self._now = snapshot.now_ms
+        self._before = snapshot.promises
+        self._patience = snapshot.policy.patience_ms
+        self._each = snapshot.policy.fair_share
         self._any = False
+        self._first = ""
+        self._later: dict[str, int] = {}
         self._spots: dict[Resources, list[Spot]] = {}
         self._firsts: list[Spot] = []
 
@@ -38,16 +45,43 @@ class Reservations:
         if head.node_id:
             room = self._yard.by_id[head.node_id]
             if room.kept is None:
-                self._keep_at(room, room.free_for(queue_class.shape), queue_class, head)
+                self._keep_at(room, room.free_for(queue_class.shape), queue_class, head, account)
+        elif self._each and self._is_to_save(queue_class, head, account):
+            self._later[head.run_id] = self._now
         elif not (account.reserved if self._each else self._any):
             account.reserved = self._any = True
             spot = self._soonest(queue_class.shape)
             if spot is not None:
                 room, at = spot
-                self._keep_at(room, at, queue_class, head)
+                self._keep_at(room, at, queue_class, head, account)
 
-    def _keep_at(self, room: Room, at: int | None, queue_class: QueueClass, head: Head) -> None:
+    def promises(self, waiting: Container[str]) -> dict[str, Promise]:
+        """What the next plan is to know: since when each that waits was promised room, and who stays first.
+
+        That is who had the first reservation: were it another run in each plan, whose account has had less by then,
+        machines would be emptied for gangs that never come to start there.
+        """
+        since = {run_id: each.since_ms for run_id, each in self._before.items() if run_id in waiting}
+        since |= {run_id: since.get(run_id, self._now) for run_id in (*self.made, *self._later)}
+        return {run_id: Promise(at, first=run_id == self._first) for run_id, at in since.items()}
+
+    def _is_to_save(self, queue_class: QueueClass, head: Head, account: Account) -> bool:
+        """Whether a gang above its account's due has to wait until the account has had no more than others."""
+        before = self._before.get(head.run_id)
+        waited = before is not None and before.since_ms <= self._now - self._patience
+        return account.ahead and self._shares.size(queue_class.shape) > account.due and not waited
+
+    def _stays_first(self, queue_class: QueueClass, head: Head, account: Account) -> bool:
+        """Whether it has the plan's first reservation, and keeps its place until it starts: once it has it, or where it
+        is due to its account. A gang above that is not."""
+        before = self._before.get(head.run_id)
+        due = account.held < account.due and self._shares.size(queue_class.shape) <= account.due
+        return not self.made and (due or (before is not None and before.first))
+
+    def _keep_at(self, room: Room, at: int | None, queue_class: QueueClass, head: Head, account: Account) -> None:
         room.keep(queue_class.shape, at, queue_class.account_id, queue_class.priority)
+        if self._stays_first(queue_class, head, account):
+            self._first = head.run_id
         self.made[head.run_id] = Reservation(room.id, at)
 
     def _soonest(self, shape: Resources) -> tuple[Room, int | None] | None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from runyard.core.scheduling.snapshot import Promise
+
 
 class Wait(StrEnum):
     """Why a ready run does not start now."""
@@ -74,7 +76,8 @@ class Plan:
     for each head, by run id.
 
     ``wake_at_ms``: the next time at which the plan changes by itself, None when only an event can change it.
-    ``preempts``: attempts to stop; ``reservations``: by run id; ``shares``: by account.
+    ``preempts``: attempts to stop; ``reservations``: by run id; ``shares``: by account. ``promises``: by run id,
+    for the next plan to look at.
     """
 
     starts: tuple[Start, ...]
@@ -84,3 +87,4 @@ class Plan:
     preempts: tuple[Preempt, ...] = ()
     reservations: Mapping[str, Reservation] = field(default_factory=dict[str, Reservation])
     shares: Mapping[str, Share] = field(default_factory=dict[str, Share])
+    promises: Mapping[str, Promise] = field(default_factory=dict[str, Promise])

@@ -18,8 +18,8 @@ STRICT = Wait.behind, "A run ahead of it waits for room, and the queue is served
 
 
 class Yard:
-    """All machines. They stand in heaps by free GPUs, so that the one with the fewest that suffice is found at once;
-    what no machine has room for once is not looked for again, since within a plan room only shrinks."""
+    """All machines. They stand in heaps by size and free GPUs, so that the smallest with the fewest that suffice is
+    found at once; what no machine has room for once is not looked for again, since within a plan room only shrinks."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.now = snapshot.now_ms
@@ -32,10 +32,11 @@ class Yard:
         self.open = [room for room in self.rooms if room.node.closed is None]
         self.all_shut = False
         self._shut: set[str] = set()
-        self._heaps: dict[int, list[int]] = {}
+        self._by_size = snapshot.policy.small_first
+        self._heaps: dict[int, dict[int, list[int]]] = {}
         for room in self.open:
-            self._heaps.setdefault(room.gpus, []).append(room.index)
-        self._most = max(self._heaps, default=0)
+            self._heaps_with(room).setdefault(room.gpus, []).append(room.index)
+        self._sizes = sorted(self._heaps)
         self._left: dict[Resources, list[Room]] = {}
         self._texts: dict[Resources, str] = {}
 
@@ -65,13 +66,22 @@ class Yard:
     def _best(self, shape: Resources, end: int | None) -> Room | None:
         known = self._left.get(shape)
         if known is not None:
-            return _least((room for room in known if room.takes(shape, end)), shape)
-        for gpus in range(shape.gpus, self._most + 1):
-            heap = self._heaps.get(gpus)
-            if heap and (room := self._first(heap, gpus, shape, end)) is not None:
-                return room
+            return self._least(room for room in known if room.takes(shape, end))
+        for size in self._sizes:
+            heaps = self._heaps[size]
+            for gpus in range(shape.gpus, max(heaps) + 1):
+                heap = heaps.get(gpus)
+                if heap and (room := self._first(heap, gpus, shape, end)) is not None:
+                    return room
         self._left[shape] = [room for room in self.open if room.gpus >= shape.gpus and room.holds(shape)]
         return None
+
+    def _least(self, rooms: Iterable[Room]) -> Room | None:
+        return min(rooms, key=lambda room: (room.size * self._by_size, room.gpus, room.index), default=None)
+
+    def _heaps_with(self, room: Room) -> dict[int, list[int]]:
+        """By free GPUs, the machines of its size, or all."""
+        return self._heaps.setdefault(room.size if self._by_size else 0, {})
 
     def _first(self, heap: list[int], gpus: int, shape: Resources, end: int | None) -> Room | None:
         """The first of a heap that takes the run. One whose GPUs are fewer by now stands in another heap."""
@@ -95,7 +105,7 @@ class Yard:
         slots = room.take(shape, self.end(head))
         self._texts.clear()
         if shape.gpus and room.node.closed is None:
-            heappush(self._heaps.setdefault(room.gpus, []), room.index)
+            heappush(self._heaps_with(room).setdefault(room.gpus, []), room.index)
         return slots
 
     def shut(self, head: Head) -> None:
@@ -127,10 +137,6 @@ class Yard:
             best = max(able, key=lambda room: (room.gpus if able is self.open else 0, room.cpus, room.memory))
             self._texts[need] = _lacking(need, best, "free on one machine")
         return self._texts[need]
-
-
-def _least(rooms: Iterable[Room], shape: Resources) -> Room | None:
-    return min(rooms, key=lambda room: (room.gpus - shape.gpus, room.index), default=None)
 
 
 def _kept_for_others(account: Account) -> No:

@@ -8,7 +8,7 @@ from typing import Final
 
 from runyard.core.run import BLOCKED
 from runyard.core.scheduling.decisions import No, Wait
-from runyard.core.scheduling.share import Account, Shares
+from runyard.core.scheduling.share import Account, Shares, Standing
 from runyard.core.scheduling.snapshot import Head, QueueClass, Snapshot
 
 AFTER: Final = Wait.after, "It waits for other runs to complete."
@@ -65,6 +65,12 @@ class Order:
         self._shares = shares
         self._lane: Lane | None = None
         self._classes = snapshot.classes
+        patient = snapshot.now_ms - snapshot.policy.patience_ms
+        self._firsts = {
+            run_id: each.since_ms
+            for run_id, each in snapshot.promises.items()
+            if each.first or each.since_ms <= patient
+        }
 
     def __iter__(self) -> Iterator[Turn]:
         by_priority: dict[int, list[QueueClass]] = {}
@@ -76,7 +82,9 @@ class Order:
     def _level(self, classes: Sequence[QueueClass]) -> Iterator[Turn]:
         """One priority: the account that stands first gives its earliest head, and is put where it then stands."""
         lines = self._lines(classes)
-        heap = [(*self._standing(account), *line[0][:2], account) for account, line in lines.items() if line]
+        heap = [
+            (*self._standing(account, line[0][1]), *line[0][:2], account) for account, line in lines.items() if line
+        ]
         heapify(heap)
         while heap:
             account = heap[0][-1]
@@ -86,12 +94,15 @@ class Order:
             lane.at += 1
             self._put_back(line, lane)
             if line:
-                heapreplace(heap, (*self._standing(account), *line[0][:2], account))
+                heapreplace(heap, (*self._standing(account, line[0][1]), *line[0][:2], account))
             else:
                 heappop(heap)
 
-    def _standing(self, account: Account) -> tuple[bool, float]:
-        return account.standing() if self._fair else (False, 0.0)
+    def _standing(self, account: Account, run_id: str) -> Standing:
+        if not self._fair:
+            return 0, 0.0
+        since = self._firsts.get(run_id)
+        return account.standing() if since is None else (0, since)
 
     def _lines(self, classes: Sequence[QueueClass]) -> dict[Account, list[tuple[int, str, Lane]]]:
         lines: dict[Account, list[tuple[int, str, Lane]]] = {}

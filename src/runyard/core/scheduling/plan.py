@@ -32,7 +32,7 @@ class _Planning:
         self._yard = Yard(snapshot)
         self._order = Order(snapshot, self._shares)
         self._reclaim = Reclaim(snapshot, self._yard, self._shares)
-        self._reservations = Reservations(self._yard, for_each_account=snapshot.policy.fair_share)
+        self._reservations = Reservations(self._yard, snapshot, self._shares)
         self._starts: list[Start] = []
 
     def plan(self) -> Plan:
@@ -48,6 +48,7 @@ class _Planning:
             tuple(self._reclaim.preempts),
             self._reservations.made | self._reclaim.reservations,
             self._shares.told(),
+            self._reservations.promises(self._order.heads),
         )
 
     def _look_at(self, turn: Turn) -> None:

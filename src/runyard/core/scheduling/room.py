@@ -34,7 +34,8 @@ class Kept:
 
 class Room:
     """A machine. ``gpus``, ``cpus``, ``memory``: what is free (below zero where too much was given once); ``index``:
-    its place among all, by id; ``busy``: what runs there; ``kept``: what is kept for one that waits."""
+    its place among all, by id; ``size``: GPUs that are free or held; ``busy``: what runs there; ``kept``: what is kept
+    for one that waits."""
 
     __slots__ = (
         "_ends",
@@ -50,6 +51,7 @@ class Room:
         "kept",
         "memory",
         "node",
+        "size",
     )
 
     def __init__(self, node: NodeRoom, index: int, busy: list[Busy], now: int) -> None:
@@ -60,6 +62,7 @@ class Room:
         self.gpus = max(0, min(node.free.gpus, len(node.free_slots)))
         self.cpus = node.free.cpu_millis
         self.memory = node.free.memory_mib
+        self.size = self.gpus + sum(len(each.slots) for each in busy)
         self.at_slot = 0
         self.kept: Kept | None = None
         self._now = now

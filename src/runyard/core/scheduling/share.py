@@ -18,14 +18,16 @@ ONE: Final = 1_000_000
 HELD_MS: Final = 3_600_000
 """What is held counts as if it were used for so long: what a plan gives must count before time has passed."""
 
-Standing = tuple[bool, float]
-"""Less goes first: whether an account has its due, and what it used and holds for its weight."""
+Standing = tuple[int, float]
+"""Less goes first: 0 for a run that was promised its turn, by since when; 1 for an account that lacks something of its
+due, 2 for one that has it, both by what it used and holds for its weight."""
 
 
 class Account:
-    """An account while a plan is made. ``held`` and ``due`` in millionths of a GPU."""
+    """An account while a plan is made. ``held`` and ``due`` in millionths of a GPU; ``ahead``: it has used more for its
+    weight than all together."""
 
-    __slots__ = ("busy", "due", "held", "held_kinds", "id", "reserved", "room", "wants", "weight")
+    __slots__ = ("ahead", "busy", "due", "held", "held_kinds", "id", "reserved", "room", "wants", "weight")
 
     def __init__(self, room: AccountRoom) -> None:
         self.id = room.id
@@ -35,11 +37,12 @@ class Account:
         self.due = 0
         self.wants = False
         self.reserved = False
+        self.ahead = False
         self.busy = (room.used_gpus, room.used.cpu_millis, room.used.memory_mib)
         self.held_kinds: set[int] = set()
 
     def standing(self) -> Standing:
-        return self.held >= self.due, (self.room.used_ms + self.held / ONE * HELD_MS) / self.weight
+        return 2 if self.held >= self.due else 1, (self.room.used_ms + self.held / ONE * HELD_MS) / self.weight
 
     def take(self, shape: Resources, size: int) -> None:
         """Count a start."""
@@ -65,8 +68,10 @@ class Shares:
         self.capacity = self._whole() * ONE
         here = [each for _, each in sorted(self.accounts.items()) if each.wants or each.held]
         weights = sum(each.weight for each in here)
+        used = sum(each.room.used_ms for each in here)
         for each in here:
             each.due = int(self.capacity * each.weight / weights)
+            each.ahead = each.room.used_ms * weights > each.weight * used
 
     def _whole(self) -> int:
         return self._total.gpus or self._machines

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from runyard.core.resources import Resources
@@ -13,6 +14,9 @@ HALF_LIFE_MS: Final = 7 * 24 * 3_600_000
 """What an account has used counts half after so long."""
 SETTLE_MS: Final = 60_000
 """An attempt younger than this is not stopped for others: it would come to nothing."""
+
+PATIENCE_MS: Final = 24 * 3_600_000
+"""A run that was promised room for so long goes before all others of its priority."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +109,24 @@ class Busy:
 
 
 @dataclass(frozen=True, slots=True)
+class Promise:
+    """Room has been kept for a run in every plan since ``since_ms``. ``first``: it is the one that goes before all
+    others of its priority until it starts."""
+
+    since_ms: int
+    first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """How the queue is served.
 
     ``fair_share``: among accounts of one priority, who has had least goes first; else in order of submission.
     ``backfill``: what ends before a reservation begins may use its room. ``preemption``: an account below its due share
     takes back what others have borrowed. ``by_priority``: a run may also take the room of one of lower priority.
-    ``settle_ms``: an attempt younger than this is not stopped. ``half_life_ms``: of an account's use.
+    ``settle_ms``: an attempt younger than this is not stopped. ``half_life_ms``: of an account's use. ``patience_ms``:
+    who was promised room for so long goes first. ``small_first``: a run takes the smallest machine that has room for
+    it, so that large ones stay whole for gangs; else the one with the fewest GPUs free.
     """
 
     fair_share: bool = True
@@ -120,12 +135,15 @@ class Policy:
     by_priority: bool = False
     half_life_ms: int = HALF_LIFE_MS
     settle_ms: int = SETTLE_MS
+    patience_ms: int = PATIENCE_MS
+    small_first: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything a plan depends on. ``paused``: the whole queue is held. ``depth``: how many heads of each class were
-    looked for, beside the granted ones; 0: all that there are. ``busy``: what holds the room that is not free."""
+    looked for, beside the granted ones; 0: all that there are. ``busy``: what holds the room that is not free.
+    ``promises``: by run id, as the plan before this one gave them (none after a restart: they are made anew)."""
 
     now_ms: int
     nodes: tuple[NodeRoom, ...]
@@ -135,3 +153,4 @@ class Snapshot:
     depth: int = 0
     busy: tuple[Busy, ...] = ()
     policy: Policy = Policy()
+    promises: Mapping[str, Promise] = field(default_factory=dict[str, Promise])

@@ -13,11 +13,11 @@ from heapq import heappop, heappush
 
 from runyard.core.resources import Resources
 from runyard.core.scheduling.plan import Plan, Start, make_plan
-from runyard.core.scheduling.snapshot import AccountRoom, Busy, Head, NodeRoom, Policy, QueueClass, Snapshot
+from runyard.core.scheduling.snapshot import AccountRoom, Busy, Head, NodeRoom, Policy, Promise, QueueClass, Snapshot
 from runyard.testing.simulator.workloads import MINUTE, Coming
 
-FIFO = Policy(fair_share=False, backfill=False, preemption=False)
-EASY = Policy(fair_share=False, backfill=True, preemption=False)
+FIFO = Policy(fair_share=False, backfill=False, preemption=False, small_first=False)
+EASY = Policy(fair_share=False, backfill=True, preemption=False, small_first=False)
 FAIR = Policy()
 POLICIES: Mapping[str, Policy] = {"FIFO": FIFO, "plain EASY": EASY, "Runyard": FAIR}
 
@@ -87,6 +87,7 @@ class Simulation:
         self._busy: dict[str, Busy] = {}
         self._running: dict[str, Run] = {}
         self._ends: list[tuple[int, str, int]] = []
+        self._promises: Mapping[str, Promise] = {}
         self.result = Result(policy, sum(machines), used=dict.fromkeys(weights, 0.0))
 
     def work(self, coming: Sequence[Coming], *, until_ms: int | None = None) -> Result:
@@ -177,12 +178,14 @@ class Simulation:
             depth=DEPTH,
             busy=tuple(self._busy.values()),
             policy=self._policy,
+            promises=self._promises,
         )
 
     def _plan(self) -> None:
         for _ in range(100):
             seen = self.snapshot()
             plan = make_plan(seen)
+            self._promises = plan.promises
             self.result.plans += 1
             if self._see is not None:
                 self._see(seen, plan)
