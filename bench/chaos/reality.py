@@ -35,9 +35,10 @@ def attempts(place: Place) -> list[tuple[str, int, Path]]:
     """Every attempt that has a folder on the node."""
     found: list[tuple[str, int, Path]] = []
     for node in place.nodes:
-        for folder in (node / "runs").glob("*/attempts/*"):
-            if folder.name.isdigit():
-                found.append((folder.parent.parent.name, int(folder.name), folder))
+        for run in os.listdir(node / "runs"):
+            folder = node / "runs" / run / "attempts"
+            with contextlib.suppress(OSError):  # it may go while we look
+                found += [(run, int(name), folder / name) for name in os.listdir(folder) if name.isdigit()]
     return found
 
 
