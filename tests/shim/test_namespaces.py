@@ -1,5 +1,6 @@
 """A program in namespaces of its own: what it sees and reaches, how it ends, and what it cannot do to its init."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -207,8 +208,9 @@ def test_what_runs_on_in_the_background_ends_with_the_program(launcher: Launcher
 
 
 def test_a_stop_does_not_rewrite_an_end(launcher: Launcher) -> None:
-    attempt = launcher.launch("trap '' TERM; (sleep 60 || sleep 60) & exit 0", namespaces=ALL)
+    attempt = launcher.launch("trap '' TERM; (sleep 60 || sleep 60) & echo begun; exit 0", namespaces=ALL)
     client = attempt.running()
+    attempt.wait_for_line("begun")
     init = attempt.started()["pid"]
     wait_until(lambda: main_is_gone(init), "the end of the program")
     client.say(op="stop", cause="cancel", grace_s=0)
@@ -220,9 +222,9 @@ def main_is_gone(init: int) -> bool:
     """Whether process 2 of a namespace, the program itself, was collected."""
     numbers: list[str] = []
     for pid in inside(init):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("NSpid:"):
-                numbers.append(line.split()[-1])
+        with contextlib.suppress(FileNotFoundError):  # it has ended since
+            text = Path(f"/proc/{pid}/status").read_text()
+            numbers += [line.split()[-1] for line in text.splitlines() if line.startswith("NSpid:")]
     return "2" not in numbers
 
 
