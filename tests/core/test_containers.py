@@ -43,6 +43,14 @@ def test_the_engine(wanted: str, looked: tuple[Engine | Absent, ...], chosen: En
     assert containers.choose(wanted, looked) == chosen
 
 
+def test_podman_is_told_the_limits_of_the_machine() -> None:
+    box = replace(BOX, limits=(("nofile", 1024, 20000), ("nproc", -1, -1)))
+    told = ["--ulimit", "nofile=1024:20000", "--ulimit", "nproc=-1:-1"]
+    words = containers.create_arguments(PODMAN_4, box)
+    assert words[words.index("--ulimit") :][:4] == told
+    assert "--ulimit" not in containers.create_arguments(DOCKER_20, box)
+
+
 def test_a_container_is_closed_in_on_all_sides() -> None:
     words = shlex.join(containers.create_arguments(PODMAN_4, BOX))
     for part in (

@@ -10,6 +10,7 @@ import pytest
 
 from runyard.core import containers
 from runyard.core.containers import Box, Engine, Mount
+from runyard.node.containers.boxes import own_limits
 from tests.shim.launching import UID, Attempt, Launcher, alive, group, needs_root
 from tests.support.engines import IMAGE, RealEngine, running_engine
 from tests.support.waiting import wait_until
@@ -49,6 +50,7 @@ class Boxes:
             pids=64,
             shm_bytes=16 << 20,
             network=fields.pop("network", True),
+            limits=own_limits(),
         )
         known = Engine(self.engine.kind, self.engine.path, (4, 3))
         words = containers.shell_words(command)

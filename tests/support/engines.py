@@ -137,8 +137,7 @@ def _unmount(folder: Path) -> None:
 def _podman(folder: Path) -> Iterator[RealEngine]:
     path = command("podman")
     confs = {
-        "CONTAINERS_CONF": '[containers]\ndefault_ulimits=["nofile=1024:20000","nproc=8192:8192"]\n'
-        '[engine]\nruntime="runc"\ncgroup_manager="cgroupfs"\nevents_logger="file"\n',
+        "CONTAINERS_CONF": '[engine]\nruntime="runc"\ncgroup_manager="cgroupfs"\nevents_logger="file"\n',
         "CONTAINERS_STORAGE_CONF": f'[storage]\ndriver="overlay"\ngraphroot="{folder}/root"\nrunroot="{folder}/run"\n',
         "CONTAINERS_REGISTRIES_CONF": '[[registry]]\nlocation="127.0.0.1"\ninsecure=true\n',
     }

@@ -78,7 +78,8 @@ class Mount:
 @dataclass(frozen=True, slots=True)
 class Box:
     """One learner's container. ``image``: an image id; ``user``: user and group id, None for the engine's own user;
-    ``gpus``: UUIDs or numbers of devices; sizes in bytes; ``shm_bytes``: of its ``/dev/shm``; ``home``: whose it is."""
+    ``gpus``: UUIDs or numbers of devices; sizes in bytes; ``shm_bytes``: of its ``/dev/shm``; ``home``: whose it is;
+    ``limits``: the machine's own of resources by name (``nofile``), soft and hard, -1 for none."""
 
     name: str
     image: str
@@ -92,6 +93,7 @@ class Box:
     shm_bytes: int
     network: bool
     gpus: tuple[str, ...] = ()
+    limits: tuple[tuple[str, int, int], ...] = ()
 
 
 def create_arguments(engine: Engine, box: Box) -> list[str]:
@@ -111,6 +113,7 @@ def create_arguments(engine: Engine, box: Box) -> list[str]:
         *("--cpus", f"{max(10, box.cpu_millis) / 1000:.3f}", "--pids-limit", str(box.pids)),
         *("--shm-size", f"{box.shm_bytes}b"),
         *_user(engine, box),
+        *_limits(engine, box),
         *(word for mount in box.mounts for word in ("--mount", _mount(mount))),
         *gpu_arguments(engine, box.gpus),
         *("--workdir", "/", "--entrypoint", "/bin/sh", box.image, "-c", WAITING),
@@ -124,6 +127,14 @@ def _user(engine: Engine, box: Box) -> list[str]:
         return []
     words = ["--user", f"{box.user[0]}:{box.user[1]}"]
     return [*words, *(word for group in box.groups for word in ("--group-add", str(group)))]
+
+
+def _limits(engine: Engine, box: Box) -> list[str]:
+    """Podman asks for a million files and processes, which it may not where a machine's hard limit is lower and nobody
+    may raise it; Docker's daemon gives what it has itself."""
+    if engine.kind != PODMAN:
+        return []
+    return [word for name, soft, hard in box.limits for word in ("--ulimit", f"{name}={soft}:{hard}")]
 
 
 def _mount(mount: Mount) -> str:

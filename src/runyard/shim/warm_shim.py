@@ -332,12 +332,13 @@ class WarmShim:
                     run.reaped(pid, *self._early.pop(pid))
                 return
 
-    def _lose_parent(self, message: str) -> None:
-        """Say once that the parent forks nothing (any more); runs that are being born will not be."""
+    def _lose_parent(self, message: str, *, sudden: bool = False) -> None:
+        """Say once that the parent forks nothing (any more); runs that are being born will not be. ``sudden``: it had
+        said nothing of it itself."""
         parent = self.parent
         if not parent.failed:
             parent.failed = message
-            self._tell({"event": "gone" if parent.is_ready else "failed", "message": message})
+            self._tell({"event": "gone" if parent.is_ready else "failed", "message": message, "sudden": sudden})
         parent.is_ready = False
         for run in self._runs():
             run.refuse(message)
@@ -348,7 +349,7 @@ class WarmShim:
             del self.loop.others[parent.control.fileno()]
             parent.control.close()
             parent.control = None
-        self._lose_parent(GONE)
+        self._lose_parent(GONE, sudden=True)
 
     def _another_ended(self, pid: int, status: int, usage: "struct_rusage") -> None:
         if pid == self.parent.pid:
@@ -357,7 +358,7 @@ class WarmShim:
             how = f"with exit code {code}" if code >= 0 else f"of signal {-code}"
             while self.parent.control is not None and self.loop.is_readable(self.parent.control.fileno()):
                 self._hear_parent()  # what it said last
-            self._lose_parent(f"The warm parent ended {how}.")
+            self._lose_parent(f"The warm parent ended {how}.", sudden=code < 0)
         elif any(run.is_being_born for run in self._runs()):
             self._early[pid] = (status, usage)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -147,7 +148,24 @@ def _box(home: str, name: str, contents: Contents) -> Box:
         shm_bytes=(order.memory_mib if order.shm_mib is None else order.shm_mib) << 20,
         network=order.network,
         gpus=contents.gpus,
+        limits=own_limits(),
     )
+
+
+def own_limits() -> tuple[tuple[str, int, int], ...]:
+    """This process's own. Podman lowers that of processes to the number of pids before a container has it."""
+    soft, hard = (_at_most(limit) for limit in resource.getrlimit(resource.RLIMIT_NPROC))
+    return ("nofile", *resource.getrlimit(resource.RLIMIT_NOFILE)), ("nproc", soft, hard)
+
+
+def _at_most(limit: int) -> int:
+    most = _number("/proc/sys/kernel/pid_max")
+    return limit if 0 <= limit < most else most
+
+
+def _number(path: str) -> int:
+    with open(path, encoding="ascii") as file:
+        return int(file.read())
 
 
 def _mounts(contents: Contents, *, several: bool) -> Iterable[Mount]:

@@ -34,9 +34,10 @@ WORTH_WAITING_S = 10.0
 MOST_WAITING = 2
 """Launches that wait for parents at once: the others are started by bash."""
 FAILED_FOR_S = 300.0
+ENDED_FOR_S = 30.0
 FIRST_FAILED_FOR_S = 1.0
-"""A kind whose parent came to nothing is left alone: for a moment the first time (it may have been killed), four times
-as long each time that follows."""
+"""A kind whose parent came to nothing is left alone: for a moment the first time, four times as long each time that
+follows; never for long where its parents said nothing before they ended: they may have been killed."""
 PARENT = PACKAGE + "/shim/warm/parent.py"
 
 
@@ -73,6 +74,8 @@ class WarmParent:
         """Why it forks nothing (any more); empty while it may."""
         self.imported: tuple[str, ...] = ()
         self.import_ms = 0
+        self.sudden = False
+        """Whether it ended without a word."""
         self.has_worked = False
         """Whether it could fork at any time."""
         self._decided = threading.Event()
@@ -176,10 +179,12 @@ class WarmParent:
             self.has_worked = True
         elif event in ("failed", "gone"):
             self.failure = str(message.get("message") or "it ended")
+            self.sudden = bool(message.get("sudden"))
             self._decided.set()
             self.line.close()
 
     def _hung_up(self) -> None:
+        self.sudden = self.sudden or not self.failure
         self.failure = self.failure or f"the process above it ended. {self._said()}".strip()
         self._decided.set()
         self._shim.wait()  # it stays for the programs that it watches
@@ -221,7 +226,7 @@ class WarmParents:
                 if parent.has_worked:
                     self._failures.forget(kind)
                 else:
-                    self._give_up(kind, parent.failure)
+                    self._give_up(kind, parent.failure, ENDED_FOR_S if parent.sudden else FAILED_FOR_S)
                 parent = None
             if parent is None and self._failures.rests(kind, now):
                 return None
@@ -233,7 +238,7 @@ class WarmParents:
                         self._looking = True
                         self._later.put(IDLE_S, self.close_idle)
                 except OSError as error:
-                    self._give_up(kind, error.strerror or str(error))
+                    self._give_up(kind, error.strerror or str(error), FAILED_FOR_S)
                     return None
             parent.used_at = now
             return parent
@@ -273,8 +278,8 @@ class WarmParents:
             oldest = min(self._parents, key=lambda kind: self._parents[kind].used_at)
             self._parents.pop(oldest).close()
 
-    def _give_up(self, kind: Kind, why: str) -> None:
-        self._failures.note(kind, time.monotonic())
+    def _give_up(self, kind: Kind, why: str, most_s: float) -> None:
+        self._failures.note(kind, time.monotonic(), most_s)
         say(f"A warm parent ({', '.join(kind.preload[:2]) or 'nothing imported'}) forks nothing: {why}")
 
 
@@ -284,9 +289,10 @@ class Failures:
     def __init__(self) -> None:
         self._until: dict[Kind, tuple[float, float]] = {}
 
-    def note(self, kind: Kind, now: float) -> None:
-        """It came to nothing once more."""
+    def note(self, kind: Kind, now: float, most_s: float) -> None:
+        """It came to nothing once more, and is left alone for ``most_s`` at most."""
         _, pause = self._until.get(kind, (0.0, FIRST_FAILED_FOR_S))
+        pause = min(most_s, pause)
         self._until[kind] = (now + pause, min(FAILED_FOR_S, pause * 4))
 
     def rests(self, kind: Kind, now: float) -> bool:
