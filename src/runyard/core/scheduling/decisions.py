@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from operator import attrgetter
+from typing import Final
 
-from runyard.core.scheduling.snapshot import Promise
+from runyard.core.scheduling.snapshot import Head, Promise
+
+_RUN_ID: Final[Callable[[Head], str]] = attrgetter("run_id")
 
 
 class Wait(StrEnum):
@@ -26,6 +30,50 @@ class Wait(StrEnum):
 
 No = tuple[Wait, str]
 """A reason to wait, and its sentence."""
+
+
+class Told(Mapping[str, No]):
+    """What each head was told, by run id, in the order in which it was.
+
+    A plan tells whole stretches of a class the same, and who reads it asks for a few heads or for none: they are looked
+    up one by one when somebody asks for the first time.
+    """
+
+    __slots__ = ("_by_id", "_stretches")
+
+    def __init__(self) -> None:
+        self._stretches: list[tuple[Sequence[Head], int, int, No]] = []
+        self._by_id: dict[str, No] = {}
+
+    def tell(self, heads: Sequence[Head], begin: int, end: int, no: No) -> None:
+        """Heads from ``begin`` up to ``end`` wait for this."""
+        self._stretches.append((heads, begin, end, no))
+
+    def among(self, run_ids: Collection[str]) -> set[str]:
+        """Those of some runs that were told something."""
+        asked = frozenset(run_ids)
+        return {each for ids, _ in self._parts() for each in asked.intersection(ids)} if asked else set()
+
+    def __getitem__(self, run_id: str) -> No:
+        return self._known()[run_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known())
+
+    def __len__(self) -> int:
+        return sum(end - begin for _, begin, end, _ in self._stretches)
+
+    def __repr__(self) -> str:
+        return repr(self._known())
+
+    def _known(self) -> dict[str, No]:
+        if len(self._by_id) != len(self):
+            for ids, no in self._parts():
+                self._by_id.update(dict.fromkeys(ids, no))
+        return self._by_id
+
+    def _parts(self) -> Iterator[tuple[Iterator[str], No]]:
+        return ((map(_RUN_ID, heads[begin:end]), no) for heads, begin, end, no in self._stretches)
 
 
 @dataclass(frozen=True, slots=True)

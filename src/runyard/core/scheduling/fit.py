@@ -38,7 +38,7 @@ class Yard:
             self._heaps_with(room).setdefault(room.gpus, []).append(room.index)
         self._sizes = sorted(self._heaps)
         self._left: dict[Resources, list[Room]] = {}
-        self._texts: dict[Resources, str] = {}
+        self._texts: dict[Resources, tuple[Room, str]] = {}
 
     def end(self, head: Head) -> int | None:
         """When a head is over at the latest if it starts now."""
@@ -103,7 +103,8 @@ class Yard:
     def give(self, room: Room, shape: Resources, head: Head) -> tuple[int, ...]:
         """Give a head its slots there."""
         slots = room.take(shape, self.end(head))
-        self._texts.clear()
+        for stale in [need for need, (best, _) in self._texts.items() if best is room]:
+            del self._texts[stale]
         if shape.gpus and room.node.closed is None:
             heappush(self._heaps_with(room).setdefault(room.gpus, []), room.index)
         return slots
@@ -132,11 +133,12 @@ class Yard:
     def _lacking(self, need: Resources, head: Head) -> str:
         if head.node_id:
             return _lacking(need, self.by_id[head.node_id])
-        if need not in self._texts:
+        known = self._texts.get(need)
+        if known is None:
             able = [room for room in self.open if room.gpus >= need.gpus] or self.open
             best = max(able, key=lambda room: (room.gpus if able is self.open else 0, room.cpus, room.memory))
-            self._texts[need] = _lacking(need, best, "free on one machine")
-        return self._texts[need]
+            known = self._texts[need] = best, _lacking(need, best, "free on one machine")
+        return known[1]
 
 
 def _kept_for_others(account: Account) -> No:

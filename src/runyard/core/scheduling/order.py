@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from heapq import heapify, heappop, heapreplace, merge
+from operator import attrgetter
 from typing import Final
 
 from runyard.core.run import BLOCKED
-from runyard.core.scheduling.decisions import No, Wait
+from runyard.core.scheduling.decisions import No, Told, Wait
 from runyard.core.scheduling.share import Account, Shares, Standing
 from runyard.core.scheduling.snapshot import Head, QueueClass, Snapshot
 
@@ -21,6 +22,9 @@ QUEUE_PAUSED: Final = Wait.paused, "The queue is paused: `runyard queue resume` 
 ACCOUNT_PAUSED: Final = Wait.paused, "The account's queue is paused: `runyard queue resume` lets it go on."
 
 _BY_LIMIT: Final = frozenset({Wait.behind, Wait.share})
+_NODE: Final[Callable[[Head], str]] = attrgetter("node_id")
+_NOT_BEFORE: Final[Callable[[Head], int]] = attrgetter("not_before_ms")
+_OPENS: Final[Callable[[Head], int]] = attrgetter("opens_ms")
 
 Turn = tuple[Account, QueueClass, Head]
 
@@ -39,13 +43,31 @@ class Lane:
     """A class on its way: ``at`` is its next head; ``shut`` what all its heads wait for, ``alike`` those of one
     machine (and of one limit, where another limit may be told something else)."""
 
-    __slots__ = ("alike", "at", "queue_class", "shut")
+    __slots__ = ("_node", "_plain", "alike", "at", "queue_class", "shut")
 
     def __init__(self, queue_class: QueueClass) -> None:
         self.queue_class = queue_class
         self.at = 0
         self.shut: No | None = None
         self.alike: dict[object, No] = {}
+        self._node = queue_class.heads[0].node_id if queue_class.heads else ""
+        self._plain: bool | None = None
+
+    def for_all(self, now: int) -> No | None:
+        """What all heads from ``at`` on are told, None where they may differ."""
+        no = self.shut or self.alike.get(self._node)
+        if no is not None and self._plain is None:
+            self._plain = _are_plain(self.queue_class.heads, now)
+        return no if self._plain else None
+
+
+def _are_plain(heads: Sequence[Head], now: int) -> bool:
+    """Whether all may start now, on the same machine or on any."""
+    return (
+        max(map(_NOT_BEFORE, heads), default=0) <= now
+        and max(map(_OPENS, heads), default=0) <= now
+        and len(set(map(_NODE, heads))) <= 1
+    )
 
 
 class Order:
@@ -56,7 +78,7 @@ class Order:
     """
 
     def __init__(self, snapshot: Snapshot, shares: Shares) -> None:
-        self.heads: dict[str, No] = {}
+        self.heads = Told()
         self.waits: dict[int, No] = {}
         self.wake_at: int | None = None
         self._now = snapshot.now_ms
@@ -127,9 +149,12 @@ class Order:
     def _seek(self, lane: Lane) -> Head | None:
         """The next head that is not told something already."""
         heads, now, alike, shut = lane.queue_class.heads, self._now, lane.alike, lane.shut
-        told, begun = self.heads, lane.at
         node, there = None, None
-        for at in range(begun, len(heads)):
+        for_all = lane.for_all(now) if lane.at < len(heads) else None
+        if for_all is not None:
+            self._tell(lane, len(heads), for_all)
+            return None
+        for at in range(lane.at, len(heads)):
             head = heads[at]
             if head.not_before_ms > now or head.opens_ms > now:
                 no = self._early(head, shut)
@@ -140,13 +165,15 @@ class Order:
                     node, there = head.node_id, alike.get(head.node_id)
                 no = there or (alike.get((node, head.limit_ms)) if alike else None)
             if no is None:
-                lane.at = at
                 return head
-            told[head.run_id] = no
-            if at == begun:
-                self.waits.setdefault(lane.queue_class.id, no)
-        lane.at = len(heads)
+            self._tell(lane, at + 1, no)
         return None
+
+    def _tell(self, lane: Lane, end: int, no: No) -> None:
+        """The next heads of a class wait, up to a place."""
+        self.heads.tell(lane.queue_class.heads, lane.at, end, no)
+        self.waits.setdefault(lane.queue_class.id, no)
+        lane.at = end
 
     def _early(self, head: Head, shut: No | None) -> No:
         if head.not_before_ms >= BLOCKED:
@@ -171,7 +198,7 @@ class Order:
 
     def tell_alone(self, queue_class: QueueClass, head: Head, no: No) -> None:
         """The head whose turn it is waits."""
-        self.heads[head.run_id] = no
+        self.heads.tell((head,), 0, 1, no)
         self.waits.setdefault(queue_class.id, no)
 
 

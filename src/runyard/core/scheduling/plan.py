@@ -28,6 +28,7 @@ def make_plan(snapshot: Snapshot) -> Plan:
 class _Planning:
     def __init__(self, snapshot: Snapshot) -> None:
         self._policy = snapshot.policy
+        self._promised = snapshot.promises.keys()
         self._shares = Shares(snapshot)
         self._yard = Yard(snapshot)
         self._order = Order(snapshot, self._shares)
@@ -48,7 +49,7 @@ class _Planning:
             tuple(self._reclaim.preempts),
             self._reservations.made | self._reclaim.reservations,
             self._shares.told(),
-            self._reservations.promises(self._order.heads),
+            self._reservations.promises(self._order.heads.among(self._promised)),
         )
 
     def _look_at(self, turn: Turn) -> None:

@@ -31,6 +31,20 @@ Cost = tuple[int, int, int]
 """The highest priority among those to be stopped, what they have computed (millionths of a GPU, ms), the machine."""
 
 
+class Victim:
+    """An attempt that may be stopped: whose it is (None: of no account that is known), how large, and what would be
+    lost (millionths of a GPU, ms)."""
+
+    __slots__ = ("busy", "loss", "owner", "size", "stopped")
+
+    def __init__(self, busy: Busy, owner: Account | None, size: int, now: int) -> None:
+        self.busy = busy
+        self.owner = owner
+        self.size = size
+        self.loss = size * (now - busy.since_ms)
+        self.stopped = False
+
+
 class Reclaim:
     """Finds and notes whom to stop, and promises what comes free."""
 
@@ -42,10 +56,9 @@ class Reclaim:
         self._now = snapshot.now_ms
         self._yard = yard
         self._shares = shares
-        self._stopped: set[tuple[str, int]] = set()
         self._passed: dict[str, set[Resources]] = {}
         self._costs: dict[tuple[Resources, int, bool], list[Cost]] = {}
-        self._settled: dict[int, list[Busy]] | None = None
+        self._settled: dict[int, list[Victim]] | None = None
         self._least: list[Cost] = []
         self._coming = [room for room in yard.open if any(busy.stopping for busy in room.busy)]
 
@@ -75,7 +88,7 @@ class Reclaim:
 
     def _taken_before(self, room: Room, amount: Amount) -> bool:
         """Whether one ahead in the queue would start in that room."""
-        ahead = self._passed.get("", set()) | self._passed.get(room.id, set())
+        ahead = (*self._passed.get("", ()), *self._passed.get(room.id, ()))
         return any(within(shape, amount) for shape in ahead)
 
     def _stop_some(self, queue_class: QueueClass, head: Head, *, below: bool) -> Room | None:
@@ -87,17 +100,20 @@ class Reclaim:
             room, victims = self._cheapest(shape, priority, below=below)
         if room is None or victims is None:
             return None
-        for busy in victims:
-            outranked = self._policy.by_priority and busy.priority < priority
+        for each in victims:
+            outranked = self._policy.by_priority and each.busy.priority < priority
             text = OUTRANKED if outranked else BORROWED
-            self.preempts.append(Preempt(busy.run_id, busy.attempt, head.run_id, text))
-            self._stopped.add((busy.run_id, busy.attempt))
-            self._shares.accounts[busy.account_id].held -= self._shares.size(busy.resources)
-        soon = _and(room.soon() or (0, 0, 0), victims)
+            self.preempts.append(Preempt(each.busy.run_id, each.busy.attempt, head.run_id, text))
+            each.stopped = True
+            if each.owner is not None:
+                each.owner.held -= each.size
+        soon = room.soon() or (0, 0, 0)
+        for each in victims:
+            soon = _more(soon, each.busy.resources)
         room.claim(Resources(), soon, queue_class.account_id, priority)
         return room
 
-    def _cheapest(self, shape: Resources, priority: int, *, below: bool) -> tuple[Room | None, list[Busy] | None]:
+    def _cheapest(self, shape: Resources, priority: int, *, below: bool) -> tuple[Room | None, list[Victim] | None]:
         """The machine where least is lost. The heap has bounds: what a machine costs at least, and only grows."""
         key = (shape, priority, below)
         if key not in self._costs:
@@ -107,77 +123,84 @@ class Reclaim:
         while heap:
             room = self._yard.rooms[heappop(heap)[-1]]
             victims = self._victims(room, shape, priority, below=below)
-            cost = self._cost(room, victims)
-            if cost is not None:
+            if victims is not None:
+                cost = max(each.busy.priority for each in victims), sum(each.loss for each in victims), room.index
                 heappush(heap, cost)
                 if heap[0] == cost:
                     return room, victims
         return None, None
 
-    def _cost(self, room: Room, victims: list[Busy] | None) -> Cost | None:
-        if not victims:
-            return None
-        return max(busy.priority for busy in victims), sum(map(self._loss, victims)), room.index
-
-    def _victims(self, room: Room, shape: Resources, priority: int, *, below: bool) -> list[Busy] | None:
+    def _victims(self, room: Room, shape: Resources, priority: int, *, below: bool) -> list[Victim] | None:
         """Whom to stop on a machine so that a shape has room there, None where that is not to be had."""
         soon = room.soon()
-        if room.node.closed is not None or soon is None:
+        able = None if soon is None else self._by_room().get(room.index)
+        if soon is None or able is None:
             return None
-        chosen: list[Busy] = []
+        chosen: list[Victim] = []
         held: dict[str, int] = {}
-        for busy in self._by_room().get(room.index, ()):
+        for each in able:
             if within(shape, soon):
                 break
-            if self._may_stop(busy, priority, held, below=below):
-                chosen.append(busy)
-                held[busy.account_id] = held.get(busy.account_id, 0) + self._shares.size(busy.resources)
-                soon = _and(soon, [busy])
+            if not each.stopped and self._may_stop(each, priority, held, below=below):
+                account_id = each.busy.account_id
+                chosen.append(each)
+                held[account_id] = held.get(account_id, 0) + each.size
+                soon = _more(soon, each.busy.resources)
         if not chosen or not within(shape, soon) or self._taken_before(room, soon):
             return None
-        for busy in list(chosen):  # a larger one chosen later may make a smaller one needless
-            less = _and(soon, [busy], sign=-1)
+        for each in list(chosen) if len(chosen) > 1 else ():  # a larger one may make a smaller one needless
+            less = _less(soon, each.busy.resources)
             if within(shape, less):
-                chosen.remove(busy)
+                chosen.remove(each)
                 soon = less
         return chosen
 
-    def _may_stop(self, busy: Busy, priority: int, held: dict[str, int], *, below: bool) -> bool:
-        if (busy.run_id, busy.attempt) in self._stopped:
-            return False
-        if self._policy.by_priority and busy.priority < priority:
+    def _may_stop(self, each: Victim, priority: int, held: dict[str, int], *, below: bool) -> bool:
+        if self._policy.by_priority and each.busy.priority < priority:
             return True
-        owner = self._shares.accounts.get(busy.account_id)
-        if not below or owner is None or busy.priority > priority:
+        owner = each.owner
+        if not below or owner is None or each.busy.priority > priority:
             return False
-        return owner.held - held.get(busy.account_id, 0) - self._shares.size(busy.resources) >= owner.due
+        return owner.held - held.get(owner.id, 0) - each.size >= owner.due
 
-    def _by_room(self) -> dict[int, list[Busy]]:
+    def _by_room(self) -> dict[int, list[Victim]]:
         """What may be stopped at all, by machine, in the order in which it is."""
         if self._settled is None:
             self._settled = {}
-            newest = self._now - self._policy.settle_ms
             for room in self._yard.open:
-                able = [busy for busy in room.busy if busy.preemptible and not busy.stopping]
-                old = [busy for busy in able if busy.since_ms <= newest]
+                old = self._old(room)
                 if old:
-                    old.sort(key=lambda busy: (busy.priority, -busy.since_ms, busy.run_id))
+                    old.sort(key=_first_to_go)
                     self._settled[room.index] = old
-                    self._least.append((old[0].priority, min(map(self._loss, old)), room.index))
-                if len(old) < len(able):
-                    at = min(busy.since_ms for busy in able if busy.since_ms > newest) + self._policy.settle_ms
-                    self.settles_at = at if self.settles_at is None else min(self.settles_at, at)
+                    self._least.append((old[0].busy.priority, min(each.loss for each in old), room.index))
             heapify(self._least)
         return self._settled
 
-    def _loss(self, busy: Busy) -> int:
-        return self._shares.size(busy.resources) * (self._now - busy.since_ms)
+    def _old(self, room: Room) -> list[Victim]:
+        """What may be stopped on a machine, and when more may be."""
+        now, accounts, size = self._now, self._shares.accounts, self._shares.size
+        newest = now - self._policy.settle_ms
+        old: list[Victim] = []
+        for busy in room.busy:
+            if busy.stopping or not busy.preemptible:
+                continue
+            if busy.since_ms <= newest:
+                old.append(Victim(busy, accounts.get(busy.account_id), size(busy.resources), now))
+            else:
+                at = busy.since_ms + self._policy.settle_ms
+                self.settles_at = at if self.settles_at is None else min(self.settles_at, at)
+        return old
 
 
-def _and(amount: Amount, victims: list[Busy], *, sign: int = 1) -> Amount:
+def _first_to_go(each: Victim) -> tuple[int, int, str]:
+    return each.busy.priority, -each.busy.since_ms, each.busy.run_id
+
+
+def _more(amount: Amount, other: Resources) -> Amount:
     gpus, cpus, memory = amount
-    for busy in victims:
-        gpus += sign * busy.resources.gpus
-        cpus += sign * busy.resources.cpu_millis
-        memory += sign * busy.resources.memory_mib
-    return gpus, cpus, memory
+    return gpus + other.gpus, cpus + other.cpu_millis, memory + other.memory_mib
+
+
+def _less(amount: Amount, other: Resources) -> Amount:
+    gpus, cpus, memory = amount
+    return gpus - other.gpus, cpus - other.cpu_millis, memory - other.memory_mib

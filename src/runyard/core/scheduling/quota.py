@@ -9,6 +9,7 @@ from runyard.core.scheduling.decisions import No, Wait
 from runyard.core.scheduling.share import Account
 
 HELD: Final = Wait.quota, "An earlier run of the account waits for its quota and comes first."
+NO_LIMITS: Final = (None, None, None)
 
 
 def over_quota(account: Account, shape: Resources) -> No | None:
@@ -17,10 +18,10 @@ def over_quota(account: Account, shape: Resources) -> No | None:
     A run that its quota could ever let in holds the account's later ones that need the same: no smaller one overtakes
     it for ever. One that asks for more than the quota can be holds nobody.
     """
-    limits = _limits(account)
-    asked = (shape.gpus, shape.cpu_millis, shape.memory_mib)
-    if limits == (None, None, None):
+    limits = account.limits
+    if limits == NO_LIMITS:
         return None
+    asked = (shape.gpus, shape.cpu_millis, shape.memory_mib)
     never = [kind for kind, limit in enumerate(limits) if limit is not None and asked[kind] > limit]
     if never:
         kind = never[0]
@@ -36,12 +37,6 @@ def over_quota(account: Account, shape: Resources) -> No | None:
                 f"{_bare(kind, account.busy[kind])} in use, {_bare(kind, asked[kind])} needed."
             )
     return HELD if any(asked[kind] for kind in account.held_kinds) else None
-
-
-def _limits(account: Account) -> tuple[int | None, int | None, int | None]:
-    room = account.room
-    more = room.quota or Resources()
-    return room.quota_gpus, more.cpu_millis or None, more.memory_mib or None
 
 
 def _bare(kind: int, amount: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable
 from operator import itemgetter
 
 from runyard.core.resources import Resources
@@ -38,6 +38,7 @@ class Room:
     for one that waits."""
 
     __slots__ = (
+        "_ending",
         "_ends",
         "_given",
         "_now",
@@ -68,6 +69,7 @@ class Room:
         self._now = now
         self._given: list[tuple[int, Resources]] = []
         self._ends: list[tuple[int, int, int, int]] | None = None
+        self._ending: Amount | None = None
         self._total: Amount | None = None
 
     def holds(self, shape: Resources) -> bool:
@@ -134,8 +136,10 @@ class Room:
         machine's room is kept until limits run out."""
         if self.kept is not None:
             return self.kept.spare if self.kept.claimed else None
-        ending = [each.resources for each in self.busy if each.stopping]
-        return sum_of([Resources(self.gpus, self.cpus, self.memory), *ending])
+        if self._ending is None:
+            self._ending = sum_of(each.resources for each in self.busy if each.stopping)
+        gpus, cpus, memory = self._ending
+        return self.gpus + gpus, self.cpus + cpus, self.memory + memory
 
     def claim(self, shape: Resources, soon: Amount, account_id: str, priority: int) -> None:
         """Promise a run what is there soon."""
@@ -162,13 +166,14 @@ class Room:
         return self._ends
 
 
-def sum_of(amounts: Sequence[Resources]) -> Amount:
+def sum_of(amounts: Iterable[Resources]) -> Amount:
     """All of them together."""
-    return (
-        sum(each.gpus for each in amounts),
-        sum(each.cpu_millis for each in amounts),
-        sum(each.memory_mib for each in amounts),
-    )
+    gpus = cpus = memory = 0
+    for each in amounts:
+        gpus += each.gpus
+        cpus += each.cpu_millis
+        memory += each.memory_mib
+    return gpus, cpus, memory
 
 
 def within(shape: Resources, spare: Amount) -> bool:

@@ -11,7 +11,8 @@ from typing import Final
 
 from runyard.core.resources import Resources
 from runyard.core.scheduling.decisions import Plan, Share
-from runyard.core.scheduling.snapshot import AccountRoom, QueueClass, Snapshot
+from runyard.core.scheduling.room import sum_of
+from runyard.core.scheduling.snapshot import NOTHING, AccountRoom, QueueClass, Snapshot
 
 ONE: Final = 1_000_000
 """One GPU."""
@@ -25,9 +26,10 @@ due, 2 for one that has it, both by what it used and holds for its weight."""
 
 class Account:
     """An account while a plan is made. ``held`` and ``due`` in millionths of a GPU; ``ahead``: it has used more for its
-    weight than all together."""
+    weight than all together. ``limits``: its quota of GPUs, milli-CPUs and MiB (None: no limit), ``busy``: what it has
+    of them."""
 
-    __slots__ = ("ahead", "busy", "due", "held", "held_kinds", "id", "reserved", "room", "wants", "weight")
+    __slots__ = ("ahead", "busy", "due", "held", "held_kinds", "id", "limits", "reserved", "room", "wants", "weight")
 
     def __init__(self, room: AccountRoom) -> None:
         self.id = room.id
@@ -38,6 +40,8 @@ class Account:
         self.wants = False
         self.reserved = False
         self.ahead = False
+        more = room.quota or NOTHING
+        self.limits = (room.quota_gpus, more.cpu_millis or None, more.memory_mib or None)
         self.busy = (room.used_gpus, room.used.cpu_millis, room.used.memory_mib)
         self.held_kinds: set[int] = set()
 
@@ -120,8 +124,4 @@ def _capacity(snapshot: Snapshot) -> Resources:
     open_ones = {node.id for node in snapshot.nodes if node.closed is None}
     rooms = [node.free for node in snapshot.nodes if node.closed is None]
     rooms += [busy.resources for busy in snapshot.busy if busy.node_id in open_ones]
-    return Resources(
-        max(0, sum(each.gpus for each in rooms)),
-        max(0, sum(each.cpu_millis for each in rooms)),
-        max(0, sum(each.memory_mib for each in rooms)),
-    )
+    return Resources(*sum_of(rooms)).floored()
