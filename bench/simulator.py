@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator, Sequence
+from os import cpu_count, getloadavg
 from pathlib import Path
 from statistics import median
 
@@ -20,6 +21,13 @@ half in machines of 64; six accounts have the weights 1, 1, 2, 2, 4 and 4. Run t
 shapes as `testing/simulator/workloads.py` tells, with the papers that they are from; a run's limit is 1 to 5 times what
 it takes (whole hours), 24 h at most. Waits are hours, medians of the seeds; there is a plan every {pause} s at most.
 """
+COLUMNS = [
+    "workload",
+    "policy",
+    *(f"wait p50 / p90 / p99, {least} to {most} GPUs" for least, most in SIZES),
+    *("use", "late", "worst, h late", "preempted", "lost to it"),
+]
+TABLE, DAYS, TIMES, LARGE = "## ", "## More days", "## How long a plan takes", "## 10,000 GPUs, 1,000,000 runs"
 
 
 def arguments(words: Sequence[str]) -> argparse.Namespace:
@@ -29,7 +37,10 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=3_000)
     parser.add_argument("--pause", type=int, default=60, metavar="S", help="seconds of simulated time between plans")
     parser.add_argument("--quick", action="store_true", help="two seeds, nothing is written")
-    parser.add_argument("--large", action="store_true", help="10,000 GPUs and 1,000,000 runs instead, one seed")
+    parser.add_argument("--first", type=int, default=1, metavar="SEED", help="the first of the seeds")
+    parser.add_argument("--day", action="store_true", help="only the day in which all want twice their due")
+    parser.add_argument("--cycles", action="store_true", help="only how long a plan takes")
+    parser.add_argument("--large", action="store_true", help="only 10,000 GPUs and 1,000,000 runs, one seed")
     return parser.parse_args(words)
 
 
@@ -97,23 +108,22 @@ def fairness(given: argparse.Namespace, seeds: range) -> str:
     )
 
 
-def page(given: argparse.Namespace) -> str:
-    """All of it, as text."""
-    seeds = range(1, 1 + (2 if given.quick else given.seeds))
+def title(given: argparse.Namespace) -> str:
+    decisions = sorted(path.name for path in (PAGE.parent / "decisions").glob("*fair*.md"))
+    return HEAD.format(decision=decisions[0] if decisions else "", pause=given.pause)
+
+
+def policies(given: argparse.Namespace, seeds: range) -> str:
+    """What each policy does, and the day in which all want more."""
     synthetic = of_policies(SYNTHETIC, given, seeds)
     table = list(rows(SYNTHETIC, synthetic))
     for workload in WORKLOADS[1:]:
         table += rows(workload, of_policies(workload, given, seeds[:1]))
     bound = sum(one.late for one in synthetic["Runyard"])
-    heads = ["workload", "policy", *(f"wait p50 / p90 / p99, {a} to {b} GPUs" for a, b in SIZES)]
-    heads += ["use", "late", "worst, h late", "preempted", "lost to it"]
-    took = cycles(Size())
-    decisions = sorted(path.name for path in (PAGE.parent / "decisions").glob("*fair*.md"))
     return "\n".join(
         [
-            HEAD.format(decision=decisions[0] if decisions else "", pause=given.pause),
             f"## {given.gpus} GPUs, {given.runs} runs, {len(seeds)} seeds of the synthetic shape, one of the others\n",
-            lines(heads, iter(table)),
+            lines(COLUMNS, iter(table)),
             "",
             "*Late* is a run that waited longer than its account's share of the cluster needs for what the account had",
             "submitted before it, and 24 h, the longest limit.",
@@ -122,29 +132,63 @@ def page(given: argparse.Namespace) -> str:
             f"- Use: {against_easy(synthetic)}.",
             f"- A day in which everybody wants twice what is due: {fairness(given, seeds)}.",
             "",
-            "## How long a plan takes: 1,250 machines of 8 GPUs, 100,000 waiting runs, 50 accounts\n",
-            lines(
-                ["plan", "ms of CPU, median", "least", "most", "target"],
-                ((name, *(f"{each:.0f}" for each in times), 500 if "empty" in name else 50) for name, *times in took),
-            ),
-            "",
         ]
     )
 
 
+def days(given: argparse.Namespace, seeds: range) -> str:
+    """The day again, with other seeds than those of the table."""
+    heading = f"{DAYS} in which everybody wants twice what is due"
+    return f"{heading}\n\nSeeds {seeds[0]} to {seeds[-1]}: {fairness(given, seeds)}.\n"
+
+
+def times() -> str:
+    """How long a plan takes, and how busy the machine was meanwhile."""
+    before, took = getloadavg()[0], cycles(Size())
+    rows = ((name, *(f"{each:.0f}" for each in times), 500 if "empty" in name else 50) for name, *times in took)
+    return (
+        f"{TIMES}: 1,250 machines of 8 GPUs, 100,000 waiting runs, 50 accounts\n\n"
+        f"{lines(['plan', 'ms of CPU, median', 'least', 'most', 'target'], rows)}\n\n"
+        f"Taken with a load of {before:.0f} to {getloadavg()[0]:.0f} on {cpu_count()} cores.\n"
+    )
+
+
 def large(given: argparse.Namespace) -> str:
+    """A large cluster, without the policy that is hopeless there."""
     given.gpus, given.runs = 10_000, 1_000_000
-    return "\n".join(line(row) for row in rows(SYNTHETIC, of_policies(SYNTHETIC, given, range(1, 2))))
+    return f"{LARGE}, one seed, a plan every {given.pause} s at most\n\n{lines(COLUMNS, rows(SYNTHETIC, of_policies(SYNTHETIC, given, range(1, 2))))}\n"
+
+
+def taken(given: argparse.Namespace) -> list[str]:
+    """The sections of the page that were asked for, each from its heading on; the first one has the title."""
+    seeds = range(given.first, given.first + (2 if given.quick else given.seeds))
+    if given.day:
+        return [days(given, seeds)]
+    if given.cycles:
+        return [times()]
+    return [large(given)] if given.large else [title(given), policies(given, seeds), times()]
+
+
+def put(known: str, sections: Sequence[str]) -> str:
+    """The page with these sections in the place of what it had under their headings; what was not taken stays."""
+    title, *others = known.split("\n## ")
+    found = {"": f"{title.strip()}\n"} | {_place(text): text for text in (f"## {each}" for each in others)}
+    for text in sections:
+        found[_place(text)] = text
+    ordered = sorted(found.items(), key=lambda item: ("", TABLE, DAYS, TIMES, LARGE).index(item[0]))
+    return "\n".join(f"{text.strip()}\n" for _, text in ordered)
+
+
+def _place(text: str) -> str:
+    """Which section it is, by its heading; the table of policies has its size there."""
+    return next((each for each in (DAYS, TIMES, LARGE) if text.startswith(each)), TABLE if text[:3] == "## " else "")
 
 
 def main(words: Sequence[str]) -> int:
     given = arguments(words)
-    if given.large:
-        print(large(given))
-        return 0
-    text = page(given)
-    print(text)
+    sections = taken(given)
+    print("\n".join(sections))
     if not given.quick:
-        PAGE.write_text(text, encoding="utf-8")
+        PAGE.write_text(put(PAGE.read_text(encoding="utf-8"), sections), encoding="utf-8")
         print(f"wrote {PAGE}")
     return 0
