@@ -144,19 +144,25 @@ def days(given: argparse.Namespace, seeds: range) -> str:
 
 def times() -> str:
     """How long a plan takes, and how busy the machine was meanwhile."""
-    before, took = getloadavg()[0], cycles(Size())
-    rows = ((name, *(f"{each:.0f}" for each in times), 500 if "empty" in name else 50) for name, *times in took)
+    before = getloadavg()[0]
+    return times_of(cycles(Size()), (before, getloadavg()[0]))
+
+
+def times_of(took: Sequence[tuple[str, float, float, float]], load: tuple[float, float]) -> str:
+    """The section, of what was planned with its median, least and most milliseconds, and the load before and after."""
+    found = ((name, *(f"{each:.0f}" for each in times), 500 if "empty" in name else 50) for name, *times in took)
     return (
         f"{TIMES}: 1,250 machines of 8 GPUs, 100,000 waiting runs, 50 accounts\n\n"
-        f"{lines(['plan', 'ms of CPU, median', 'least', 'most', 'target'], rows)}\n\n"
-        f"Taken with a load of {before:.0f} to {getloadavg()[0]:.0f} on {cpu_count()} cores.\n"
+        f"{lines(['plan', 'ms of CPU, median', 'least', 'most', 'target'], found)}\n\n"
+        f"Taken with a load of {load[0]:.0f} to {load[1]:.0f} on {cpu_count()} cores.\n"
     )
 
 
 def large(given: argparse.Namespace) -> str:
     """A large cluster, without the policy that is hopeless there."""
     given.gpus, given.runs = 10_000, 1_000_000
-    return f"{LARGE}, one seed, a plan every {given.pause} s at most\n\n{lines(COLUMNS, rows(SYNTHETIC, of_policies(SYNTHETIC, given, range(1, 2))))}\n"
+    found = rows(SYNTHETIC, of_policies(SYNTHETIC, given, range(1, 2)))
+    return f"{LARGE}, one seed, a plan every {given.pause} s at most\n\n{lines(COLUMNS, found)}\n"
 
 
 def taken(given: argparse.Namespace) -> list[str]:

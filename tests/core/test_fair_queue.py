@@ -202,6 +202,8 @@ def test_by_priority_only_where_the_operator_says_so() -> None:
     plan = plan_of(urgent, FULL, *four(), policy=Policy(by_priority=True))
     assert {each.run_id for each in plan.preempts} == {"x3", "x2"}
     assert "higher priority" in plan.preempts[0].sentence
+    orphans = tuple(replace(each, account_id="gone") for each in four())
+    assert len(plan_of(urgent, FULL, *orphans, policy=Policy(by_priority=True)).preempts) == 2
 
 
 def test_any_machine_is_the_one_that_is_filled_best() -> None:

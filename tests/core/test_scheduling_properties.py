@@ -9,6 +9,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from runyard.core.resources import Resources
+from runyard.core.run import BLOCKED
 from runyard.core.scheduling.plan import Plan, Wait, in_order, make_plan
 from runyard.core.scheduling.snapshot import Head, Policy, QueueClass, Snapshot
 from tests.core.queues import ACCOUNTS, WAITS_ALONE, Queued, account, node, snapshot, snapshots
@@ -86,6 +87,31 @@ def test_every_head_starts_or_is_told_why_not(given: Snapshot) -> None:
     for _, text in plan.heads.values():
         assert text[0].isupper()
         assert text.endswith(".")
+
+
+@given(snapshots(), st.booleans())
+def test_a_class_that_is_told_at_once_is_told_what_each_head_would_be(given: Snapshot, anywhere: bool) -> None:
+    """A class with a run that waits for others at its end is looked at head by head: nothing else may differ."""
+    limits = (None, 3_600_000, 3_600_000, 86_400_000)
+    more = tuple(
+        replace(
+            each,
+            heads=tuple(
+                replace(head, limit_ms=limits[head.rank % 4], node_id="" if anywhere else head.node_id)
+                for head in each.heads
+            ),
+        )
+        for each in given.classes
+    )
+    blocked = tuple(
+        replace(each, heads=(*each.heads, Head(f"blocked-{each.id}", 999, "", not_before_ms=BLOCKED))) for each in more
+    )
+    at_once = make_plan(replace(given, classes=more))
+    one_by_one = make_plan(replace(given, classes=blocked))
+    event(f"anywhere: {anywhere}, {min(3, len(at_once.heads))} wait or more")
+    assert {run_id: no for run_id, no in one_by_one.heads.items() if not run_id.startswith("blocked")} == at_once.heads
+    assert {each: one_by_one.waits[each] for each in at_once.waits} == at_once.waits
+    assert replace(one_by_one, heads={}, waits={}) == replace(at_once, heads={}, waits={})
 
 
 @given(snapshots(), st.randoms(use_true_random=False))

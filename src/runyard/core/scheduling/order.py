@@ -62,11 +62,12 @@ class Lane:
 
 
 def _are_plain(heads: Sequence[Head], now: int) -> bool:
-    """Whether all may start now, on the same machine or on any."""
+    """Whether all may start now, on the same machine or on any. Most have neither a time nor a machine: that is seen
+    soonest."""
     return (
-        max(map(_NOT_BEFORE, heads), default=0) <= now
-        and max(map(_OPENS, heads), default=0) <= now
-        and len(set(map(_NODE, heads))) <= 1
+        (not any(map(_NOT_BEFORE, heads)) or max(map(_NOT_BEFORE, heads)) <= now)
+        and (not any(map(_OPENS, heads)) or max(map(_OPENS, heads)) <= now)
+        and (not any(map(_NODE, heads)) or len(set(map(_NODE, heads))) == 1)
     )
 
 

@@ -60,7 +60,7 @@ class Reclaim:
         self._costs: dict[tuple[Resources, int, bool], list[Cost]] = {}
         self._settled: dict[int, list[Victim]] | None = None
         self._least: list[Cost] = []
-        self._coming = [room for room in yard.open if any(busy.stopping for busy in room.busy)]
+        self._coming = [room for room in yard.open if room.stopping]
 
     def helps(self, queue_class: QueueClass, head: Head, account: Account) -> bool:
         """Whether room is being made for a head that lacks it: it is then promised to it."""
@@ -138,15 +138,17 @@ class Reclaim:
             return None
         chosen: list[Victim] = []
         held: dict[str, int] = {}
+        fits = within(shape, soon)
         for each in able:
-            if within(shape, soon):
+            if fits:
                 break
             if not each.stopped and self._may_stop(each, priority, held, below=below):
                 account_id = each.busy.account_id
                 chosen.append(each)
                 held[account_id] = held.get(account_id, 0) + each.size
                 soon = _more(soon, each.busy.resources)
-        if not chosen or not within(shape, soon) or self._taken_before(room, soon):
+                fits = within(shape, soon)
+        if not chosen or not fits or self._taken_before(room, soon):
             return None
         for each in list(chosen) if len(chosen) > 1 else ():  # a larger one may make a smaller one needless
             less = _less(soon, each.busy.resources)

@@ -34,8 +34,8 @@ class Kept:
 
 class Room:
     """A machine. ``gpus``, ``cpus``, ``memory``: what is free (below zero where too much was given once); ``index``:
-    its place among all, by id; ``size``: GPUs that are free or held; ``busy``: what runs there; ``kept``: what is kept
-    for one that waits."""
+    its place among all, by id; ``size``: GPUs that are free or held; ``busy``: what runs there, ``stopping``: whether
+    some of it is being stopped; ``kept``: what is kept for one that waits."""
 
     __slots__ = (
         "_ending",
@@ -53,6 +53,7 @@ class Room:
         "memory",
         "node",
         "size",
+        "stopping",
     )
 
     def __init__(self, node: NodeRoom, index: int, busy: list[Busy], now: int) -> None:
@@ -63,7 +64,11 @@ class Room:
         self.gpus = max(0, min(node.free.gpus, len(node.free_slots)))
         self.cpus = node.free.cpu_millis
         self.memory = node.free.memory_mib
-        self.size = self.gpus + sum(len(each.slots) for each in busy)
+        self.size = self.gpus
+        self.stopping = False
+        for each in busy:
+            self.size += len(each.slots)
+            self.stopping = self.stopping or each.stopping
         self.at_slot = 0
         self.kept: Kept | None = None
         self._now = now
@@ -149,7 +154,12 @@ class Room:
     @property
     def first_end(self) -> int:
         """When something ends there first."""
-        return min((end for each in self.busy if (end := end_of(each, self._now)) is not None), default=NEVER)
+        first, now = NEVER, self._now
+        for each in self.busy:
+            end = end_of(each, now)
+            if end is not None and end < first:
+                first = end
+        return first
 
     def _timeline(self) -> list[tuple[int, int, int, int]]:
         """What is free after each end that is known, ascending."""
