@@ -23,11 +23,11 @@ SLOTS = 4
 LOOK_S = 5.0
 
 
-def soaked(minutes: float) -> tuple[list[Course], Done]:
+def soaked(minutes: float, period_s: float) -> tuple[list[Course], Done]:
     """An installation under load for so many minutes: the course of each of its processes, and what it did."""
     done = Done()
     with yard(SLOTS, {}) as opened:
-        working = Load(opened, done)
+        working = Load(opened, done, period_s)
         watch = Watch(opened.supervisor(), min(LOOK_S, minutes * 60 / 60))
         working.begin()
         watch.start()
@@ -42,14 +42,15 @@ def soaked(minutes: float) -> tuple[list[Course], Done]:
 
 def line(course: Course) -> str:
     first, last = course.first, course.last
-    memory = f"{number(first.pss_mb)} | {number(last.pss_mb)} | {course.grown_mb:+.2f} | {number(course.most_mb)}"
+    shares = f"{number(first.pss_mb)} to {number(last.pss_mb)}"
+    memory = f"{shares} | {number(first.own_mb)} to {number(last.own_mb)} | {course.grown_mb:+.2f} | {number(course.most_mb)}"
     handles = f"{first.descriptors} to {last.descriptors} | {first.threads} to {last.threads}"
     return f"| {course.role} | {memory} | {handles} | {'flat' if course.is_flat else '**grows**'} |"
 
 
 def table(courses: Sequence[Course]) -> str:
     """For people: a line a process."""
-    heads = "| process | MB, first | MB, last | grown, MB | most, MB | descriptors | threads | |"
+    heads = "| process | share, MB | its own, MB | grown, MB | most, MB | descriptors | threads | |"
     return "\n".join([heads, "|" + " --- |" * 8, *map(line, courses)])
 
 
@@ -75,9 +76,10 @@ def main(words: Sequence[str]) -> int:
     """Exit code: 0 when all is flat and every run ended as it should, else 1."""
     parser = argparse.ArgumentParser(prog="python -m bench soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--period", type=float, default=10, metavar="S", help="28 runs every so many seconds")
     parser.add_argument("--json", type=Path, help="write what was seen there")
     given = parser.parse_args(words)
-    courses, done = soaked(given.minutes)
+    courses, done = soaked(given.minutes, given.period)
     print("\n" + table(courses) + "\n\n" + summary(done, given.minutes))
     if given.json is not None:
         told = {"minutes": given.minutes, "courses": [asdict(each) for each in courses], "done": vars_of(done)}

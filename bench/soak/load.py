@@ -12,9 +12,10 @@ from bench.yard import PROGRAMS, Batch, Yard, manifest, parameters
 from runyard.client import Client, Reconnected, WhichLog
 from runyard.client.errors import ClientError, TimedOut
 
-PERIOD_S = 10.0
 TRIVIAL, STEADY = 24, 2
 CANCEL_AFTER_S = 4.0
+FAILING = 3
+"""The exit code of those that are to fail."""
 LATEST_S = 120.0
 
 
@@ -31,10 +32,10 @@ class Done:
 
 
 class Load:
-    """Every ten seconds some trivial runs, two that print and tell metrics, one that fails, one that is canceled."""
+    """Every few seconds some trivial runs, two that print and tell metrics, one that fails, one that is canceled."""
 
-    def __init__(self, yard: Yard, done: Done) -> None:
-        self._yard, self.done = yard, done
+    def __init__(self, yard: Yard, done: Done, period_s: float) -> None:
+        self._yard, self.done, self._period_s = yard, done, period_s
         self._over = threading.Event()
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._listen, self._follow)]
         self._latest = ""
@@ -44,14 +45,14 @@ class Load:
             thread.start()
 
     def period(self) -> None:
-        """One turn; takes about :data:`PERIOD_S` seconds."""
-        ends = time.monotonic() + PERIOD_S
+        """One turn; takes about a period."""
+        ends = time.monotonic() + self._period_s
         steady = self._submit("steady", parameters(STEADY, seconds=5))
         self._latest = steady.ids[0]
         self._submit("trivial", parameters(TRIVIAL))
-        self._submit("steady", [{"seconds": 1, "code": 3}])
+        self._submit("steady", [{"seconds": 1, "code": FAILING}])
         doomed = self._submit("steady", [{"seconds": 60}]).ids[0]
-        time.sleep(CANCEL_AFTER_S)
+        time.sleep(min(CANCEL_AFTER_S, self._period_s * 0.4))
         self._yard.client.cancel(doomed)
         while time.monotonic() < ends:
             self._look()
@@ -64,7 +65,10 @@ class Load:
         while next(self._yard.client.runs(states=open_states, limit=1), None) and time.monotonic() < deadline:
             time.sleep(0.5)
         self._over.set()
-        self.done.states = Counter(run.state for run in self._yard.client.runs())
+        runs = list(self._yard.client.runs())
+        self.done.states = Counter(run.state for run in runs)
+        wrong = [run for run in runs if run.state == "failed" and run.exit_code != FAILING]
+        self.done.problems += [f"{len(wrong)} failed otherwise: {run.id}, {run.sentence}" for run in wrong[:1]]
 
     def _submit(self, name: str, given: list[dict[str, object]]) -> Batch:
         batch = self._yard.submit(PROGRAMS / name, manifest(name), given)

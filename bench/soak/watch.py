@@ -24,10 +24,13 @@ MORE_DESCRIPTORS = 4
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One process at one moment: seconds since the beginning, proportional set size in MB, descriptors, threads."""
+    """One process at one moment: seconds since the beginning; its proportional share of memory and what it has alone,
+    in MB (processes that were forked of one share pages: its proportion grows when another one ends); descriptors,
+    threads."""
 
     at_s: float
     pss_mb: float
+    own_mb: float
     descriptors: int
     threads: int
 
@@ -42,10 +45,12 @@ class Course:
     first: Look
     last: Look
     most_mb: float
+    minutes: tuple[float, ...] = ()
+    """Its own memory, minute by minute."""
 
     @property
     def grown_mb(self) -> float:
-        return self.last.pss_mb - self.first.pss_mb
+        return self.last.own_mb - self.first.own_mb
 
     @property
     def is_flat(self) -> bool:
@@ -56,11 +61,14 @@ class Course:
 
 def look(pid: int, at_s: float) -> Look | None:
     """None when the process is gone."""
-    with contextlib.suppress(OSError, StopIteration):
+    with contextlib.suppress(OSError, KeyError):
         place = Path(f"/proc/{pid}")
-        lines = (place / "smaps_rollup").read_text().splitlines()
-        pss = next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-        return Look(at_s, pss / 1024, len(os.listdir(place / "fd")), len(os.listdir(place / "task")))
+        words = [line.split() for line in (place / "smaps_rollup").read_text().splitlines()]
+        kib = {each[0]: int(each[1]) for each in words if each[0] in ("Pss:", "Private_Clean:", "Private_Dirty:")}
+        own = kib["Private_Clean:"] + kib["Private_Dirty:"]
+        return Look(
+            at_s, kib["Pss:"] / 1024, own / 1024, len(os.listdir(place / "fd")), len(os.listdir(place / "task"))
+        )
     return None
 
 
@@ -100,7 +108,16 @@ def course(role: str, pid: int, looks: list[Look], whole_s: float) -> Course | N
     )
     if not first or not last:
         return None
-    return Course(role, pid, len(looks), middle(first), middle(last), max(each.pss_mb for each in looks))
+    most = max(each.pss_mb for each in looks)
+    return Course(role, pid, len(looks), middle(first), middle(last), most, by_minute(looks))
+
+
+def by_minute(looks: list[Look]) -> tuple[float, ...]:
+    """The median of each minute, to a hundredth of a MB."""
+    minutes: defaultdict[int, list[float]] = defaultdict(list)
+    for each in looks:
+        minutes[int(each.at_s // 60)].append(each.own_mb)
+    return tuple(round(median(minutes[minute]), 2) for minute in sorted(minutes))
 
 
 def middle(looks: list[Look]) -> Look:
@@ -108,6 +125,7 @@ def middle(looks: list[Look]) -> Look:
     return Look(
         median(each.at_s for each in looks),
         median(each.pss_mb for each in looks),
+        median(each.own_mb for each in looks),
         min(each.descriptors for each in looks),
         min(each.threads for each in looks),
     )
