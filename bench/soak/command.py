@@ -43,9 +43,9 @@ def soaked(minutes: float, period_s: float) -> tuple[list[Course], Done]:
 def line(course: Course) -> str:
     first, last = course.first, course.last
     shares = f"{number(first.pss_mb)} to {number(last.pss_mb)}"
-    memory = f"{shares} | {number(first.own_mb)} to {number(last.own_mb)} | {course.grown_mb:+.2f} | {number(course.most_mb)}"
+    own = f"{number(first.own_mb)} to {number(last.own_mb)} | {course.grown_mb:+.2f}"
     handles = f"{first.descriptors} to {last.descriptors} | {first.threads} to {last.threads}"
-    return f"| {course.role} | {memory} | {handles} | {'flat' if course.is_flat else '**grows**'} |"
+    return f"| {course.role} | {shares} | {own} | {number(course.most_mb)} | {handles} | {'flat' if course.is_flat else '**grows**'} |"
 
 
 def table(courses: Sequence[Course]) -> str:
