@@ -45,7 +45,8 @@ def line(course: Course) -> str:
     shares = f"{number(first.pss_mb)} to {number(last.pss_mb)}"
     own = f"{number(first.own_mb)} to {number(last.own_mb)} | {course.grown_mb:+.2f}"
     handles = f"{first.descriptors} to {last.descriptors} | {first.threads} to {last.threads}"
-    return f"| {course.role} | {shares} | {own} | {number(course.most_mb)} | {handles} | {'flat' if course.is_flat else '**grows**'} |"
+    verdict = "flat" if course.is_flat else "**grows**"
+    return f"| {course.role} | {shares} | {own} | {number(course.most_mb)} | {handles} | {verdict} |"
 
 
 def table(courses: Sequence[Course]) -> str:
