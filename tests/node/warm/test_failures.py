@@ -20,6 +20,7 @@ def test_one_that_was_killed_is_tried_again_at_once_and_one_that_never_works_sel
     assert [rest(failures, 1000.0 * number) for number in range(7)] == [1.0, 4.0, 16.0, 64.0, 256.0, 300.0, 300.0]
     assert FAILED_FOR_S == 300.0
     assert not failures.rests(OTHER, 6000.0)
-    assert rest(failures, 8000.0, ENDED_FOR_S) == ENDED_FOR_S == 30.0
+    assert [rest(failures, 8000.0 + 1000 * most, ENDED_FOR_S[most]) for most in (False, True)] == [1.0, 4.0]
+    assert [rest(failures, 20_000.0 + number, ENDED_FOR_S[False]) for number in (0, 100, 200)] == [1.0] * 3
     failures.forget(ONE)
     assert rest(failures, 9000.0) == 1.0

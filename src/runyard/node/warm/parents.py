@@ -34,10 +34,11 @@ WORTH_WAITING_S = 10.0
 MOST_WAITING = 2
 """Launches that wait for parents at once: the others are started by bash."""
 FAILED_FOR_S = 300.0
-ENDED_FOR_S = 30.0
+ENDED_FOR_S = {True: 30.0, False: 1.0}
 FIRST_FAILED_FOR_S = 1.0
 """A kind whose parent came to nothing is left alone: for a moment the first time, four times as long each time that
-follows; never for long where its parents said nothing before they ended: they may have been killed."""
+follows. Where its parents said nothing before they ended they may have been killed: then never for longer than what
+some ten starts cost, with and without modules to import."""
 PARENT = PACKAGE + "/shim/warm/parent.py"
 
 
@@ -226,7 +227,9 @@ class WarmParents:
                 if parent.has_worked:
                     self._failures.forget(kind)
                 else:
-                    self._give_up(kind, parent.failure, ENDED_FOR_S if parent.sudden else FAILED_FOR_S)
+                    self._give_up(
+                        kind, parent.failure, ENDED_FOR_S[bool(kind.preload)] if parent.sudden else FAILED_FOR_S
+                    )
                 parent = None
             if parent is None and self._failures.rests(kind, now):
                 return None
