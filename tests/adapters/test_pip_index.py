@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.soak.holding import lengths
 from runyard.adapters.pip_index import PipIndex, read_versions
 from tests.support.wheels import make_wheel, only_from
 
@@ -18,6 +19,13 @@ def test_a_real_pip_lists_what_has_a_wheel_for_this_python(tmp_path: Path) -> No
     make_wheel(tmp_path, "tiny-thing", "5.0")
     assert index.versions("tiny-thing") == ("2.0rc1", "1.10", "1.9"), "an answer is kept for a while"
     assert index.versions("no-such-thing") == ()
+
+
+def test_names_that_nobody_asks_for_any_more_leave_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runyard.adapters.pip_index.MOST_KNOWN", 2)
+    index = PipIndex(timeout_s=0.001)
+    assert [index.versions(f"tiny{number}") for number in range(4)] == [None] * 4
+    assert (lengths(index)["._known"], lengths(index)["._asking"]) == (2, 0)
 
 
 def test_an_index_that_takes_too_long_cannot_be_asked(tmp_path: Path) -> None:

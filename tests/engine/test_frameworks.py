@@ -126,7 +126,9 @@ def test_what_it_came_to_is_shown(shop: Yard) -> None:
 
 def test_how_far_a_build_is_stands_in_the_readiness(shop: Yard) -> None:
     (run,) = shop.submit(asking("{name: pytorch, version: '2.15'}"))
-    shop.world.ready.report(shop.run(run).spec_id, 5, 5, "installing torch==2.15.0")
+    spec = shop.run(run).spec_id
+    assert shop.world.ready.ask("n1", spec)
+    shop.world.ready.report(spec, 5, 5, "installing torch==2.15.0")
     explained = queries.explain(shop.world, shop.run(run))
     assert explained.readiness == "staging"
     assert explained.sentence == "Its environment is being built: installing torch==2.15.0."

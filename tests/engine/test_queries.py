@@ -112,6 +112,7 @@ def reasons(yard: Yard, run: str) -> tuple[str, str]:
 def test_a_waiting_run_says_what_it_waits_for(yard: Yard) -> None:
     run = yard.submit()[0]
     assert reasons(yard, run) == ("staging", "Its code and data are being made ready.")
+    assert yard.world.ready.ask("n1", yard.run(run).spec_id)
     yard.world.ready.report(yard.run(run).spec_id, 50, 200)
     assert "25 % of 200 bytes" in reasons(yard, run)[1]
     nodes.disconnected(yard.world, "n1", lambda: False)

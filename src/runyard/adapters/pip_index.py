@@ -14,7 +14,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 
 from runyard.core.versions import sorted_versions
 
@@ -23,6 +25,8 @@ KEPT_S = 900.0
 """An answer is good for so long."""
 FAILED_KEPT_S = 30.0
 """What could not be asked is not asked again for so long."""
+MOST_KNOWN = 1000
+"""Answers that are remembered: anybody may ask for any name."""
 
 _IMPATIENT = ("--retries", "1", "--timeout", "8")
 """Somebody waits for the answer; the operator's own words come behind these and win."""
@@ -42,21 +46,39 @@ class PipIndex:
         wheels = () if source_builds else ("--only-binary", ":all:")
         self._words = ("install", "--dry-run", "--no-deps", "--no-input", "--no-color", *_IMPATIENT, *wheels, *options)
         self._timeout_s = timeout_s
-        self._known: dict[str, tuple[float, tuple[str, ...] | None]] = {}
-        self._asking: dict[str, threading.Lock] = {}
+        self._known: OrderedDict[str, tuple[float, tuple[str, ...] | None]] = OrderedDict()
+        self._asking: dict[str, tuple[threading.Lock, int]] = {}
+        """What is being asked for, and how many wait for it."""
         self._lock = threading.Lock()
 
     def versions(self, distribution: str) -> tuple[str, ...] | None:
         """See :class:`runyard.ports.catalog.Catalog`."""
-        with self._lock:
-            asking = self._asking.setdefault(distribution, threading.Lock())
-        with asking:
-            until, known = self._known.get(distribution, (0.0, None))
+        with self._turn(distribution):
+            with self._lock:
+                until, known = self._known.get(distribution, (0.0, None))
             if time.monotonic() < until:
                 return known
             found = self._ask(distribution)
-            self._known[distribution] = (time.monotonic() + (FAILED_KEPT_S if found is None else KEPT_S), found)
+            with self._lock:
+                self._known[distribution] = (time.monotonic() + (FAILED_KEPT_S if found is None else KEPT_S), found)
+                self._known.move_to_end(distribution)
+                while len(self._known) > MOST_KNOWN:
+                    self._known.popitem(last=False)
             return found
+
+    @contextmanager
+    def _turn(self, distribution: str) -> Generator[None]:
+        with self._lock:
+            asking, count = self._asking.get(distribution, (threading.Lock(), 0))
+            self._asking[distribution] = (asking, count + 1)
+        try:
+            with asking:
+                yield
+        finally:
+            with self._lock:
+                asking, count = self._asking.pop(distribution)
+                if count > 1:
+                    self._asking[distribution] = (asking, count - 1)
 
     def _ask(self, distribution: str) -> tuple[str, ...] | None:
         if _NAME.fullmatch(distribution) is None:

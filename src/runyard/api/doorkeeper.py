@@ -54,6 +54,7 @@ class Doorkeeper:
         if found is None:
             return None
         if epoch == self._epoch:  # else somebody was revoked while the store was asked: perhaps this one
+            _drop_old(self._known, now_ms)
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             self._known[digest] = (now_ms + _REMEMBERED_MS, found)
@@ -63,6 +64,8 @@ class Doorkeeper:
     def _note(self, store: Store, token_id: str, now_ms: int) -> None:
         if now_ms - self._noted.get(token_id, 0) < _NOTED_MS:
             return
+        for old in [old for old, at in self._noted.items() if now_ms - at >= _NOTED_MS]:
+            del self._noted[old]
         if len(self._noted) >= _REMEMBERED:
             self._noted.clear()
         self._noted[token_id] = now_ms
@@ -105,6 +108,12 @@ class Doorkeeper:
     def unwatched(self, stream: Stream) -> None:
         """A stream has ended."""
         self._streams.discard(stream)
+
+
+def _drop_old(known: dict[str, tuple[int, Principal]], now_ms: int) -> None:
+    """Forget who is to be asked for again in any case; others may forget all meanwhile."""
+    for digest in [digest for digest, (until, _) in list(known.items()) if until <= now_ms]:
+        known.pop(digest, None)
 
 
 class Stream:

@@ -33,11 +33,15 @@ class Caches:
         with self._changed:
             number = next(self._numbers)
             answers = self._asked[number] = dict.fromkeys(node_ids)
-        for node_id in node_ids:
-            executor.cache(node_id, number, action, bucket, ages)
-        with self._changed:
-            self._changed.wait_for(lambda: all(each is not None for each in answers.values()), patience_s)
-            return self._asked.pop(number)
+        try:
+            for node_id in node_ids:
+                executor.cache(node_id, number, action, bucket, ages)
+            with self._changed:
+                self._changed.wait_for(lambda: all(each is not None for each in answers.values()), patience_s)
+        finally:
+            with self._changed:
+                del self._asked[number]
+        return answers
 
     def heard(self, node_id: str, number: int, content: CacheContent) -> bool:
         """A node has answered; False: nobody waits for it any more."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator
+from collections import OrderedDict
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Final
 
@@ -16,10 +17,11 @@ class Leases:
     """Names with the time until which they are held, in memory. A server that has just started does not know what
     the one before has told, so for the length of a lease it takes everything as held that may be asked for twice."""
 
-    def __init__(self, lease_s: float = LEASE_S) -> None:
+    def __init__(self, lease_s: float = LEASE_S, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._lease_s = lease_s
-        self._began = time.monotonic()
-        self._until: dict[str, float] = {}
+        self._monotonic = monotonic
+        self._began = monotonic()
+        self._until: OrderedDict[str, float] = OrderedDict()
         self._going: set[str] = set()
         self._changed = threading.Condition()
 
@@ -28,20 +30,22 @@ class Leases:
         looks afterwards finds it gone."""
         with self._changed:
             self._changed.wait_for(lambda: self._going.isdisjoint(names))
-            now = time.monotonic()
-            if len(self._until) > 1000:
-                self._until = {name: until for name, until in self._until.items() if until > now}
-            self._until |= dict.fromkeys(names, now + self._lease_s)
+            now = self._monotonic()
+            for name in names:
+                self._until[name] = now + self._lease_s
+                self._until.move_to_end(name)
+            while self._until and next(iter(self._until.values())) <= now:
+                self._until.popitem(last=False)
 
     def remembers(self) -> bool:
         """Whether all that was told within a lease was told by this server."""
-        return time.monotonic() >= self._began + self._lease_s
+        return self._monotonic() >= self._began + self._lease_s
 
     @contextmanager
     def letting_go(self, name: str) -> Generator[bool]:
         """Whether something may go; while the context lasts nobody gets a lease of it."""
         with self._changed:
-            free = self._until.get(name, 0.0) <= time.monotonic() and name not in self._going
+            free = self._until.get(name, 0.0) <= self._monotonic() and name not in self._going
             if free:
                 self._going.add(name)
         try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 from runyard.core.lifecycle import RetryPolicy
@@ -19,6 +20,9 @@ from runyard.ports.executor import StageRequest
 MOST_LISTED: Final = 4096
 """Objects: a submission with more of them is asked for, which is little beside listing them."""
 _MOST_REMEMBERED: Final = 1024
+MANY_READY: Final = 256
+"""Specs that a node has ready and that are kept whatever they are good for; beyond them only those are that somebody
+waits for."""
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -46,12 +50,14 @@ class Readiness:
         self._ready: dict[str, set[int]] = {}
         self._asked: dict[int, str] = {}
         self._progress: dict[int, tuple[int, int, str]] = {}
-        self._failures: dict[int, tuple[int, int]] = {}
+        self._failures: OrderedDict[int, tuple[int, int]] = OrderedDict()
         self._contents: OrderedDict[int, bytes] = OrderedDict()
         """What specs are made of that were asked for lately."""
         self._alike: dict[str, OrderedDict[bytes, int]] = {}
         """What each node has ready, and the latest spec of which it has told so."""
-        self._guessed: set[tuple[str, int]] = set()
+        self._guessed: OrderedDict[tuple[str, int], bool] = OrderedDict()
+        self._looked: dict[str, int] = {}
+        """How many specs each node had left when it was last looked which are good for something."""
         self._lock = threading.Lock()
 
     def connected(self, node_id: str, specs: tuple[int, ...]) -> None:
@@ -60,16 +66,24 @@ class Readiness:
             self._ready[node_id] = has = set(specs)
             alike = self._alike.get(node_id, OrderedDict[bytes, int]())
             self._alike[node_id] = OrderedDict((each, spec) for each, spec in alike.items() if spec in has)
-            self._guessed = {(node, spec) for node, spec in self._guessed if node != node_id or spec not in has}
-            self._asked = {spec: node for spec, node in self._asked.items() if node != node_id}
+            for spec in has:
+                self._guessed.pop((node_id, spec), None)
+            self._ask_no_more(node_id)
 
     def gone(self, node_id: str) -> None:
         """A node is given up: it has nothing, and is asked for nothing."""
         with self._lock:
             self._ready.pop(node_id, None)
             self._alike.pop(node_id, None)
-            self._guessed = {(node, spec) for node, spec in self._guessed if node != node_id}
-            self._asked = {spec: node for spec, node in self._asked.items() if node != node_id}
+            self._looked.pop(node_id, None)
+            for key in [key for key in self._guessed if key[0] == node_id]:
+                del self._guessed[key]
+            self._ask_no_more(node_id)
+
+    def _ask_no_more(self, node_id: str) -> None:
+        for spec in [spec for spec, node in self._asked.items() if node == node_id]:
+            del self._asked[spec]
+            self._progress.pop(spec, None)
 
     def newest(self, node_id: str, count: int) -> list[int]:
         """The specs that a node has ready, the newest first, at most ``count``."""
@@ -100,7 +114,7 @@ class Readiness:
         with self._lock:
             self._ready.setdefault(node_id, set()).add(spec_id)
             self._failures.pop(spec_id, None)
-            self._guessed.discard((node_id, spec_id))
+            self._guessed.pop((node_id, spec_id), None)
             content = self._contents.get(spec_id)
             if content is not None:
                 _remember(self._alike.setdefault(node_id, OrderedDict()), content, spec_id)
@@ -115,9 +129,26 @@ class Readiness:
             if content not in self._alike.get(node_id, ()):
                 return False
             self._ready.setdefault(node_id, set()).add(spec_id)
-            self._guessed.add((node_id, spec_id))
+            _remember(self._guessed, (node_id, spec_id), True)
             self._asked.pop(spec_id, None)
+            self._progress.pop(spec_id, None)
             return True
+
+    def tidy(self, node_id: str, is_waited_for: Callable[[int], bool]) -> int:
+        """Forget what a node has ready for nobody, where that has become much; returns how much was forgotten. Whoever
+        wants it after all has the node asked, which has it. Costs a question a spec, and comes after as many new ones.
+        """
+        with self._lock:
+            ready = self._ready.get(node_id, ())
+            if len(ready) < 2 * max(MANY_READY, self._looked.get(node_id, 0)):
+                return 0
+            old = sorted(ready)[:-MANY_READY]
+        gone = [spec for spec in old if not is_waited_for(spec)]
+        with self._lock:
+            has = self._ready.get(node_id, set[int]())
+            has.difference_update(gone)
+            self._looked[node_id] = len(has)
+        return len(gone)
 
     def is_guess(self, node_id: str, spec_id: int) -> bool:
         """Whether a spec was taken to be ready on a node that has not told so itself yet."""
@@ -128,7 +159,7 @@ class Readiness:
         """Count a failure that may pass; returns how many there were. The spec is due again after the back-off."""
         with self._lock:
             count = self._failures.get(spec_id, (0, 0))[0] + 1
-            self._failures[spec_id] = (count, now + backoff.backoff_ms(count))
+            _remember(self._failures, spec_id, (count, now + backoff.backoff_ms(count)))
             return count
 
     def forgive(self, spec_id: int) -> None:
@@ -155,9 +186,11 @@ class Readiness:
             return spec_id in self._ready.get(node_id, ())
 
     def report(self, spec_id: int, done: int, total: int, phase: str = "") -> None:
-        """Bytes fetched of bytes to fetch; ``phase``: what is being done, where it is not that."""
+        """Bytes fetched of bytes to fetch; ``phase``: what is being done, where it is not that. A word that comes when
+        nobody is asked any more is none."""
         with self._lock:
-            self._progress[spec_id] = (done, total, phase)
+            if spec_id in self._asked:
+                self._progress[spec_id] = (done, total, phase)
 
     def progress(self, spec_id: int) -> tuple[int, int, str] | None:
         """What was last reported (done, total, phase), None when nothing was."""

@@ -182,6 +182,7 @@ def staged(world: World, node_id: str, spec_id: int, fetched: int = 0) -> bool:
     guessed = world.ready.is_guess(node_id, spec_id)
     world.ready.add(node_id, spec_id)
     world.ready.answered(spec_id)
+    world.ready.tidy(node_id, lambda spec: bool(world.store.waiting_of_spec(spec, 1)))
     count = world.store.mark_staged(spec_id, node_id, world.clock.now_ms(), fetched)
     if count or not guessed:
         world.bell.ring(DISPATCH, EVENTS, STAGE)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from runyard.core.metrics import NO_STEP, Series, all_finite
@@ -16,16 +17,20 @@ PIECE = 8 << 20
 """Bytes of points that are held at once while they are summed up or written out."""
 MOST_KEPT = 20_000
 """Summaries that are remembered, some MB."""
+QUIET_S = 600.0
+"""A run of which no points come for so long is remembered no more: it has ended, most likely."""
 
 Name = tuple[str, str]
 
 
 @dataclass(slots=True)
 class _Known:
-    """What the store has of a run: how far its streams are taken in, and its summaries."""
+    """What the store has of a run: how far its streams are taken in, and its summaries. ``asked_s``: when it was last
+    asked for; they stand in that order."""
 
     summaries: dict[Name, MetricSummary]
     folded: dict[tuple[int, int], int] = field(default_factory=dict[tuple[int, int], int])
+    asked_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -44,7 +49,8 @@ class Summing:
     """Folds points into summaries, one batch after the other. It remembers what the store has of the runs it saw last;
     the store refuses what does not go on from there, and then it asks again."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
         self._lock = threading.Lock()
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._kept = 0
@@ -81,6 +87,10 @@ class Summing:
         missing = [run_id for run_id in run_ids if run_id not in self._known]
         for run_id in missing:
             self._known[run_id] = _Known({})
+        now = self._monotonic()
+        for run_id in run_ids:
+            self._known[run_id].asked_s = now
+            self._known.move_to_end(run_id)
         for run_id, summary in store.metric_summaries(missing) if missing else ():
             self._known[run_id].summaries[summary.group, summary.name] = summary
             self._kept += 1
@@ -106,7 +116,6 @@ class Summing:
 
     def _keep(self, run_id: str, news: _News) -> None:
         known = self._known[run_id]
-        self._known.move_to_end(run_id)
         self._kept -= len(known.summaries)
         known.summaries |= news.summaries
         self._kept += len(known.summaries)
@@ -116,8 +125,12 @@ class Summing:
         self._kept -= len(self._known.pop(run_id).summaries)
 
     def _make_room(self) -> None:
-        while self._known and self._kept + len(self._known) > MOST_KEPT:
-            self._forget(next(iter(self._known)))
+        old = self._monotonic() - QUIET_S
+        while self._known:
+            run_id, known = next(iter(self._known.items()))
+            if known.asked_s >= old and self._kept + len(self._known) <= MOST_KEPT:
+                return
+            self._forget(run_id)
 
 
 def with_points(summary: MetricSummary | None, series: Series) -> MetricSummary:

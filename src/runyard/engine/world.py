@@ -38,6 +38,8 @@ from runyard.ports.vault import Vault
 
 OPENED_S: Final = 10.0
 """How long opened credentials of a spec stay in memory: as long as a burst of launches."""
+MOST_CLASSES: Final = 1024
+"""Queue classes whose pace is remembered: those of which an attempt has ended last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +70,10 @@ class SpecShelf:
     """The last few specs that were read, what was opened of their credentials a short while ago, and members: none of
     it ever changes, and every launch needs it. Memory only."""
 
-    def __init__(self, store: Store, size: int = 256) -> None:
+    def __init__(self, store: Store, size: int = 256, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._size = size
+        self._monotonic = monotonic
         self._specs: OrderedDict[int, StoredSpec] = OrderedDict()
         self._members: dict[str, Member] = {}
         self._opened: OrderedDict[int, tuple[float, Mapping[str, Credentials]]] = OrderedDict()
@@ -108,7 +111,7 @@ class SpecShelf:
         self, spec: StoredSpec, open_sealed: Callable[[], Mapping[str, Credentials]]
     ) -> Mapping[str, Credentials]:
         """What ``open_sealed`` opens of a spec, or did less than some seconds ago."""
-        now = time.monotonic()
+        now = self._monotonic()
         with self._lock:
             while self._opened and next(iter(self._opened.values()))[0] < now:
                 self._opened.popitem(last=False)
@@ -118,6 +121,9 @@ class SpecShelf:
         opened = open_sealed()
         with self._lock:
             self._opened[spec.id] = (now + OPENED_S, opened)
+            self._opened.move_to_end(spec.id)
+            while len(self._opened) > self._size:
+                self._opened.popitem(last=False)
         return opened
 
 
@@ -125,7 +131,7 @@ class Pace:
     """How long attempts of each queue class take of late, in milliseconds: an exponential mean, in memory only."""
 
     def __init__(self) -> None:
-        self._means: dict[int, float] = {}
+        self._means: OrderedDict[int, float] = OrderedDict()
         self._lock = threading.Lock()
 
     def note(self, class_id: int, took_ms: int) -> None:
@@ -133,9 +139,12 @@ class Pace:
         with self._lock:
             mean = self._means.get(class_id, float(took_ms))
             self._means[class_id] = mean + (took_ms - mean) / 4
+            self._means.move_to_end(class_id)
+            while len(self._means) > MOST_CLASSES:
+                self._means.popitem(last=False)
 
     def means(self) -> Mapping[int, float]:
-        """The mean of every class of which an attempt has ended since this server began."""
+        """The mean of each class of which an attempt has ended lately."""
         with self._lock:
             return dict(self._means)
 

@@ -73,6 +73,7 @@ class Limiting:
     def _look_at_folders(self) -> float:
         keys = self._watch.watched()
         self._runs = {key: self._runs.get(key) or self._measuring(*key) for key in keys}
+        self._told.intersection_update(keys)
         now = time.monotonic()
         for (run, attempt), measuring in self._runs.items():
             if measuring.due <= now:

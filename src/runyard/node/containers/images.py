@@ -12,7 +12,8 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Generator
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
@@ -61,7 +62,8 @@ class Images:
         self._path = f"{folder}/images.json"
         self._private = f"{folder}/registry-"
         self._lock = threading.Lock()
-        self._fetching: dict[str, threading.Lock] = {}
+        self._fetching: dict[str, tuple[threading.Lock, int]] = {}
+        """The names that are being made ready, and how many wait for each."""
         for left in [name for name in os.listdir(folder) if name.startswith("registry-")]:
             remove_tree(f"{folder}/{left}")  # of a node that was killed
         if not os.path.exists(self._path):
@@ -83,14 +85,26 @@ class Images:
             image = read_image(asked.image)
         except Refused as error:
             raise EnvironmentFault(error.message) from None
-        with self._lock:
-            turn = self._fetching.setdefault(str(image), threading.Lock())
         try:
-            with turn:
+            with self._turn(str(image)):
                 return (str(image), *self._ready(image, asked, evidence, phase))
         except OSError as error:
             words = f"The container engine does not answer: {error.strerror or error}."
             raise EnvironmentFault(words, Reason.staging_failed) from None
+
+    @contextmanager
+    def _turn(self, name: str) -> Generator[None]:
+        with self._lock:
+            turn, count = self._fetching.get(name, (threading.Lock(), 0))
+            self._fetching[name] = (turn, count + 1)
+        try:
+            with turn:
+                yield
+        finally:
+            with self._lock:
+                turn, count = self._fetching.pop(name)
+                if count > 1:
+                    self._fetching[name] = (turn, count - 1)
 
     def _ready(self, image: Image, asked: Environment, evidence: Evidence, phase: Phase) -> tuple[str, int]:
         there, register = self._store.image(str(image)), self._read()

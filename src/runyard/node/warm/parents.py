@@ -296,6 +296,8 @@ class Failures:
         """It came to nothing once more, and is left alone for ``most_s`` at most."""
         _, pause = self._until.get(kind, (0.0, FIRST_FAILED_FOR_S))
         pause = min(most_s, pause)
+        for old in [old for old, (until, _) in self._until.items() if until + FAILED_FOR_S < now and old != kind]:
+            del self._until[old]  # an environment that was changed since is another kind, and comes no more
         self._until[kind] = (now + pause, min(FAILED_FOR_S, pause * 4))
 
     def rests(self, kind: Kind, now: float) -> bool:
