@@ -1,4 +1,6 @@
-"""``python -m bench soak``: half an hour of work on an installation, and whether it holds more at its end."""
+"""``python -m bench soak``: half an hour of work on an installation, and whether it holds more at its end.
+
+``--day``: a simulated day in its place (:mod:`bench.soak.day`)."""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from bench.machine import load
+from bench.soak import day
 from bench.soak.load import Done, Load
 from bench.soak.watch import Course, Watch
 from bench.values import number
@@ -75,6 +78,8 @@ def is_right(done: Done) -> bool:
 
 def main(words: Sequence[str]) -> int:
     """Exit code: 0 when all is flat and every run ended as it should, else 1."""
+    if "--day" in words:
+        return day.main([word for word in words if word != "--day"])
     parser = argparse.ArgumentParser(prog="python -m bench soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--period", type=float, default=10, metavar="S", help="28 runs every so many seconds")
