@@ -179,7 +179,8 @@ def main(words: Sequence[str]) -> int:
         done = lived(given.hours, Path(folder) / "server", seed=given.seed, told=told)
     found = growths(looks) if given.hours >= HOURS / 2 else []
     print("\n" + table(looks) + "\n\n" + summary(done) + "\n")
-    print("\n".join(f"GROWS: {each}" for each in found) or "Nothing grows.")
+    flat = "Nothing grows." if given.hours >= HOURS / 2 else "That was too short for a verdict."
+    print("\n".join(f"GROWS: {each}" for each in found) or flat)
     if given.json is not None:
         document = {"done": asdict(done), "grows": found, "looks": [asdict(each) for each in looks]}
         given.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
