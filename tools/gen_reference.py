@@ -188,7 +188,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "price_cpu_hour": "price of a CPU for an hour",
     "price_gb_hour": "price of a GiB of memory for an hour",
     "uid_base": "others' programs run under this user id plus their member's number, when the node is root",
-    "ca_file": "further certificate authorities for object stores, in a PEM file",
+    "ca_file": "further certificate authorities for object stores and for the issuer of `oidc`, in a PEM file",
     "node_lost_after_s": "seconds that a machine may be silent before its attempts are given up",
     "store_url": "another database, such as `postgresql+psycopg://...`",
     "shared_folder": "where the server's files are, in the place of `server` in the home: two servers share it",
@@ -231,6 +231,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "idle_after_min": "minutes after which a run of which no log, metric, CPU or GPU use is seen is told of; 0: never",
     "idle_then": "what follows then: `tell`, `requeue` (it waits again with its checkpoint) or `stop`",
     "idle_requeues": "so often a run waits again for having done nothing; the next time it is stopped for good",
+    "oidc": "who may sign in by OpenID Connect: the table `[oidc]` ([accounts](../accounts.md#openid-connect))",
     "compute_configurations": "sizes of your own: `[compute_configurations.NAME]` with `gpus`, `cpus`, `memory_gb`",
 }
 

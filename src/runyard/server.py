@@ -27,6 +27,7 @@ from runyard.adapters.disk import ServerDisk
 from runyard.adapters.node import NodeExecutor
 from runyard.adapters.objects import Stores
 from runyard.adapters.objects.folder import FolderStore
+from runyard.adapters.oidc import Fetching, Provider
 from runyard.adapters.passwords import Argon2
 from runyard.adapters.pip_index import PipIndex
 from runyard.adapters.sql import open_store
@@ -39,6 +40,7 @@ from runyard.api.context import Context
 from runyard.api.listening import Listening
 from runyard.api.memory import few_heaps, settled
 from runyard.api.patience import HEAD_S, Patient, most_connections
+from runyard.api.sign_ins import Entrance
 from runyard.core.account import Account, Role, Scope
 from runyard.core.errors import RunyardError
 from runyard.core.lifecycle import RetryPolicy
@@ -128,8 +130,15 @@ def build(
         authority=authority,
         started_ms=clock.now_ms(),
         definition_limit=settings.upload_limit_mib * 1024 * 1024,
+        entrance=_entrance(settings),
     )
     return create_app(context, lifespan=_lifespan), context
+
+
+def _entrance(settings: Settings) -> Entrance | None:
+    if settings.oidc is None:
+        return None
+    return Entrance(settings.oidc, Provider(settings.oidc, Fetching(settings.ca_file)))
 
 
 def _rules(settings: Settings) -> Rules:
@@ -210,6 +219,8 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     with suppress(asyncio.CancelledError):
         await turning
     await context.trail.flush()
+    if context.entrance is not None:
+        context.entrance.close()
     context.world.store.close()
 
 

@@ -14,6 +14,7 @@ from runyard.core.containers import CHOICES
 from runyard.core.errors import RunyardError
 from runyard.core.house import FIRST_ID, NOBODY_MAPPED, Users, read_root, read_users
 from runyard.core.idle import DEFAULT_RULE, IdleRule, Then
+from runyard.core.oidc import Oidc, read_oidc
 from runyard.core.resources import DEFAULT_CONFIGURATIONS, ComputeConfiguration, Price, Resources
 from runyard.core.retention import Kept, Part
 from runyard.core.scheduling.snapshot import HALF_LIFE_MS, SETTLE_MS, Policy
@@ -41,7 +42,8 @@ class Settings:
     own, where it has mounts of its own. ``allow_system_calls``: those of :func:`runyard.shim.seccomp.names` that
     programs are not refused. Prices are units of money an hour. ``uid_base``: others' programs run under
     this plus the member's number, when the node is root. ``ca_file``: further
-    certificate authorities for object stores. ``node_lost_after_s``: how long a machine may be silent before its
+    certificate authorities for object stores and for the issuer of ``oidc``.
+    ``node_lost_after_s``: how long a machine may be silent before its
     attempts are given up. ``store_url``: another database, e.g. ``postgresql+psycopg://...``.
     ``shared_folder``: where the server's files are (definitions, logs, metrics, the embedded store, the key) in the
     place of ``server`` in the home; with ``store_url``, two servers may share both; ``advertise_url``: by which the
@@ -69,7 +71,8 @@ class Settings:
     which processes that are not Runyard's hold more is given to no run until it is free, 0: whatever they hold.
     ``gpu_errors``: a GPU that reports a hardware error is given to no run until it is put back. ``idle_after_min``,
     ``idle_then``, ``idle_requeues``: what is done with runs that do nothing (:class:`runyard.core.idle.IdleRule`),
-    where their manifest says nothing else.
+    where their manifest says nothing else. ``oidc``: who may sign in by OpenID Connect
+    (:class:`runyard.core.oidc.Oidc`), None: nobody.
     """
 
     host_paths: tuple[str, ...] = ()
@@ -123,6 +126,7 @@ class Settings:
     idle_after_min: float = DEFAULT_RULE.after_ms / 60_000
     idle_then: str = DEFAULT_RULE.then.value
     idle_requeues: int = DEFAULT_RULE.requeues
+    oidc: Oidc | None = None
     compute_configurations: tuple[tuple[str, int, float, float], ...] = ()
 
     @property
@@ -273,6 +277,7 @@ def _configurations(path: Path, value: object) -> tuple[tuple[str, int, float, f
 
 TABLES: dict[str, Callable[[Path, object], object]] = {
     "compute_configurations": _configurations,
+    "oidc": lambda path, value: _in_words(path, "oidc", lambda: read_oidc(value)),
     "users": lambda path, value: _in_words(path, "users", lambda: read_users(value)),
 }
 """Settings that are tables, and how they are read."""

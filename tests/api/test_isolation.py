@@ -144,6 +144,8 @@ RECIPES: dict[tuple[str, str], list[Recipe]] = {
     ("POST", "/login"): [
         Recipe("/login", {"account": "{account}", "member": "{member}", "password": "guess"}, answers=(401, 429))
     ],
+    ("POST", "/login/oidc"): [Recipe("/login/oidc", {"redirect_port": 5000})],  # off: test_login_oidc.py has it on
+    ("POST", "/login/oidc/finish"): [Recipe("/login/oidc/finish", {"login": "guess", "state": "{member}"})],
     ("GET", "/plans"): [Recipe("/plans", sees=True)],
     ("PUT", "/plans/{}"): [Recipe("/plans/free", {}, answers=(403,))],
     ("DELETE", "/plans/{}"): [Recipe("/plans/free", answers=(403,))],

@@ -167,6 +167,8 @@ CALLS: dict[tuple[str, str], Callable[[Client], object]] = {
     ("DELETE", "/accounts/{}/members/{}"): lambda c: c.remove_member("a", "mia"),
     ("PUT", "/accounts/{}/members/{}/password"): lambda c: c.set_password("a", "mia", "x"),
     ("POST", "/login"): lambda c: c.login("a", "mia", "x"),
+    ("POST", "/login/oidc"): lambda c: c.begin_login(5000),
+    ("POST", "/login/oidc/finish"): lambda c: c.finish_login("x"),
     ("GET", "/plans"): lambda c: c.plans(),
     ("PUT", "/plans/{}"): lambda c: c.set_plan("team", {"gpus": 1}),
     ("DELETE", "/plans/{}"): lambda c: c.remove_plan("team"),

@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 from runyard.api.asking import Trail, asking
 from runyard.api.doorkeeper import Doorkeeper, Stream, token_digest
 from runyard.api.measuring import Stored
+from runyard.api.sign_ins import Entrance
 from runyard.api.throttle import Gate
 from runyard.core.account import Principal, Right, Scope
 from runyard.core.errors import AccessDenied
@@ -26,7 +27,8 @@ from runyard.ports.passwords import PasswordHashes
 @dataclass(frozen=True, slots=True)
 class Context:
     """The engine's world and what only the API needs beside it. ``definition_limit``: bytes of one upload. ``url``:
-    what the service is called; ``authority``: certificate (PEM) of the authority that signed its own, or empty."""
+    what the service is called; ``authority``: certificate (PEM) of the authority that signed its own, or empty.
+    ``entrance``: by OpenID Connect, None where that is off."""
 
     world: World
     links: NodeLinks
@@ -42,6 +44,7 @@ class Context:
     trail: Trail = field(default_factory=Trail)
     stored: Stored = field(default_factory=Stored)
     gate: Gate = field(default_factory=Gate)
+    entrance: Entrance | None = None
 
 
 async def context_of(request: Request) -> Context:

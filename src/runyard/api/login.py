@@ -61,12 +61,18 @@ async def _matches(context: Context, hashed: str | None, password: str) -> bool:
         gate.waiting -= 1
 
 
-def _refuse_guesses(context: Context, keys: tuple[str, ...], now: int) -> None:
+def insist_on_patience(context: Context, keys: tuple[str, ...], now: int) -> None:
+    """That none of these has to wait. Raises :class:`AccessDenied`."""
     wait = context.gate.throttle.wait_ms(keys, now)
     if wait > 0:
         raise AccessDenied(
             f"Too many failed tries: wait {-(-wait // 1000)} seconds, then try again.", code="too_many_tries"
         )
+
+
+def refuse_guesses(context: Context, keys: tuple[str, ...], now: int) -> None:
+    """The same; each has begun a try now, which counts as a failure until it is told to be none."""
+    insist_on_patience(context, keys, now)
     context.gate.throttle.failed(keys, now)
 
 
@@ -81,19 +87,20 @@ async def login(body: LoginBody, context: Ctx) -> LoggedIn:
     if member is not None:
         asking().who = Principal("", Scope.member, member.account_id, member.id, role=member.role)
         concerns(member.name)
-    _refuse_guesses(context, keys, now)
+    refuse_guesses(context, keys, now)
     right = await _matches(context, hashed, body.password)
     if member is None or not right:
         raise AccessDenied("This account, member and password do not belong together.", code="login_failed")
     context.gate.throttle.succeeded(keys)
-    return await asyncio.to_thread(_token, context, member, Scope(body.scope))
+    return await asyncio.to_thread(token_of, context, member, Scope(body.scope), "login", LASTS_MS)
 
 
-def _token(context: Context, member: Member, scope: Scope) -> LoggedIn:
+def token_of(context: Context, member: Member, scope: Scope, name: str, lasts_ms: int) -> LoggedIn:
+    """A token for a member who has proved to be one. Raises :class:`AccessDenied` for a scope beyond their role."""
     if scope is Scope.admin and member.role is not Role.admin:
         raise AccessDenied("Only members with the role admin get such a token.", code="forbidden")
-    expires = context.world.clock.now_ms() + LASTS_MS
-    made = make_token(context, member.account_id, member.id, "login", scope, expires)
+    expires = context.world.clock.now_ms() + lasts_ms
+    made = make_token(context, member.account_id, member.id, name, scope, expires)
     return LoggedIn(
         token=made.token,
         expires_at=iso(expires),
@@ -117,7 +124,7 @@ async def set_password(account: str, member: str, body: PasswordBody, context: C
     there, hashed = found
     if there.id == who.member_id:
         if hashed is not None:
-            _refuse_guesses(context, (f"member {there.id}",), now)
+            refuse_guesses(context, (f"member {there.id}",), now)
             if not await _matches(context, hashed, body.current or ""):
                 raise AccessDenied("The current password is another one: give it as `current`.", code="forbidden")
             context.gate.throttle.succeeded((f"member {there.id}",))

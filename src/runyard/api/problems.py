@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from runyard.core.errors import (
     AccessDenied,
     Conflict,
+    IssuerAway,
     ManifestError,
     NotFound,
     NotLeading,
@@ -39,6 +40,7 @@ _BY_TYPE: tuple[tuple[type[RunyardError], int], ...] = (
     (StoreUnavailable, 422),
     (StoreAway, 503),
     (NotLeading, 503),
+    (IssuerAway, 503),
 )
 _HTTP_CODES = {
     400: "invalid_request",

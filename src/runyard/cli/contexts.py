@@ -26,6 +26,7 @@ _NAME: Final = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 @click.option("--fingerprint", metavar="HEX", help="Of its authority, as `runyard up` printed it there.")
 @click.option("--token-file", type=click.File(), metavar="FILE", help="A file with the token; `-` for standard input.")
 @click.option("--member", metavar="ACCOUNT/NAME", help="Sign in with this member's password, for some hours.")
+@click.option("--oidc", is_flag=True, help="Sign in at the OpenID Connect issuer that the service trusts.")
 @click.option("--password-file", type=click.File(), metavar="FILE", help="The password, instead of asking for it.")
 @common
 @click.pass_obj
@@ -37,6 +38,7 @@ def login(
     token_file: IO[str] | None,
     member: str | None,
     password_file: IO[str] | None,
+    oidc: bool,
 ) -> None:
     """Sign in to a service elsewhere, and use it from now on."""
     address = address_of(Named("", url))
@@ -44,8 +46,15 @@ def login(
     account, _, person = (member or "").partition("/")
     if member is not None and not (account and person):
         raise Misuse("Write --member ACCOUNT/NAME, such as --member acme/mia.")
+    if oidc and (member or token_file or password_file):
+        raise Misuse("--oidc goes without --member, --token-file and --password-file: the issuer says who you are.")
     one = Named(chosen, address.url, None, _authority(session, address.url, fingerprint))
-    if member is None:
+    if oidc:
+        # For start-up: a web server and a browser are for this way in alone.
+        from runyard.client.by_issuer import sign_in_by_issuer  # noqa: PLC0415
+
+        one = replace(one, token=sign_in_by_issuer(one, session.say).token)
+    elif member is None:
         one = replace(one, token=_word(session, token_file, "Token", "RUNYARD_TOKEN", "--token-file"))
     else:
         password = _word(session, password_file, "Password", None, "--password-file")

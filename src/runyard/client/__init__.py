@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Plan,
         Quota,
         QuotaLimits,
+        SignInBegun,
         Token,
     )
     from runyard.client.account_records import (
@@ -126,6 +127,7 @@ __all__ = [
     "Run",
     "RunyardError",
     "Series",
+    "SignInBegun",
     "StateChange",
     "Status",
     "StoredObject",
@@ -146,7 +148,7 @@ __all__ = [
 
 _HOMES = {
     "runyard.client.access_records": (
-        "Account AuditEntry Login Member NewMember NewToken Plan Quota QuotaLimits Token"
+        "Account AuditEntry Login Member NewMember NewToken Plan Quota QuotaLimits SignInBegun Token"
     ),
     "runyard.client.account_records": (
         "CachedBucket Connection NodeCache Queue QueuedRun Status StoredObject Usage UsageLine"

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from runyard.client.access_records import Account, AuditEntry, Login, Member, NewMember, NewToken, Plan, Quota, Token
+from runyard.client.access_records import (
+    Account,
+    AuditEntry,
+    Login,
+    Member,
+    NewMember,
+    NewToken,
+    Plan,
+    Quota,
+    SignInBegun,
+    Token,
+)
 from runyard.client.calls import Calls
-from runyard.client.decode import children, integer, text, text_or_none
+from runyard.client.decode import children, integer, number, text, text_or_none
 from runyard.client.transport import path_of
 
 
@@ -60,6 +71,16 @@ class AccessCalls(Calls):
         """Sign in with a password."""
         document = {"account": account, "member": member, "password": password, "scope": scope}
         return Login.of(self._send("POST", "/login", document))
+
+    def begin_login(self, redirect_port: int | None = None, scope: str = "member") -> SignInBegun:
+        """Begin to sign in by OpenID Connect. ``redirect_port``: where a browser may come back to, on 127.0.0.1."""
+        return SignInBegun.of(self._send("POST", "/login/oidc", {"scope": scope} | _given(redirect_port=redirect_port)))
+
+    def finish_login(self, login: str, code: str | None = None, state: str | None = None) -> Login | float:
+        """The token; or, while the person has not signed in at the issuer, the seconds after which to ask again.
+        ``code`` and ``state``: what the browser brought back."""
+        answer = self._send("POST", "/login/oidc/finish", {"login": login} | _given(code=code, state=state))
+        return Login.of(answer) if "token" in answer else number(answer, "interval_s")
 
     def plans(self) -> tuple[Plan, ...]:
         """What accounts may be given."""

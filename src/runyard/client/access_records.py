@@ -122,6 +122,36 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
+class SignInBegun:
+    """A sign-in by OpenID Connect that has begun. ``login``: the word that it is finished with. ``way`` is ``device``
+    (the person types ``user_code`` at ``verification_uri``) or ``code`` (a browser goes to ``authorization_url`` and
+    comes back to the port that was given)."""
+
+    way: str
+    login: str = field(repr=False)
+    expires_at: datetime | None
+    authorization_url: str
+    verification_uri: str
+    verification_uri_complete: str
+    user_code: str
+    interval_s: float
+
+    @staticmethod
+    def of(raw: Json) -> SignInBegun:
+        """Read one."""
+        return SignInBegun(
+            way=text(raw, "way"),
+            login=text(raw, "login"),
+            expires_at=moment(raw, "expires_at"),
+            authorization_url=text(raw, "authorization_url"),
+            verification_uri=text(raw, "verification_uri"),
+            verification_uri_complete=text(raw, "verification_uri_complete"),
+            user_code=text(raw, "user_code"),
+            interval_s=number(raw, "interval_s"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """Who pays; ``quota_gpus`` None: no limit. ``limits``: all that it may have at once."""
 

@@ -10,6 +10,7 @@
     ├── AccessDenied            not signed in, or the token does not reach so far
     ├── StoreAway               the database does not answer
     ├── NotLeading              another server has taken over
+    ├── IssuerAway              an OpenID Connect issuer that does not answer as it should
     └── StoreUnavailable        an object store that refused or could not be reached
 """
 
@@ -88,6 +89,12 @@ class NotLeading(RunyardError):
     """Another server leads on this database: nothing was written."""
 
     code = "no_leader"
+
+
+class IssuerAway(RunyardError):
+    """The OpenID Connect issuer does not answer, or not as it should: nobody can sign in by it now."""
+
+    code = "issuer_away"
 
 
 class StoreUnavailable(RunyardError):

@@ -129,6 +129,16 @@ class Accounts(Protocol):
         """A member and the hash of their password; None when there is no such member."""
         ...
 
+    def by_subject(self, account_id: str, subject: str) -> tuple[Member, bool] | None:
+        """The member of an account that a person of an OpenID Connect issuer is, by the digest of both, and whether
+        they still are a member; None when nobody is, or there is no such account."""
+        ...
+
+    def bind_subject(self, account_id: str, name: str, subject: str) -> bool:
+        """From now on this person is that member, until they are removed and taken in again. False when there is no
+        such member, when they are another person, or when the person is another member of the account."""
+        ...
+
     # tokens
     def principal(self, digest: str, now_ms: int) -> Principal | None:
         """Who a token (by its digest) speaks for; None when unknown, expired (from ``expires_ms`` on) or revoked,

@@ -24,6 +24,7 @@ class MemoryMembers:
         self._members: dict[str, Member] = {}
         self._removed: set[str] = set()
         self._passwords: dict[str, str | None] = {}
+        self._subjects: dict[str, str] = {}
         self._tokens: dict[str, TokenRecord] = {}
         self._audit: list[AuditEntry] = []
 
@@ -45,6 +46,7 @@ class MemoryMembers:
             if there.id not in self._removed:
                 raise Conflict(f"{account_id} has a member {name!r} already: change the role, or choose another name.")
             self._removed.remove(there.id)
+            self._subjects.pop(there.id, None)
             self._members[there.id] = replace(there, role=role)
             return self._members[there.id]
 
@@ -98,6 +100,22 @@ class MemoryMembers:
         with self._lock:
             there = self._named(account_id, name) if account_id in self._accounts else None
             return None if there is None else (there, self._passwords.get(there.id))
+
+    def by_subject(self, account_id: str, subject: str) -> tuple[Member, bool] | None:
+        with self._lock:
+            if account_id not in self._accounts:
+                return None
+            mine = [each for each in self._members.values() if each.account_id == account_id]
+            found = next((each for each in mine if self._subjects.get(each.id) == subject), None)
+            return None if found is None else (found, found.id not in self._removed)
+
+    def bind_subject(self, account_id: str, name: str, subject: str) -> bool:
+        with self._lock:
+            there = self._named(account_id, name)
+            known = self.by_subject(account_id, subject)
+            if there is None or (known is not None and known[0].id != there.id):
+                return False
+            return self._subjects.setdefault(there.id, subject) == subject
 
     def principal(self, digest: str, now_ms: int) -> Principal | None:
         with self._lock:

@@ -166,6 +166,26 @@ class MemberContract:
         assert not store.set_password("acme", "Ben", "hash")
         assert store.password("beta", "Mia") is None
 
+    def test_a_person_of_an_issuer_is_one_member_until_taken_in_again(self, store: Store) -> None:
+        known(store)
+        ben = store.add_member("acme", "ben", Role.user)
+        assert store.by_subject("acme", "s1") is None
+        assert store.bind_subject("acme", "ben", "s1")
+        assert store.bind_subject("acme", "ben", "s1"), "again is no harm"
+        assert store.by_subject("acme", "s1") == (ben, True)
+        assert store.by_subject("beta", "s1") is None
+        assert not store.bind_subject("acme", "ben", "s2"), "another person"
+        assert not store.bind_subject("acme", "Mia", "s1"), "the person is ben"
+        assert not store.bind_subject("acme", "zoe", "s3"), "there is none of that name"
+        store.remove_member("acme", "ben", NOW)
+        assert store.by_subject("acme", "s1") == (ben, False)
+        assert not store.bind_subject("acme", "ben", "s1")
+        store.add_member("acme", "ben", Role.user)
+        assert store.by_subject("acme", "s1") is None
+        assert store.bind_subject("acme", "ben", "s2")
+        store.close_account("acme", NOW)
+        assert store.by_subject("acme", "s2") is None
+
     def test_a_token_has_the_role_that_its_member_has_now(self, store: Store) -> None:
         known(store)
         store.add_token(TOKEN)

@@ -49,7 +49,7 @@ class MemberTables:
             if row[1] is None:
                 raise Conflict(f"{account_id} has a member {name!r} already: change the role, or choose another name.")
             tx.change(
-                "UPDATE members SET removed_ms = NULL, password = NULL, role = :role WHERE id = :id",
+                "UPDATE members SET removed_ms = NULL, password = NULL, subject = NULL, role = :role WHERE id = :id",
                 role=role.value,
                 id=row[0],
             )
@@ -98,6 +98,24 @@ class MemberTables:
         with self._db.read() as tx:
             row = tx.row(query, account=account_id, name=name)
         return None if row is None else (_made(row[:5]), row[5])
+
+    def by_subject(self, account_id: str, subject: str) -> tuple[Member, bool] | None:
+        query = (
+            "SELECT m.id, m.account_id, m.name, m.number, m.role, m.removed_ms FROM members m "
+            "JOIN accounts a ON a.id = m.account_id AND a.closed_ms IS NULL "
+            "WHERE m.account_id = :account AND m.subject = :subject"
+        )
+        with self._db.read() as tx:
+            row = tx.row(query, account=account_id, subject=subject)
+        return None if row is None else (_made(row[:5]), row[5] is None)
+
+    def bind_subject(self, account_id: str, name: str, subject: str) -> bool:
+        taken = "SELECT 1 FROM members WHERE account_id = :account AND subject = :subject AND name <> :name"
+        change = f"UPDATE members SET subject = :subject WHERE {_THERE} AND (subject IS NULL OR subject = :subject)"
+        with self._db.write() as tx:
+            if tx.row(taken, account=account_id, subject=subject, name=name) is not None:
+                return False
+            return tx.change(change, account=account_id, subject=subject, name=name) == 1
 
     def principal(self, digest: str, now_ms: int) -> Principal | None:
         with self._db.read() as tx:

@@ -91,7 +91,9 @@ members = sa.Table(
     sa.Column("role", WORD, nullable=False, server_default="user"),
     _maybe_word("password"),  # its argon2 hash
     _maybe_big("removed_ms"),  # the row stays, for the names in lists and bills
+    _maybe_word("subject"),  # SHA-256 of issuer and subject, where they sign in by OpenID Connect
     sa.Index("ix_members_account", "account_id", "name", unique=True),
+    sa.Index("ix_members_subject", "account_id", "subject", unique=True),
 )
 
 tokens = sa.Table(
