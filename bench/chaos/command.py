@@ -39,7 +39,7 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kills", type=int, default=1000, help="blows, of all kinds together")
     parser.add_argument("--runs", type=int, default=200, help="at the least; more are asked for as these end")
-    parser.add_argument("--quick", action="store_true", help="40 blows, 40 runs, no object store of its own")
+    parser.add_argument("--quick", action="store_true", help="28 blows, 40 runs, no object store of its own")
     parser.add_argument("--pair", action="store_true", help="two servers on PostgreSQL and three nodes")
     parser.add_argument("--write", action="store_true", help="write docs/chaos.md with this campaign in it")
     parser.add_argument("--json", type=Path, metavar="FILE")
@@ -56,10 +56,10 @@ def in_own_mounts() -> None:
             os.execvpe("unshare", words, {**os.environ, OWN_MOUNTS: "1"})
 
 
-def bare_start() -> float:
+def bare_start(tries: int) -> float:
     """Seconds that the server's imports alone take now: what no restart can be faster than."""
     times: list[float] = []
-    for _ in range(3):
+    for _ in range(tries):
         began = time.perf_counter()
         subprocess.run([sys.executable, "-P", "-c", "import runyard.server"], check=True)
         times.append(time.perf_counter() - began)
@@ -99,11 +99,11 @@ def waited(yard: Yard, ids: Sequence[str]) -> list[Run]:
 
 def campaign(given: argparse.Namespace, folder: Path) -> report.Campaign:
     """One campaign from up to down."""
-    kills, least = (40, 40) if given.quick else (given.kills, given.runs)
-    bare, began = bare_start(), boottime()
+    kills, least = (28, 40) if given.quick else (given.kills, given.runs)
+    bare, began = bare_start(1 if given.quick else 3), boottime()
     kinds, store = PAIR if given.pair else BLOWS, not given.quick
     with pair.opened(folder, store=store) if given.pair else opened(folder, SLOTS, store=store) as place:
-        asking = Load(place, given.seed, least, 20 if given.quick else 60)
+        asking = Load(place, given.seed, least, 12 if given.quick else 60)
         striker = Striker(place, given.seed, 0.1, kinds)
         hours = Hours(place.files / "clock.json")
         hours.start()

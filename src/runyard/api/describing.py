@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from runyard.api.canceling import CancelBody
+from runyard.api.precise import made_precise
 from runyard.api.submitting import SubmitBody
 
 _SCHEMAS: Final = "#/components/schemas/"
@@ -54,6 +55,7 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
         schemas.pop(gone, None)
     schemas["Problem"] = _PROBLEM
     document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    made_precise(document)
     content = {"application/problem+json": {"schema": {"$ref": _SCHEMAS + "Problem"}}}
     for path, item in document["paths"].items():
         for operation in item.values():

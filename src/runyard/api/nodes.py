@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, StrictBool
 
 from runyard.api.asking import audited
 from runyard.api.context import Admin, Ctx, Who
@@ -33,7 +33,7 @@ class DrainBody(BaseModel):
     """``preempt``: what runs there is stopped too, and waits again with its checkpoint."""
 
     model_config = ConfigDict(extra="forbid")
-    preempt: bool = False
+    preempt: StrictBool = False
 
 
 def view(world: World, node: Node) -> NodeView:

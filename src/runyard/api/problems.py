@@ -29,7 +29,7 @@ from runyard.core.errors import (
 _LONGEST = 4000
 _MOST_PROBLEMS = 100
 _log = logging.getLogger(__name__)
-_BY_CODE = {"forbidden": 403, "too_large": 413, "invalid_request": 422, "store_full": 507,
+_BY_CODE = {"forbidden": 403, "too_large": 413, "invalid_request": 422, "conflict": 409, "store_full": 507,
             "too_many_tries": 429, "disk_full": 507}  # fmt: skip
 _BY_TYPE: tuple[tuple[type[RunyardError], int], ...] = (
     (ManifestError, 422),

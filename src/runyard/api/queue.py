@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from runyard.api.accounts import QuotaItem, seen
 from runyard.api.asking import audited, concerns
@@ -23,7 +23,7 @@ class PauseBody(BaseModel):
     """``all``: the whole queue, not just the account's."""
 
     model_config = ConfigDict(extra="forbid")
-    all: bool = False
+    all: StrictBool = False
 
 
 class Paused(BaseModel):

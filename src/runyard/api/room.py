@@ -6,7 +6,7 @@ import math
 from typing import Annotated, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from runyard.api.asking import audited
 from runyard.api.context import Admin, Context, Ctx, Who
@@ -84,7 +84,7 @@ class GcBody(BaseModel):
     """``dry_run``: only say what would go. ``after``: go on there (``next`` of the answer before)."""
 
     model_config = ConfigDict(extra="forbid")
-    dry_run: bool = True
+    dry_run: StrictBool = True
     after: int = Field(default=0, ge=0, le=1 << 53)
 
 

@@ -198,7 +198,7 @@ def test_a_key_cannot_be_an_object_and_a_folder(store: FolderStore, root: Path) 
         writer.write(b"2")
         with pytest.raises(StoreUnavailable, match="folder of others") as caught:
             writer.commit()
-        assert caught.value.code == "invalid_request"
+        assert caught.value.code == "conflict"
         writer.abort()
     assert keys(store) == ["a/b"]
     assert os.listdir(root / ".incoming") == []

@@ -357,9 +357,10 @@ def _conflicts(place: Sequence[str]) -> Generator[None, None, None]:
         yield
     except (NotADirectoryError, NotAFile):
         key = "/".join(place[2:])
-        raise _refused(
+        message = (
             f"{key!r} cannot be an object in {place[1]!r}: a part of it is an object, or it is a folder of others."
-        ) from None
+        )
+        raise StoreUnavailable(message, code="conflict") from None
 
 
 @contextmanager
