@@ -12,14 +12,19 @@ Json: TypeAlias = dict[str, Any]
 _BUCKET: Final = {"pattern": "^(?:[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}|[.][A-Za-z0-9_-][A-Za-z0-9._-]{0,61})$"}
 """``stores.keys.check_bucket``, without names that begin with two dots."""
 _SEGMENT: Final = r"(?:\.{0,2}[^/.\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*|\.{3,}[^/.\\\x00-\x1f\x7f]*)"
-_KEY: Final = {"pattern": f"^{_SEGMENT}(?:/{_SEGMENT})*$", "maxLength": 256}
-"""``stores.keys.check_key``: 1,024 bytes of UTF-8 are 256 characters at the least."""
+_KEY: Final = {
+    "pattern": f"^{_SEGMENT}(?:/{_SEGMENT})*$",
+    "anyOf": [{"maxLength": 256}, {"pattern": r"^[\x20-\x7e]*$", "maxLength": 1024}],
+}
+"""``stores.keys.check_key``: 1,024 bytes of UTF-8 are as many characters of ASCII, and 256 of any at the least."""
 _CURSOR: Final = {"pattern": "^[0-9]{1,18}$"}
 _DAY: Final = "(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
 _ZONE: Final = "(?:Z|[+-](?:0[0-9]|1[0-4]):[0-5][0-9])"
 _TIME: Final = rf"T(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{{1,6}})?)?{_ZONE}?"
-_MOMENT: Final = {"pattern": f"^(?:19[7-9][0-9]|20[0-9][0-9])-{_DAY}(?:{_TIME})?$"}
-"""The forms of ISO 8601 that people write; ``api.limits.moment_ms`` reads more of them, and 29 February."""
+_LEAP: Final = "(?:19(?:[79][26]|8[048])|20(?:[02468][048]|[13579][26]))-02-29"
+_DATE: Final = f"(?:(?:19[7-9][0-9]|20[0-9][0-9])-{_DAY}|{_LEAP})"
+_MOMENT: Final = {"pattern": f"^{_DATE}(?:{_TIME})?$"}
+"""The forms of ISO 8601 that people write; ``api.limits.moment_ms`` reads more of them."""
 _VARIABLE: Final = {"pattern": "^(?!DATA_DIR_|RUNYARD_)[A-Za-z_][A-Za-z0-9_]*$"}
 _MONEY: Final = {"pattern": r"^[0-9]{1,9}(?:\.[0-9]{1,6})?$"}
 
