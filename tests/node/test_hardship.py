@@ -1,5 +1,6 @@
 """A node without root, with a full disk, a small cache, a shim that hangs."""
 
+import ctypes
 import fcntl
 import os
 import signal
@@ -213,3 +214,36 @@ def test_ended_shims_are_not_left_as_zombies(tmp_path: Path) -> None:
             return [pid for pid in children if not alive(int(pid))]
 
         wait_until(lambda: not dead(), "every dead child to be collected")
+
+
+@root_only
+def test_a_shim_whose_end_nobody_hears_of_is_found_missing(tmp_path: Path) -> None:
+    with running_node(tmp_path) as node:
+        node.server.give(launch_of(stage_of(node.server, {}), "echo ready; sleep 1000"))
+        node.server.wait(lambda: b"ready" in node.server.log(RUN), "the program's line")
+        shim = (read_record(str(node.attempt() / "started.json")) or {})["shim_pid"]
+        held = sockets_of(shim)  # for as long as these are open, the node hears of no hang-up
+        try:
+            kill_shim(AttemptFolder(RUN, 1, str(node.attempt())))
+            assert node.server.wait_for(facts.Lost).reason == "shim_lost"
+        finally:
+            for descriptor in held:
+                os.close(descriptor)
+
+
+PIDFD_GETFD = 438
+
+
+def sockets_of(pid: int) -> list[int]:
+    """Descriptors of this process's own for all sockets of another (pidfd_getfd(2))."""
+    process = os.pidfd_open(pid)
+    libc = ctypes.CDLL(None, use_errno=True)
+    try:
+        numbers = [int(name) for name in os.listdir(f"/proc/{pid}/fd")]
+        sockets = [each for each in numbers if os.readlink(f"/proc/{pid}/fd/{each}").startswith("socket:")]
+        found = [libc.syscall(PIDFD_GETFD, process, each, 0) for each in sockets]
+    finally:
+        os.close(process)
+    assert found
+    assert min(found) >= 0, os.strerror(ctypes.get_errno())
+    return found

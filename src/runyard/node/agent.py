@@ -166,6 +166,7 @@ class Agent:
         self.watch.start(Listener(self.endings.started, self.endings.over, self.endings.ended, self.endings.gone))
         for folder in self._home.all_attempts():
             self.endings.recover(folder)
+        self.endings.look_for_ever()
         self.guarding.start()
         self._specs.prune(time.time() - SPECS_KEPT_S)
         self._environments.building.remove_halves()

@@ -17,6 +17,7 @@ from runyard.node.became import (
     began,
     boot_id,
     end_without_program,
+    is_held,
     look,
     lost,
     record_without_program,
@@ -36,6 +37,8 @@ from runyard.wire.facts import Exited, Fact, Lost
 
 AGAIN_S = 0.05
 """A shim that died lets go of its lock a moment after it hung up."""
+LOOK_S = 5.0
+"""Between two looks at attempts whose shims are gone without anybody having told of it."""
 BROKEN_OFF = Early(error="The node was restarted while it was starting the learners one after the other.")
 NO_SHIM = Early(error="The process that starts the program ended before the program began.")
 
@@ -70,6 +73,10 @@ class Endings:
         """Learners whose shim has said that the program runs, for as long as their end is not told."""
         self._told: set[tuple[str, int]] = set()
         """Attempts whose logs are closed and whose end was told since this node started."""
+        self._followed: dict[Key, AttemptFolder] = {}
+        """Learners whose shim this node has listened to, until their run is forgotten."""
+        self._missed: set[Key] = set()
+        """Those that had no shim and no told end at the last look."""
 
     def gang(self, folder: AttemptFolder) -> Gang:
         """All learners of an attempt, as their folders tell now."""
@@ -226,6 +233,29 @@ class Endings:
             say(f"The end of {folder.name} could not be written down: {trouble}")
             return record_without_program(folder, why)
 
+    def follow(self, folder: AttemptFolder) -> None:
+        """A shim of this learner is listened to from now on."""
+        with self._lock:
+            self._followed[folder.key] = folder
+
+    def look_for_ever(self) -> None:
+        """Look every few seconds whether the end of a shim has gone unnoticed, whatever became of the word on it: what
+        follows that attempt in its slots is told of only after its end."""
+        self.look_once()
+        self._later.put(LOOK_S, self.look_for_ever)
+
+    def look_once(self) -> None:
+        """One look. What is found twice in a row is settled."""
+        with self._lock:
+            followed = list(self._followed.values())
+        untold = {each.key: each for each in followed if not self.is_told(each) and not is_held(each.lock)}
+        for key in untold.keys() & self._missed:
+            folder = untold[key]
+            say(f"The end of {folder.name} had gone unnoticed.")
+            self._watch.drop(folder)
+            self._lanes.put(folder.run, self._crew, lambda folder=folder: self.gone(folder))
+        self._missed = set(untold)
+
     def gone(self, folder: AttemptFolder) -> None:
         """A shim hung up without a word on the end."""
         if what_became(look(folder)) is not Became.prepared:
@@ -285,6 +315,7 @@ class Endings:
         """A run's folders are gone."""
         with self._lock:
             self._told = {key for key in self._told if key[0] != run}
+            self._followed = {key: folder for key, folder in self._followed.items() if key[0] != run}
 
     def facts(self) -> list[Fact]:
         """What the folders tell of beginnings, to be sent again at every connect; the ends follow by themselves."""
@@ -302,6 +333,7 @@ class Endings:
         """A shim lives: listen to it. One that does not answer is on its way out, maybe before its program began."""
         try:
             self._watch.connect(folder)
+            self.follow(folder)
             self._shipping.open(folder)
         except OSError:
             self._later.put(AGAIN_S, lambda: self._lanes.put(folder.run, self._crew, lambda: self.gone(folder)))

@@ -279,6 +279,7 @@ class Launching:
         hands = self._hands
         with self._lock:
             self._started.add(folder.run)
+        hands.endings.follow(folder)
         try:
             hands.watch.connect(folder, child)
             hands.shipping.open(folder, fresh=True)

@@ -66,6 +66,14 @@ class Watch:
             line = self._lines[key] = _Line(folder, connect(folder))
             self._selector.register(line.connection, selectors.EVENT_READ, line)
 
+    def drop(self, folder: AttemptFolder) -> None:
+        """Listen to a learner's shim no longer, which is gone."""
+        with self._lock:
+            line = self._lines.pop(folder.key, None)
+            if line is not None:
+                self._selector.unregister(line.connection)
+                line.connection.close()
+
     def is_watched(self, run: str, attempt: int) -> bool:
         """Whether any shim of an attempt is being listened to."""
         return (run, attempt) in self.watched()
@@ -126,9 +134,10 @@ class Watch:
 
     def _hang_up(self, line: _Line) -> None:
         with self._lock:
-            self._selector.unregister(line.connection)
-            line.connection.close()
-            self._lines.pop(line.folder.key, None)
+            if self._lines.get(line.folder.key) is line:  # else it was dropped meanwhile
+                del self._lines[line.folder.key]
+                self._selector.unregister(line.connection)
+                line.connection.close()
 
     def _reap(self, descriptor: int, child: subprocess.Popen[bytes]) -> None:
         with self._lock:

@@ -194,6 +194,14 @@ class Alarm:
 # ----------------------------------------------------------------------------------------------------------- records
 
 
+def grumble(words: str) -> None:
+    """Say something on stderr, where that takes it: it is a file, too, on what may be the same full disk."""
+    try:
+        os.write(2, words.encode() + b"\n")
+    except OSError:
+        pass
+
+
 def reserve(folder: int, name: str, size: int = 8192) -> None:
     """Hold room on the disk for a record to come, so that a full disk cannot keep it from being written."""
     descriptor = os.open(name + ".tmp", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=folder)

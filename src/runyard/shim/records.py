@@ -201,7 +201,7 @@ def unordered(folder: int, clients: "Clients", error: ValueError) -> None:
     try:
         lean.write_record(folder, "exit.json", record)
     except OSError as trouble:
-        os.write(2, f"The exit record cannot be written: {trouble.strerror}.\n".encode())
+        lean.grumble(f"The exit record cannot be written: {trouble.strerror}.")
         return
     clients.accept()
     clients.tell_all({"event": "exited", "record": record})

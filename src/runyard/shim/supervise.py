@@ -408,7 +408,7 @@ class Run(Facts):
         try:
             lean.write_record(self.folder, "exit.json", record)
         except OSError as error:
-            os.write(2, f"The exit record cannot be written yet: {error.strerror}.\n".encode())
+            lean.grumble(f"The exit record cannot be written yet: {error.strerror}.")
             if os.fstat(self.folder).st_nlink:
                 self.due.record_again(now)
                 return
