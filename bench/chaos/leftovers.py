@@ -13,13 +13,11 @@ PATIENCE_S = 10.0
 
 
 def groups(home: Path) -> list[str]:
-    """Control groups of this home's attempts, of either version."""
+    """Control groups of this home's attempts, of either version. (Others' groups come and go while this looks.)"""
     name = hashlib.sha256(os.path.realpath(home / "node").encode()).hexdigest()[:12]
-    return [str(each) for top in Path("/sys/fs/cgroup").glob(f"**/runyard/{name}") for each in _all(top)]
-
-
-def _all(group: Path) -> list[Path]:
-    return [group, *(each for each in group.rglob("*") if each.is_dir())]
+    inner = f"/runyard/{name}"
+    found = (place for place, _, _ in os.walk("/sys/fs/cgroup", onerror=None))
+    return [place for place in found if place.endswith(inner) or f"{inner}/" in place]
 
 
 def processes(home: Path) -> list[str]:

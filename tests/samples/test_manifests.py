@@ -25,7 +25,10 @@ IN_BOTH_DIALECTS = [
 COMPLETE = [
     "samples/mnist/manifest.yml",
     *(f"samples/{name}/{file}" for name in IN_BOTH_DIALECTS for file in ("manifest.yml", "manifest-ffdl.yml")),
-    *(f"bench/models/{name}/manifest.yml" for name in ("chatty", "stamp", "stubborn", "train", "trivial")),
+    *(
+        f"bench/models/{name}/manifest.yml"
+        for name in ("chatty", "on_gpu", "stamp", "steady", "stubborn", "train", "trivial")
+    ),
 ]
 TO_BE_FILLED = ["samples/mnist/manifest-s3.yml", "samples/mnist/manifest-ffdl.yml"]
 

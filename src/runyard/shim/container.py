@@ -232,7 +232,7 @@ class Keeper:
         try:
             if self.box >= 0:
                 self._kill()
-            self._run(self.words["remove"], REMOVE_S)
+            self._run(self.words["remove"], REMOVE_S, hurried=False)
         except (OSError, Trouble):
             pass  # the node looks for such containers when it starts
         until = boottime_ns() + int(LAST_S * NANO)
@@ -259,9 +259,9 @@ class Keeper:
         )
         return Process(pid)
 
-    def _run(self, words: "Sequence[str]", within_s: float) -> tuple[int, str, str]:
+    def _run(self, words: "Sequence[str]", within_s: float, *, hurried: bool = True) -> tuple[int, str, str]:
         """Have the engine do something: exit code, what it says, and what it says of errors. Raises :class:`Trouble`
-        when it takes too long."""
+        when it takes too long; ``hurried``: soon, once this process is told to end."""
         (heard, said), (troubles, troubled) = os.pipe(), os.pipe()
         process = self._spawn(words, {1: said, 2: troubled})
         os.close(said)
@@ -273,7 +273,7 @@ class Keeper:
         until = now + int(within_s * NANO)
         ended = False
         while not ended:
-            limit = min(until, now + int(HURRY_S * NANO)) if self.told else until
+            limit = min(until, now + int(HURRY_S * NANO)) if self.told and hurried else until
             ready = self._wait([process.pidfd, *texts], limit, once_told=not self.told)
             ended = process.pidfd in ready
             for descriptor in texts:
