@@ -13,8 +13,8 @@ PATIENCE_S = 10.0
 
 
 def groups(home: Path) -> list[str]:
-    """Control groups of this home's attempts, of either version. (The empty one above them stays where a node was killed
-    or the last attempt's went after it; others' groups come and go while this looks.)"""
+    """Control groups of this home's attempts, of either version. (The empty one above them stays where a node was
+    killed or the last attempt's went after it; others' groups come and go while this looks.)"""
     name = hashlib.sha256(os.path.realpath(home / "node").encode()).hexdigest()[:12]
     inner = f"/runyard/{name}"
     found = (place for place, _, _ in os.walk("/sys/fs/cgroup", onerror=None))
