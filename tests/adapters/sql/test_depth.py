@@ -142,6 +142,8 @@ ACTIONS: dict[str, Callable[[SqlStore], object]] = {
     "run_ids": lambda store: store.run_ids("acme", a_run_id(1050), 5),
     "runs_of": lambda store: store.runs_of([a_run_id(1050), a_run_id(1051)]),
     "dependencies": lambda store: store.dependencies([a_run_id(500_007), a_run_id(999)]),
+    "blocked": lambda store: store.blocked(0, 5),
+    "blocked, beyond the last": lambda store: store.blocked(known(store, a_run_id(999)).seq, 5),
     "dependents": lambda store: store.dependents([a_run_id(1000)], 10),
     "runs": lambda store: store.runs(RunQuery("acme", limit=10)),
     "runs by state": lambda store: store.runs(

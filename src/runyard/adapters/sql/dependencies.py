@@ -16,6 +16,12 @@ _ALL: Final = "SELECT run_id, position, after_id FROM dependencies WHERE true"
 _WAITING_FOR: Final = "SELECT run_id FROM dependencies WHERE true"
 _STANDING: Final = "SELECT id, seq, state, not_before_ms FROM runs WHERE true"
 
+# In the order of ``ix_runs_blocked``. Asked by ``seq`` alone, a planner walks all runs by their key.
+_BLOCKED: Final = (
+    f"SELECT seq, id FROM runs WHERE {BLOCKED_RUNS} AND not_before_ms = {BLOCKED} AND seq > :after "
+    "ORDER BY not_before_ms, seq LIMIT :limit"
+)
+
 
 class DependencyTables:
     """Who waits for whom."""
@@ -40,11 +46,7 @@ class DependencyTables:
 
     def blocked(self, after_seq: int, limit: int) -> Sequence[tuple[int, str]]:
         with self._db.read() as tx:
-            rows = tx.rows(
-                f"SELECT seq, id FROM runs WHERE {BLOCKED_RUNS} AND seq > :after ORDER BY seq LIMIT :limit",
-                after=after_seq,
-                limit=limit,
-            )
+            rows = tx.rows(_BLOCKED, after=after_seq, limit=limit)
         return [(row[0], row[1]) for row in rows]
 
 

@@ -11,7 +11,7 @@ import runyard
 from runyard.adapters.sql.database import Database, Transaction
 from runyard.core.errors import RunyardError
 
-HEAD: Final = "0008"
+HEAD: Final = "0009"
 """The newest revision in ``migrations/versions`` (a test compares)."""
 
 MIGRATIONS: Final = "runyard.adapters.sql:migrations"
