@@ -2,8 +2,10 @@
 
 from datetime import timedelta
 
+import click
 import pytest
 
+from runyard.cli.amounts import number_or
 from runyard.cli.table import cell_width, pairs, table
 from runyard.cli.times import age, instant, money, now, since, span
 from runyard.client.errors import Misuse
@@ -78,3 +80,20 @@ def test_instants_are_absolute() -> None:
 )
 def test_money(cost: str, text: str) -> None:
     assert money(cost) == text
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"), [("7", 7.0), ("7d", 7.0), ("0.5", 0.5), ("forever", 0.0), ("default", None)]
+)
+def test_a_number_or_a_word_that_stands_for_one(said: str, meant: float | None) -> None:
+    assert number_or("--logs", said, {"forever": 0.0, "default": None}, "a number of days", "d") == meant
+
+
+@pytest.mark.parametrize("said", ["", "d", "foreverd", "7h", "seven"])
+def test_what_is_neither_a_number_nor_a_word_is_refused_with_what_would_do(said: str) -> None:
+    with pytest.raises(click.BadParameter) as told:
+        number_or("--logs", said, {"forever": 0.0, "default": None}, "a number of days", "d")
+    assert told.value.message == f"{said!r} is neither a number of days, forever nor default."
+    assert told.value.param_hint == "--logs"
+    with pytest.raises(click.BadParameter, match="is neither a number nor none\\."):
+        number_or("--weight", said, {"none": None}, "a number")

@@ -25,7 +25,7 @@ QUICK = Limits(connect=2, read=5, tries=4, first_pause=0.01)
 def test_connections_are_kept(server: ApiServer, client: Client) -> None:
     for _ in range(5):
         client.status()
-    assert len(server._sockets) == 1
+    assert len(server.connections) == 1
 
 
 def test_a_kept_connection_that_the_service_closed_is_replaced(server: ApiServer, client: Client) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from runyard.core.errors import Refused
+from runyard.core.errors import ManifestError, Refused
 from runyard.core.reasons import Reason
 from runyard.core.spec import EnvironmentRequest
 from runyard.engine import stage
@@ -56,10 +56,17 @@ def test_credentials_that_are_gone_when_the_image_is_staged_end_the_run(yard: Ya
     assert yard.fakes.executor.of(StageRequest) == []
 
 
+def test_what_is_no_image_is_a_problem_of_the_manifest(yard: Yard) -> None:
+    yard.join(features=("container",))
+    with pytest.raises(ManifestError) as error:
+        yard.submit(in_image("Net:1"))
+    assert [each.path for each in error.value.problems] == ["model_definition.framework.version"]
+    assert "no name of a container image" in error.value.problems[0].message
+
+
 @pytest.mark.parametrize(
     ("image", "more", "words"),
     [
-        ("Net:1", "", "no name of a container image"),
         ("net:1", "runyard: {python: /usr/bin/python3}\n", "brings its own Python"),
         (None, "runyard: {pull: always}\n", "are about container images"),
     ],

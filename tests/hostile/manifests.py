@@ -326,6 +326,6 @@ BODIES = (
     submitted("code by a path", {"manifest": GOOD, "definition": "../../../etc/passwd"}, "The model definition ../../../etc is not here: upload it first", status=404, code="not_found"),
     submitted("a connection of nobody", {"manifest": GOOD.replace("  type: local\n", "  type: s3\n  connection: {name: nobody}\n")}, "There is no connection", status=404, code="not_found"),
     submitted("a folder of the host", {"manifest": GOOD.replace("type: local", "type: mount_volume").replace("target: {bucket: results}", "connection: {path: /etc}\n  target: {bucket: x}")}, "training results: The host path /etc/x may not be used: none is", code="store_denied"),
-    submitted("a container image", {"manifest": 'name: a\nframework: {name: custom, version: "../Evil Image:latest", command: "a"}\n'}, "'../Evil Image:latest' is no name of a container image: it has small", status=409, code="refused"),
+    submitted("a container image", {"manifest": 'name: a\nframework: {name: custom, version: "../Evil Image:latest", command: "a"}\n'}, "'../Evil Image:latest' is no name of a container image: it has small", code="invalid_manifest"),
 )  # fmt: skip
 CASES = (*TEXTS, *KEYS, *BODIES)

@@ -176,6 +176,7 @@ PROBLEMS = [
         "no credentials",
     ),
     ("framework: {name: custom, command: go}\n", 1, "framework.version", "container image"),
+    ("framework: {name: custom, version: Net, command: go}\n", 1, "framework.version", "no name of a container image"),
     (FRAMEWORK + "evaluation_metrics: {in: x}\n", 2, "evaluation_metrics.type", "missing"),
     (FRAMEWORK + "evaluation_metrics: {type: magic}\n", 2, "evaluation_metrics.type", "none of the words"),
     (FRAMEWORK + "model_definition: {}\n", 1, "framework", "choose one"),

@@ -424,6 +424,37 @@ runyard: {priority: 101, grace: soon}
     ]
 
 
+def test_an_image_that_cannot_be_one_is_told_with_all_other_problems() -> None:
+    text = """\
+model_definition:
+  nmae: x
+  framework: {name: custom, version: '../Evil:latest'}
+  execution:
+    command: go
+    compute_configuration: {nodes: 0}
+"""
+    found = problems(text)
+    assert [(problem.line, problem.path) for problem in found] == [
+        (2, "model_definition.nmae"),
+        (3, "model_definition.framework.version"),
+        (6, "model_definition.execution.compute_configuration.nodes"),
+    ]
+    assert "'../Evil:latest' is no name of a container image: it has small letters" in found[1].message
+
+
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [
+        ("", "This key is missing: with `custom` it is a container image."),
+        (", version: [a]", "This must be text, not a list."),
+    ],
+    ids=["none", "a list"],
+)
+def test_a_custom_framework_without_an_image_has_one_problem(version: str, message: str) -> None:
+    text = f"model_definition:\n  framework: {{name: custom{version}}}\n  execution: {{command: go}}\n"
+    assert only(text) == (2, "model_definition.framework.version", message)
+
+
 def test_data_references_of_one_name_are_refused() -> None:
     text = SHORT + "training_data_reference:\n- {name: a b, source: {bucket: x}}\n- {name: A-b, source: {bucket: y}}\n"
     line, path, message = only(text)

@@ -1,4 +1,4 @@
-"""Quotas on the command line: how they are said and shown."""
+"""Amounts on the command line: how they are said and shown."""
 
 from __future__ import annotations
 
@@ -53,6 +53,18 @@ def _amount(option: str, word: str) -> int:
     if option == "cpus":
         amount *= 1000
     return round(amount / 1024**2) if option == "memory" else round(amount)
+
+
+def number_or(option: str, said: str, words: Mapping[str, float | None], what: str, unit: str = "") -> float | None:
+    """A number, with or without its unit, or one of the words that stand for one (or for None). ``what``: the number,
+    for the error's sentence."""
+    if said in words:
+        return words[said]
+    try:
+        return float(said.removesuffix(unit))
+    except ValueError:
+        *first, last = what, *words
+        raise click.BadParameter(f"{said!r} is neither {', '.join(first)} nor {last}.", param_hint=option) from None
 
 
 def size(amount: int) -> str:

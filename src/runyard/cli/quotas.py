@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from runyard.cli.amounts import parts, size
+from runyard.cli.amounts import number_or, parts, size
 from runyard.cli.session import Session, common
 from runyard.cli.table import pairs
 from runyard.cli.times import money
@@ -53,7 +53,7 @@ def set_quota(session: Session, account: str, **options: Any) -> None:
         raise click.UsageError("Say what to set: a limit such as --gpus, --gpu-hours, --money, --weight or --window.")
     if {"per", "warn"} & set(given) and not {"gpu_hours", "money"} & set(given):
         raise click.UsageError("A budget needs --gpu-hours or --money.")
-    limits = {name: _number(f"--{name.replace('_', '-')}", given[name]) for name in _NUMBERS & set(given)}
+    limits = {name: _limit(name, given[name]) for name in _NUMBERS & set(given)}
     own = parts(given)
     _tell(session, _set(session, account, given, limits, own))
 
@@ -62,13 +62,8 @@ Own = tuple[dict[str, int | None], list[str]]
 _NUMBERS = frozenset({"gpu_hours", "money", "weight"})
 
 
-def _number(option: str, text: str) -> float | None:
-    if text == "none":
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is neither a number nor none.", param_hint=option) from None
+def _limit(name: str, said: str) -> float | None:
+    return number_or(f"--{name.replace('_', '-')}", said, {"none": None}, "a number")
 
 
 def _set(

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from runyard.cli.amounts import number_or
 from runyard.cli.session import Session, common
 from runyard.cli.table import pairs, table
 from runyard.client.decode import Json, child, children, integer, number, text, texts, truth
@@ -51,15 +52,8 @@ def set_retention(session: Session, account: str, **options: Any) -> None:
     _tell(session, session.client.set_retention(account, **days))
 
 
-def _days(option: str, text: str) -> float | None:
-    if text in ("forever", "default"):
-        return 0.0 if text == "forever" else None
-    try:
-        return float(text.removesuffix("d"))
-    except ValueError:
-        raise click.BadParameter(
-            f"{text!r} is neither a number of days, forever nor default.", param_hint=option
-        ) from None
+def _days(option: str, said: str) -> float | None:
+    return number_or(option, said, {"forever": 0.0, "default": None}, "a number of days", "d")
 
 
 def _tell(session: Session, found: Json) -> None:

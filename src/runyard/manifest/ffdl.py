@@ -17,7 +17,6 @@ from runyard.manifest.tables import Key, Opened, Table
 
 MAX_GPUS: Final = 1000
 MAX_CPUS: Final = 100_000
-CUSTOM: Final = "custom"
 
 NAME: Final = Key[str]("name", Text(limit=256), draft.UNTITLED, "Name of the run; need not be unique.")
 DESCRIPTION: Final = Key[str]("description", draft.DESCRIPTION_TEXT, "", "What the run is for.")
@@ -110,11 +109,7 @@ def read(opened: Opened) -> Draft:
 
 
 def _framework(opened: Opened | None) -> Framework:
-    if opened is None:
-        return Framework()
-    if opened[FRAMEWORK_NAME] == CUSTOM and not opened[FRAMEWORK_VERSION]:
-        opened.at(FRAMEWORK_VERSION).say("This key is missing: with `custom` it is a container image.")
-    return Framework(opened[FRAMEWORK_NAME], opened[FRAMEWORK_VERSION])
+    return Framework() if opened is None else draft.framework_at(opened, FRAMEWORK_NAME, FRAMEWORK_VERSION)
 
 
 def _request(opened: Opened) -> ResourceRequest:

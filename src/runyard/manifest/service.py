@@ -125,7 +125,7 @@ def framework_of(opened: Opened | None) -> Framework:
     if opened is None:
         return Framework()
     pythons = [each[RUNTIME_VERSION] for each in opened[RUNTIMES] if each[RUNTIME_NAME].lower().startswith("python")]
-    return Framework(opened[FRAMEWORK_NAME], opened[FRAMEWORK_VERSION], pythons[0] if pythons else "")
+    return draft.framework_at(opened, FRAMEWORK_NAME, FRAMEWORK_VERSION, pythons[0] if pythons else "")
 
 
 def _request(

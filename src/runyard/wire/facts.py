@@ -259,25 +259,7 @@ Fact: TypeAlias = (
 
 _encoder = msgspec.json.Encoder()
 _hello = msgspec.json.Decoder(Hello)
-_facts = msgspec.json.Decoder(
-    list[
-        Sent
-        | Staged
-        | StageProgress
-        | StageFailed
-        | Declined
-        | Began
-        | Exited
-        | Lost
-        | Stored
-        | StoreFailed
-        | CacheState
-        | DiskState
-        | GpuState
-        | GpuError
-        | Quiet
-    ]
-)
+_facts = msgspec.json.Decoder(list[Sent | Fact])
 
 
 def encode(facts: list[Fact] | Hello, sent_ms: int | None = None) -> bytes:
