@@ -163,7 +163,7 @@ def cancel(run: str, context: Ctx, who: Changes) -> RunView:
     found = queries.resolve(context.world, who.account_id, run)
     insist_on_own(who, found)
     concerns(found.id)
-    return queries.show(context.world, control.cancel(context.world, who.account_id, found.id))
+    return queries.show(context.world, control.cancel_known(context.world, found))
 
 
 @router.delete("/{run}", status_code=204)

@@ -20,13 +20,16 @@ _NO_ORDER = "The server could not make the order for the machine; its log says w
 _log = logging.getLogger(__name__)
 
 
-def change(world: World, run_id: str, decide: Callable[[Run], Transition | None]) -> Run | None:
-    """Load a run, decide, apply under the guard of its version; again when somebody else was faster.
+def change(
+    world: World, run_id: str, decide: Callable[[Run], Transition | None], known: Run | None = None
+) -> Run | None:
+    """Load a run (unless it is ``known``), decide, apply under the guard of its version; again when somebody else was
+    faster.
 
     Returns the run after the change, None when there was nothing to change (or no such run).
     """
     for _ in range(_TRIES):
-        run = world.store.run(run_id)
+        run, known = known or world.store.run(run_id), None
         transition = decide(run) if run is not None else None
         if transition is None:
             return None

@@ -33,10 +33,14 @@ def find(world: World, account_id: str, run_id: str) -> Run:
 
 def cancel(world: World, account_id: str, run_id: str) -> Run:
     """Ask a run to stop. A final run stays as it is."""
-    find(world, account_id, run_id)
+    return cancel_known(world, find(world, account_id, run_id))
+
+
+def cancel_known(world: World, run: Run) -> Run:
+    """The same for a run as it was read a moment ago."""
     now = world.clock.now_ms()
-    changed = change(world, run_id, lambda run: lifecycle.stop(run, StopCause.cancel, now))
-    return changed or find(world, account_id, run_id)
+    changed = change(world, run.id, lambda known: lifecycle.stop(known, StopCause.cancel, now), known=run)
+    return changed or find(world, run.account_id, run.id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from runyard.core.frameworks import KNOWN, PYTHON, Asked, Machine, Registered, R
 from runyard.core.images import PULLS
 from runyard.core.spec import RunSpec
 from runyard.engine.world import World
-from runyard.ports.environments import FrameworkRecord
-from runyard.ports.store import Node
+from runyard.ports.environments import FrameworkRecord, SpecFacts
+from runyard.ports.store import Node, StoredSpec
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
@@ -65,10 +65,10 @@ def has_device(node: Node) -> bool:
     return node.total.gpus > 0 and not node.logical
 
 
-def environment_of(world: World, spec_id: int) -> dict[str, object]:
+def environment_of(spec: StoredSpec, facts: SpecFacts) -> dict[str, object]:
     """What a spec asks of its environment, and what that is, once it is ready."""
-    asked, told = world.specs.get(spec_id).environment, world.store.spec_facts(spec_id).environment
-    found: dict[str, object] = json.loads(told) if told else {}
+    asked = spec.environment
+    found: dict[str, object] = json.loads(facts.environment) if facts.environment else {}
     wanted: dict[str, object] = {"python": asked.python, "packages": list(asked.packages)}
     if asked.image:
         wanted["image"] = asked.image

@@ -45,7 +45,6 @@ def digest(entries: Sequence[ObjectEntry]) -> str:
     return found.hexdigest()
 
 
-def inputs_of(world: World, spec_id: int) -> tuple[Mapping[str, object], ...]:
+def inputs_of(facts: SpecFacts) -> tuple[Mapping[str, object], ...]:
     """What is kept of a spec's data; nothing before it was staged, or without data."""
-    told = world.store.spec_facts(spec_id).inputs
-    return tuple(json.loads(told)) if told else ()
+    return tuple(json.loads(facts.inputs)) if facts.inputs else ()

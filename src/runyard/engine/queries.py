@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from runyard.core import idle, lifecycle
 from runyard.core.errors import Conflict, NotFound, Refused
-from runyard.core.ids import RUN_PREFIX
+from runyard.core.ids import RUN_PREFIX, is_run_id
 from runyard.core.lifecycle import sentence_of
 from runyard.core.metering import LedgerEntry, settle
 from runyard.core.reasons import RULES, Reason
@@ -53,6 +53,8 @@ def resolve(world: World, account_id: str, text: str) -> Run:
     if text == "last" or text.startswith("last-"):
         return _nth_last(world, account_id, text)
     prefix = text if text.startswith(RUN_PREFIX) else RUN_PREFIX + text
+    if is_run_id(prefix) and (found := world.store.run(prefix)) is not None and found.account_id == account_id:
+        return found
     ids: list[str] = []
     if len(prefix) > len(RUN_PREFIX):
         ids = list(world.store.run_ids(account_id, prefix, _AMBIGUOUS_SHOWN + 1))
@@ -101,11 +103,13 @@ def current_plan(world: World) -> Plan:
 def show(world: World, run: Run) -> RunView:
     """Everything about one run."""
     plan = current_plan(world) if isinstance(run.state, Waiting) else None
+    began = bool(run.attempts)
+    facts = world.store.spec_facts(run.spec_id)
     return replace(
-        view(world, run, world.store.ledger(run.id), plan),
-        metrics=by_label(world, [run.id]).get(run.id, {}),
-        environment=frameworks.environment_of(world, run.spec_id),
-        inputs=inputs_of(world, run.spec_id),
+        view(world, run, world.store.ledger(run.id) if began else (), plan),
+        metrics=by_label(world, [run.id]).get(run.id, {}) if began else {},
+        environment=frameworks.environment_of(world.specs.get(run.spec_id), facts),
+        inputs=inputs_of(facts),
         provenance=world.specs.get(run.spec_id).provenance,
     )
 

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from runyard.adapters.sql.copying import MOST, Copier
 from runyard.core.errors import NotLeading, StoreAway
 
 BUSY_TIMEOUT_S: Final = 30.0
@@ -103,6 +104,10 @@ class Transaction:
             found += self.rows(f"{sql} AND {column} IN ({marks})", **chunk, **parameters)
         return found
 
+    def rows_changed(self) -> int:
+        """How many rows this connection has changed since it was opened, where SQLite counts them."""
+        return int(getattr(self._driver, "total_changes", 0))
+
     def is_open(self) -> bool:
         """Whether the database is in a transaction of SQLite's on this connection."""
         return bool(getattr(self._driver, "in_transaction", False))
@@ -160,8 +165,10 @@ class Database:
         """Called when the database answers again after it did not; quick, and asks it for nothing."""
         self._away = False
         self._turn = Turn()
+        self._copier: Copier | None = None
         if self.is_sqlite:
             self._writer, self._reader = _sqlite_engines(self.url)
+            self._copier = Copier(partial(_connect_to_copy, self.url), self._turn)
         else:
             self._writer, self._reader = _postgres_engines(self.url, holder, epoch)
         driver = self._writer.dialect.loaded_dbapi
@@ -175,8 +182,13 @@ class Database:
     @contextmanager
     def write(self) -> Generator[Transaction]:
         """A transaction that changes something: committed durably at the end, rolled back when an error leaves it."""
-        with self._turn, self._noticing(), self._writing() as connection, connection.begin():
-            yield Transaction(connection, pyformat=not self.is_sqlite)
+        with self._turn, self._noticing(), self._writing() as connection:
+            with connection.begin():
+                transaction = Transaction(connection, pyformat=not self.is_sqlite)
+                rows = transaction.rows_changed()
+                yield transaction
+            if self._copier is not None:
+                self._copier.wrote(transaction.rows_changed() - rows)
 
     @contextmanager
     def _noticing(self) -> Generator[None]:
@@ -242,6 +254,8 @@ class Database:
 
     def close(self) -> None:
         """Give all connections back."""
+        if self._copier is not None:
+            self._copier.close()
         while self._idle:
             self._idle.pop().close()
         with self._turn:
@@ -279,13 +293,25 @@ def _sqlite_engines(url: URL) -> tuple[sa.Engine, sa.Engine]:
     def prepare(driver: Any, _record: object) -> None:
         # FULL: a commit is on the disk before it returns (sqlite.org/pragma.html#pragma_synchronous)
         _turn_to_wal(driver)
-        for pragma in ("synchronous=FULL", "foreign_keys=ON", "journal_size_limit=67108864"):
+        for pragma in (
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            "journal_size_limit=67108864",
+            f"wal_autocheckpoint={MOST}",
+        ):
             driver.execute(f"PRAGMA {pragma}").close()
 
     for engine in (writer, reader):
         event.listen(engine, "connect", prepare)
     event.listen(writer, "begin", _sayer("BEGIN IMMEDIATE"))  # a reader says its BEGIN itself
     return writer, reader
+
+
+def _connect_to_copy(url: URL) -> sqlite3.Connection:
+    """A connection that copies the log. FULL: the copies are on the disk before the log begins again."""
+    driver = sqlite3.connect(str(url.database), timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    driver.execute("PRAGMA synchronous=FULL").close()
+    return driver
 
 
 def _make_file(path: Path) -> None:

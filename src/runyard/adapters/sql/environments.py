@@ -45,5 +45,5 @@ class EnvironmentTables:
 
     def spec_facts(self, spec_id: int) -> SpecFacts:
         with self._db.read() as tx:
-            row = tx.connection.execute(sa.select(spec_facts).where(spec_facts.c.spec_id == spec_id)).first()
-        return SpecFacts() if row is None else SpecFacts(row.environment, row.inputs)
+            row = tx.row("SELECT environment, inputs FROM spec_facts WHERE spec_id = :spec", spec=spec_id)
+        return SpecFacts() if row is None else SpecFacts(*row)

@@ -19,7 +19,7 @@ from runyard.adapters.sql.codec import (
     spec_of,
 )
 from runyard.adapters.sql.database import Database, Transaction
-from runyard.adapters.sql.schema import runs, specs, state_counts
+from runyard.adapters.sql.schema import specs, state_counts
 from runyard.core.run import Attempt, Run, StateName
 from runyard.ports.store import RunQuery, StoredSpec
 
@@ -51,13 +51,11 @@ class RunTables:
     def run_ids(self, account_id: str | None, prefix: str, limit: int) -> Sequence[str]:
         if not _is_key(prefix):
             return ()
-        query = sa.select(runs.c.id).order_by(runs.c.id).limit(limit)
-        query = query.where(runs.c.id >= prefix, runs.c.id < prefix + "\x7f")
-        if account_id is not None:
-            # An expression, so that the index of ids is used and not that of accounts.
-            query = query.where(runs.c.account_id + "" == account_id)
+        # An expression, so that the index of ids is used and not that of accounts.
+        mine, whose = ("", {}) if account_id is None else (" AND account_id || '' = :account", {"account": account_id})
+        sql = f"SELECT id FROM runs WHERE id >= :first AND id < :beyond{mine} ORDER BY id LIMIT :limit"
         with self._db.read() as tx:
-            return list(tx.connection.execute(query).scalars())
+            return [row[0] for row in tx.rows(sql, first=prefix, beyond=prefix + "\x7f", limit=limit, **whose)]
 
     def counts(self, account_id: str | None) -> Mapping[StateName, int]:
         query = sa.select(state_counts.c.state, sa.func.sum(state_counts.c.runs)).group_by(state_counts.c.state)
