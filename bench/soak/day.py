@@ -15,9 +15,9 @@ from statistics import median
 from bench.soak.holding import Held, held
 from bench.soak.town import MACHINES, Town
 from bench.values import number
-from runyard.api.memory import few_heaps
 from runyard.engine.readiness import MANY_READY
 from runyard.engine.world import MOST_CLASSES
+from runyard.shim.heaps import few_heaps
 from tools import screen
 
 HOURS = 24

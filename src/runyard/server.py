@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 import uvicorn
 from fastapi import FastAPI
@@ -27,10 +29,9 @@ from runyard.adapters.disk import ServerDisk
 from runyard.adapters.node import NodeExecutor
 from runyard.adapters.objects import Stores
 from runyard.adapters.objects.folder import FolderStore
-from runyard.adapters.oidc import Fetching, Provider
 from runyard.adapters.passwords import Argon2
 from runyard.adapters.pip_index import PipIndex
-from runyard.adapters.sql import open_store
+from runyard.adapters.sql import is_current, open_store
 from runyard.adapters.sql.snapshots import BEFORE
 from runyard.adapters.telemetry.files import LogFiles
 from runyard.adapters.telemetry.metrics import MetricFiles
@@ -38,7 +39,7 @@ from runyard.adapters.vault import FileVault, KeyFileError
 from runyard.api.app import create_app
 from runyard.api.context import Context
 from runyard.api.listening import Listening
-from runyard.api.memory import few_heaps, settled
+from runyard.api.memory import keep_low, settled
 from runyard.api.patience import HEAD_S, Patient, most_connections
 from runyard.api.sign_ins import Entrance
 from runyard.core.account import Account, Role, Scope
@@ -51,6 +52,8 @@ from runyard.ports.accounts import TokenRecord
 from runyard.ports.sealed import SealedKind
 from runyard.ports.store import Store
 from runyard.settings import Settings, days_ms
+from runyard.shim.heaps import few_heaps
+from runyard.shim.lean import PR_SET_PDEATHSIG, prctl
 
 ACCOUNT = "default"
 MEMBER = "owner"
@@ -138,6 +141,9 @@ def build(
 def _entrance(settings: Settings) -> Entrance | None:
     if settings.oidc is None:
         return None
+    # Where nobody signs in elsewhere, its keys and requests take no room.
+    from runyard.adapters.oidc import Fetching, Provider  # noqa: PLC0415
+
     return Entrance(settings.oidc, Provider(settings.oidc, Fetching(settings.ca_file)))
 
 
@@ -214,10 +220,12 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     await loops.prepare(context.world)
     turning = asyncio.create_task(loops.turn_all(context.world))
     settled()
+    low = asyncio.create_task(keep_low())
     yield
-    turning.cancel()
-    with suppress(asyncio.CancelledError):
-        await turning
+    for task in (low, turning):
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
     await context.trail.flush()
     if context.entrance is not None:
         context.entrance.close()
@@ -262,6 +270,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         authority = options.authority.read_text() if options.authority is not None else ""
         settings = settings_room.load(options.home)
         folder = server_folder(options.home, settings)
+        _bring_forward(folder, store_url(folder, settings))
         leading = _take_the_lead(options.home, settings, bootstrap, listening, url)
         app, context = build(folder, settings, bootstrap, url, authority, leading)
     except RunyardError as error:
@@ -292,6 +301,39 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _end(_number: int, _frame: FrameType | None) -> None:
     """A signal before the server listens, or after: there is nothing to finish."""
     raise SystemExit(0)
+
+
+def _bring_forward(folder: Path, url: str) -> None:
+    """Have a schema that is not current made, or migrated, by a fork: Alembic and what it writes to, 20 MB, do not stay
+    with the server. Ends this process where that failed, which the fork has told. To be called before there are
+    threads."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if is_current(url):
+        return
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        _migrate(parent, folder, url)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if code != 0:
+        raise SystemExit(code if code > 0 else 1)
+
+
+def _migrate(parent: int, folder: Path, url: str) -> NoReturn:
+    """The life of the fork; it never returns to the server's frames."""
+    code = 1
+    try:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # it is one transaction, and nobody would know of its end
+        if os.getppid() == parent:
+            open_store(url, folder / BEFORE).close()
+            code = 0
+    except RunyardError as error:
+        logging.getLogger(__name__).error("%s", error.message)
+        code = 4
+    except BaseException:
+        logging.getLogger(__name__).exception("the schema of the database was not made")
+    finally:
+        os._exit(code)
 
 
 def _take_the_lead(

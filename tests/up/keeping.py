@@ -4,8 +4,8 @@ import json
 import sys
 from pathlib import Path
 
+from runyard.up.forking import Image
 from runyard.up.supervise import Child, Supervisor
-from tests.up import kept
 
 
 def main() -> None:
@@ -15,8 +15,8 @@ def main() -> None:
     children: list[Child] = []
     for name in sys.argv[3:]:
         log = folder / f"{name}.log" if name != "missing" else folder / "nowhere" / "log"
-        main = kept.main if way == "forked" else None
-        children.append(Child(name, "tests.up.kept", [name, str(folder)], log, main=main))
+        image = Image("tests.up.kept") if way == "forked" else None
+        children.append(Child(name, "tests.up.kept", [name, str(folder)], log, image=image))
     Supervisor(children).run()
     (folder / "deaths").write_text(json.dumps({child.name: child.deaths for child in children}))
 

@@ -1,4 +1,4 @@
-"""Children are kept running, started again with back-off, and stopped in reverse order."""
+"""Children are kept running, started again with back-off, and started and stopped in the order given."""
 
 import contextlib
 import json
@@ -66,8 +66,8 @@ WAYS = pytest.mark.parametrize("way", ["forked", "executed"])
 
 @WAYS
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_children_are_stopped_in_reverse_order(tmp_path: Path, number: int, way: str) -> None:
-    with keeping(tmp_path, way, "server", "node") as kept:
+def test_children_are_stopped_in_the_order_given(tmp_path: Path, number: int, way: str) -> None:
+    with keeping(tmp_path, way, "node", "server") as kept:
         wait_until(lambda: len(kept.notes("began")) == 2, "both began")
         pids = [pid for _, pid in kept.notes("began")]
         kept.stop(number)

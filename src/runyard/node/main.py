@@ -34,6 +34,7 @@ from runyard.node.link import Address, Backoff, Refused, Unreachable
 from runyard.node.owning import owned_by
 from runyard.shim import metadata, seccomp
 from runyard.shim.cgroups import remove_unused
+from runyard.shim.heaps import EVERY_S, Tide, few_heaps
 from runyard.shim.lean import PR_SET_DUMPABLE, prctl
 from runyard.wire import facts, orders
 
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a node until it is told to end by SIGTERM or SIGINT; programs go on without it. Returns the exit code."""
     told = parser().parse_args(arguments)
     os.umask(0o077)
+    few_heaps()
     prctl(PR_SET_DUMPABLE, 0)  # where programs have our user id, they must not read credentials from our memory
     try:
         home = open_home(told.home)
@@ -97,7 +99,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     threading.Thread(target=agent.report.send_for_ever, name="report", daemon=True).start()
     elsewhere = Elsewhere(tuple(servers[1:]), list(sys.argv[1:] if arguments is None else arguments))
     threading.Thread(target=lambda: stay_connected(agent, elsewhere), name="orders", daemon=True).start()
-    ended.wait()
+    tide = Tide()
+    while not ended.wait(EVERY_S):
+        tide.look()
     say("The node ends; programs go on, and the next node in this folder finds them.")
     remove_unused(home.group)
     os._exit(0)  # threads in the middle of a transfer are left behind: what they make is whole or not there

@@ -14,13 +14,14 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from select import select
 from typing import Final, NoReturn, Protocol
 
+from runyard.shim.heaps import trim
 from runyard.shim.lean import PR_SET_PDEATHSIG, libc, prctl
 from runyard.up.say import say
 
@@ -92,29 +93,44 @@ class Forked:
             os.kill(self.pid, number)
 
 
-def mains(others: Sequence[str] = ()) -> Mapping[str, Main]:
-    """Import all that server and node need, and ``others``, and tell by their modules how each is begun; nothing where
-    what was imported cannot be forked."""
-    before = descriptors()
-    gc.disable()  # nothing of what modules make is garbage, and looking for some takes a quarter of the time
-    try:
-        # Here, since `down` and `doctor` do without the server's packages.
-        import runyard.node.main as node  # noqa: PLC0415
-        import runyard.server as server  # noqa: PLC0415
+@dataclass(slots=True)
+class Image:
+    """What a child needs is imported into this process, once, so that each start of it is a fork. ``module`` has a
+    ``main``; ``others`` are imported with it."""
 
-        for each in others:
-            import_module(each)
-    except Exception as error:  # the server itself, in an interpreter of its own, tells what is wrong
-        say(f"Server and node get interpreters of their own ({type(error).__name__}: {error}).")
-        return {}
-    finally:
-        gc.enable()
-    if threads() != 1 or descriptors() != before:
-        say("Server and node get interpreters of their own: a library began a thread or opened a file.")
-        return {}
-    gc.collect()
-    gc.freeze()  # a collection in a fork would write to every page that it shares with this process
-    return {"runyard.server": server.main, "runyard.node": node.main}
+    module: str
+    others: tuple[str, ...] = ()
+    main: Main | None = None
+    """How the child is begun in a fork; None: it gets an interpreter of its own."""
+    is_tried: bool = False
+
+    def load(self) -> Main | None:
+        """Import it unless that was tried before; returns ``main``."""
+        if not self.is_tried:
+            self.is_tried = True
+            self.main = self._imported()
+        return self.main
+
+    def _imported(self) -> Main | None:
+        before = descriptors()
+        gc.disable()  # nothing of what modules make is garbage, and looking for some takes a quarter of the time
+        try:
+            found: Main = import_module(self.module).main
+            for each in self.others:
+                import_module(each)
+        except Exception as error:  # the child itself, in an interpreter of its own, tells what is wrong
+            return self._apart(f"{type(error).__name__}: {error}")
+        finally:
+            gc.enable()
+        if threads() != 1 or descriptors() != before:
+            return self._apart("a library began a thread or opened a file")
+        gc.collect()
+        trim()
+        gc.freeze()  # a collection in a fork would write to every page that it shares with this process
+        return found
+
+    def _apart(self, why: str) -> None:
+        say(f"{self.module} gets an interpreter of its own ({why}).")
 
 
 def threads() -> int:

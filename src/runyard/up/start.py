@@ -20,7 +20,8 @@ from runyard import settings
 from runyard.cli.options import UpOptions
 from runyard.core.errors import RunyardError
 from runyard.core.house import users_words
-from runyard.up import forking, record, tokens
+from runyard.up import record, tokens
+from runyard.up.forking import Image
 from runyard.up.reach import protect, url_of
 from runyard.up.say import answer, say
 from runyard.up.supervise import Child, Supervisor, python
@@ -70,10 +71,14 @@ def _children(home: Path, options: UpOptions, listening: socket.socket, protecte
               "--node-digest", node.digest, "--node-hint", node.hint,
               "--url", url_of(listening, protected), *_served(protected)]  # fmt: skip
     there = _node_words(home, options, url_of(listening, protected), protected)
+    # The node first: forked before the server's libraries are here, it does not hold them, and is ready when the
+    # server answers. Its first request waits in the listening socket's queue.
+    on_postgres = (settings.load(home).store_url or "").startswith("postgres")
     return [
-        Child("server", "runyard.server", server, logs / "server.log", (listening.fileno(),)),
-        Child("node", "runyard.node", there, logs / "node.log"),
-    ]
+        Child("node", "runyard.node", there, logs / "node.log", image=Image("runyard.node.main")),
+        Child("server", "runyard.server", server, logs / "server.log", (listening.fileno(),),
+              Image("runyard.server", POSTGRES if on_postgres else ())),
+    ]  # fmt: skip
 
 
 def _served(protected: Tls | None) -> list[str]:
@@ -129,12 +134,7 @@ def foreground(home: Path, options: UpOptions, listening: socket.socket) -> int:
     record.write(home, url)
     if chosen.ca_file is not None:
         os.environ["SSL_CERT_FILE"] = chosen.ca_file  # for server and node alike
-    on_postgres = (chosen.store_url or "").startswith("postgres")
-    children = _children(home, options, listening, protected)
-    main = forking.mains(POSTGRES if on_postgres else ())
-    for child in children:
-        child.main = main.get(child.module)
-    supervisor = Supervisor(children)
+    supervisor = Supervisor(_children(home, options, listening, protected))
     say(f"Runyard at {url} (home {home}); Ctrl-C stops it, programs go on.")
     if protected is not None and protected.fingerprint:
         say(f"Elsewhere: runyard login https://HOST:{listening.getsockname()[1]} --fingerprint {protected.fingerprint}")

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import IO
 
 from runyard.shim.lean import PR_SET_PDEATHSIG, prctl
-from runyard.up.forking import Main, Process, fork
+from runyard.up.forking import Image, Process, fork
 from runyard.up.say import say
 
 _QUICK_S = 10.0
@@ -34,15 +34,15 @@ def _end_with_parent() -> None:
 
 @dataclass(slots=True)
 class Child:
-    """One process that is kept running: ``python() -m module words``, or ``main(words)`` in a fork of this process
-    where that has been imported. ``fds`` are handed down to it."""
+    """One process that is kept running: a fork of this process where ``image`` can be had in it, else
+    ``python() -m module words``. ``fds`` are handed down to it."""
 
     name: str
     module: str
     words: list[str]
     log: Path
     fds: tuple[int, ...] = ()
-    main: Main | None = None
+    image: Image | None = None
     process: Process | None = None
     began: float = 0.0
     deaths: int = 0
@@ -50,13 +50,14 @@ class Child:
 
     def start(self) -> None:
         """Start it, its output going to the end of its log."""
+        main = None if self.image is None else self.image.load()
         self.began = time.monotonic()
         try:
             with self.log.open("ab") as log:
-                if self.main is None:
+                if main is None:
                     self.process = self._executed(log)
                 else:
-                    self.process = fork(self.module, self.main, self.words, log.fileno(), self.fds)
+                    self.process = fork(self.module, main, self.words, log.fileno(), self.fds)
         except OSError as error:
             self._again(f"could not be started ({error})")
 
@@ -83,7 +84,7 @@ class Child:
 
 
 class Supervisor:
-    """Keeps children running until SIGTERM or SIGINT, then stops them in reverse order."""
+    """Keeps children running until SIGTERM or SIGINT: starts and stops them in the order given."""
 
     def __init__(self, children: list[Child]) -> None:
         self._children = children
@@ -101,7 +102,8 @@ class Supervisor:
         signal.set_wakeup_fd(write_end)
         try:
             for child in self._children:
-                child.start()
+                if not self._stopping:
+                    child.start()
             while not self._stopping:
                 self._turn(read_end)
         finally:
@@ -121,7 +123,7 @@ class Supervisor:
                 child.died(status)
 
     def _stop_all(self) -> None:
-        for child in reversed(self._children):
+        for child in self._children:
             process = child.process
             if process is None:
                 continue

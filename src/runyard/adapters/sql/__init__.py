@@ -1,5 +1,5 @@
 """The store of record on SQLite or PostgreSQL."""
 
-from runyard.adapters.sql.store import SqlStore, open_store
+from runyard.adapters.sql.store import SqlStore, is_current, open_store
 
-__all__ = ["SqlStore", "open_store"]
+__all__ = ["SqlStore", "is_current", "open_store"]

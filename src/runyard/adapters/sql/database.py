@@ -24,11 +24,15 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from runyard.adapters.sql.copying import MOST, Copier
+from runyard.adapters.sql.schema import know_postgres
 from runyard.core.errors import NotLeading, StoreAway
 
 BUSY_TIMEOUT_S: Final = 30.0
-_MOST_IDLE: Final = 8
+_MOST_IDLE: Final = 4
 """Connections for reading that are kept."""
+_READERS_KIB: Final = 512
+"""What SQLite keeps of the file for each of them. Whatever another connection writes empties it, and the kernel has the
+file in memory: more was not faster, and ten times two megabytes took half an hour to fill."""
 WRITER_KEY: Final = 0x52_55_4E_59  # "RUNY": the advisory lock of those who write to a PostgreSQL database
 _ALIVE: Final = {
     "connect_timeout": 5,
@@ -301,8 +305,12 @@ def _sqlite_engines(url: URL) -> tuple[sa.Engine, sa.Engine]:
         ):
             driver.execute(f"PRAGMA {pragma}").close()
 
+    def keep_little(driver: Any, _record: object) -> None:
+        driver.execute(f"PRAGMA cache_size=-{_READERS_KIB}").close()
+
     for engine in (writer, reader):
         event.listen(engine, "connect", prepare)
+    event.listen(reader, "connect", keep_little)
     event.listen(writer, "begin", _sayer("BEGIN IMMEDIATE"))  # a reader says its BEGIN itself
     return writer, reader
 
@@ -343,6 +351,7 @@ def session_name(holder: str) -> str:
 
 
 def _postgres_engines(url: URL, holder: str, epoch: int | None) -> tuple[sa.Engine, sa.Engine]:
+    know_postgres()
     alive = {"application_name": session_name(holder), **{k: v for k, v in _ALIVE.items() if k not in url.query}}
     writer = _engine(
         url, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_size=1, max_overflow=0, connect_args=alive

@@ -62,7 +62,19 @@ def _flag(name: str) -> sa.Column[bool]:
 
 
 def _partial(name: str, *columns: Any, where: str) -> sa.Index:
-    return sa.Index(name, *columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
+    return sa.Index(name, *columns, sqlite_where=sa.text(where), info={_WHERE: where})
+
+
+_WHERE: Final = "where"
+
+
+def know_postgres() -> None:
+    """Have partial indexes be partial on PostgreSQL, too. Saying so loads the dialect, 2 MB and 40 ms, which a server
+    on SQLite does without."""
+    for table in metadata.tables.values():
+        for index in table.indexes:
+            if _WHERE in index.info:
+                index.dialect_kwargs["postgresql_where"] = sa.text(index.info[_WHERE])
 
 
 accounts = sa.Table(

@@ -17,7 +17,7 @@ from runyard.adapters.sql.dependencies import DependencyTables
 from runyard.adapters.sql.environments import EnvironmentTables
 from runyard.adapters.sql.history import HistoryTables
 from runyard.adapters.sql.members import MemberTables
-from runyard.adapters.sql.migrate import HEAD, migrate
+from runyard.adapters.sql.migrate import HEAD, migrate, revision_of
 from runyard.adapters.sql.nodes import NodeTables
 from runyard.adapters.sql.notes import NoteTables
 from runyard.adapters.sql.queue import QueueTables
@@ -90,3 +90,12 @@ def open_store(
     if before is not None:
         _log.warning("the database was brought from schema %s to %s", before, HEAD)
     return SqlStore(database, half_life_ms)
+
+
+def is_current(url: str) -> bool:
+    """Whether the schema at a URL is this version's. What is not there yet is not. Raises as :func:`open_store`."""
+    database = Database(url)
+    try:
+        return revision_of(database) == HEAD
+    finally:
+        database.close()
