@@ -270,7 +270,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         authority = options.authority.read_text() if options.authority is not None else ""
         settings = settings_room.load(options.home)
         folder = server_folder(options.home, settings)
-        _bring_forward(folder, store_url(folder, settings))
+        bring_forward(folder, store_url(folder, settings))
         leading = _take_the_lead(options.home, settings, bootstrap, listening, url)
         app, context = build(folder, settings, bootstrap, url, authority, leading)
     except RunyardError as error:
@@ -303,7 +303,7 @@ def _end(_number: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
-def _bring_forward(folder: Path, url: str) -> None:
+def bring_forward(folder: Path, url: str) -> None:
     """Have a schema that is not current made, or migrated, by a fork: Alembic and what it writes to, 20 MB, do not stay
     with the server. Ends this process where that failed, which the fork has told. To be called before there are
     threads."""

@@ -62,6 +62,23 @@ print(*sorted(set(heavy) & set(sys.modules)), file=sys.stderr)
     assert done.stderr.splitlines()[-1] == ""
 
 
+def test_a_look_at_a_run_loads_nothing_that_sends_or_follows() -> None:
+    script = """
+import sys
+sys.argv = ["runyard", "show", "training-00000000000000000000000000"]
+from runyard.cli.main import main
+main()
+needless = ["zipfile", "tempfile", "shutil", "difflib", "hashlib", "click.shell_completion"]
+needless += ["runyard.client." + name for name in ("packing", "streams", "access_records", "account_records")]
+print(*sorted(set(needless) & set(sys.modules)), file=sys.stderr)
+"""
+    environment = os.environ | {"RUNYARD_URL": "http://127.0.0.1:1", "RUNYARD_TOKEN": "t"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
+    *said, loaded = done.stderr.splitlines()
+    assert "Unreachable" in " ".join(said) or "127.0.0.1:1" in " ".join(said)
+    assert loaded == ""
+
+
 def test_importing_the_package_loads_nothing_heavy() -> None:
     script = "import runyard, sys; print(runyard.__version__, 'http.client' in sys.modules, 'click' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from runyard.client.errors import PackingError
-from runyard.client.packing import human_size, pack_folder, packed, read_zip
+from runyard.client.packing import pack_folder, packed, read_zip
+from runyard.client.sizes import human_size
 
 
 def write(folder: Path, files: dict[str, bytes]) -> None:

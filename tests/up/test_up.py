@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from runyard.cli.options import DoctorOptions, DownOptions, UpOptions
-from runyard.up import doctor, down, record, tokens, up
-from runyard.up.doctor import examine
+from runyard.up import record, tokens
+from runyard.up.doctor import doctor, examine
+from runyard.up.down import down
+from runyard.up.start import up
 from tests.support.installation import RUNYARD, children_of
 from tests.support.waiting import wait_until
 

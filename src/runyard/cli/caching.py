@@ -10,7 +10,7 @@ from runyard.cli.session import Session, common, session_of
 from runyard.cli.table import table
 from runyard.cli.times import local
 from runyard.client.account_records import CachedBucket, NodeCache
-from runyard.client.packing import counted, human_size
+from runyard.client.sizes import counted, human_size
 
 
 @click.group(invoke_without_command=True)

@@ -12,7 +12,7 @@ from runyard.cli.session import Session, common
 from runyard.cli.table import table
 from runyard.cli.times import local
 from runyard.client.errors import Misuse
-from runyard.client.packing import counted, human_size
+from runyard.client.sizes import counted, human_size
 from runyard.client.transfer import pull as pull_objects
 from runyard.client.transfer import push as push_files
 

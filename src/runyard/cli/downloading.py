@@ -9,7 +9,7 @@ import click
 from runyard.cli.progress import Line
 from runyard.cli.selecting import many, selectors
 from runyard.cli.session import Session, common
-from runyard.client.packing import counted, human_size
+from runyard.client.sizes import counted, human_size
 from runyard.client.transfer import download_results
 
 

@@ -55,7 +55,7 @@ def up(
     """Start the service on this machine: server, node and pages."""
     _check_gpus(gpus)
     options = UpOptions(home_of(home), host, port, gpus, slots_per_gpu, fake_gpus, detach, tls, insecure)
-    return call(session, "up", options)
+    return call(session, "up", options, "runyard.up.start")
 
 
 @click.command()
@@ -134,8 +134,9 @@ def _check_gpus(gpus: str) -> None:
         raise click.BadParameter(f"{gpus!r} is neither all, none, nor numbers such as 0,2.", param_hint="--gpus")
 
 
-def call(session: Session, name: str, options: object, module: str = "runyard.up") -> int:
-    """Call a function of ``runyard.up`` by name; says what is missing where it cannot be."""
+def call(session: Session, name: str, options: object, module: str | None = None) -> int:
+    """Call a function below ``runyard.up`` by name, in the module of that name unless told; says what is missing where
+    it cannot be."""
     if sys.platform != "linux":
         session.say("error: server and node need Linux. This machine can use one: set RUNYARD_URL and RUNYARD_TOKEN.")
         return REFUSED
@@ -144,5 +145,5 @@ def call(session: Session, name: str, options: object, module: str = "runyard.up
         which = ", ".join(missing)
         session.say(f"error: `{name}` needs packages that are not installed ({which}): pip install 'runyard[server]'")
         return REFUSED
-    function = cast("Callable[[object], int]", getattr(import_module(module), name))
+    function = cast("Callable[[object], int]", getattr(import_module(module or f"runyard.up.{name}"), name))
     return function(options)

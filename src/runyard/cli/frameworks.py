@@ -9,7 +9,7 @@ import click
 from runyard.cli.session import Session, common
 from runyard.cli.table import table
 from runyard.client.errors import Misuse
-from runyard.client.framework_calls import Frameworks, RegisteredFramework
+from runyard.client.framework_records import Frameworks, RegisteredFramework
 
 _SHOWN = 12
 """Versions on the page of one framework; ``--json`` has them all."""

@@ -27,7 +27,7 @@ def backup(
     Into a folder it goes under a name by the time.
     """
     options = BackupOptions(home_of(home), file, verify, without_key, passphrase_file, session.json)
-    return call(session, "backup", options, "runyard.up.backup")
+    return call(session, "backup", options)
 
 
 @click.command()
@@ -50,4 +50,4 @@ def restore(
     if (file is None) is not before_upgrade:
         raise click.UsageError("Name the FILE of a backup, or give --before-upgrade alone.")
     options = RestoreOptions(home_of(home), file or "", store_url, passphrase_file, before_upgrade, session.json)
-    return call(session, "restore", options, "runyard.up.restore")
+    return call(session, "restore", options)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -53,6 +52,8 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, or say which one may have been meant."""
         if args and not args[0].startswith("-") and args[0] not in COMMANDS and args[0] not in LATER:
+            from difflib import get_close_matches  # noqa: PLC0415  # for start-up: only a mistake needs it
+
             near = get_close_matches(args[0], COMMANDS, 1)
             hint = f"did you mean `{near[0]}`?" if near else f"`{ctx.info_name} --help` lists them."
             raise click.UsageError(f"There is no command `{args[0]}`: {hint}", ctx)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runyard.client.decode import Json, child, children, integer, text, texts
-from runyard.client.packing import human_size
+from runyard.client.sizes import human_size
 
 DIGITS = 12
 """Of a hash, for people: enough to tell two apart."""

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from runyard.cli.session import on_terminal
 from runyard.cli.table import cell_width
-from runyard.client.packing import human_size
+from runyard.client.sizes import human_size
 
 INTERVAL = 0.1
 """Seconds between two writings of the line."""

@@ -11,7 +11,7 @@ from runyard.cli.amounts import number_or
 from runyard.cli.session import Session, common
 from runyard.cli.table import pairs, table
 from runyard.client.decode import Json, child, children, integer, number, text, texts, truth
-from runyard.client.packing import human_size
+from runyard.client.sizes import human_size
 
 _PARTS = ("results", "logs", "metrics", "records")
 _MEANINGS = {

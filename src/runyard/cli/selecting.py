@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
-from click.shell_completion import CompletionItem
 
 from runyard.cli.catalog import LATER_NOUNS, RUN_NOUNS
 from runyard.cli.session import Function, NotYet, Session
 from runyard.client.errors import Misuse
-from runyard.client.waiting import MANY
 from runyard.core.errors import RunyardError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+MANY: Final = 8
+"""From so many runs on, a list of runs is asked for instead of each."""
 
 
 def without_noun(verb: str, words: Sequence[str]) -> tuple[str, ...]:
@@ -49,7 +53,9 @@ def one(session: Session, verb: str, words: Sequence[str]) -> str:
 
 
 def complete_runs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001  # click's
-    from runyard.client.client import Client  # noqa: PLC0415  # for start-up: only completion comes here
+    from click.shell_completion import CompletionItem  # noqa: PLC0415  # for start-up: only completion comes here
+
+    from runyard.client.client import Client  # noqa: PLC0415  # as above
     from runyard.client.transport import Limits  # noqa: PLC0415  # as above
 
     try:

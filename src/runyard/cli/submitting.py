@@ -19,9 +19,10 @@ from runyard.cli.times import local, money
 from runyard.client.calls import Progress
 from runyard.client.data_calls import bucket_name
 from runyard.client.decode import Json, child, integer, moment, text, truth
-from runyard.client.packing import Packed, counted, human_size
+from runyard.client.packing import Packed
 from runyard.client.records import Checked, Submitted
 from runyard.client.run_calls import Overrides
+from runyard.client.sizes import counted, human_size
 from runyard.client.training import Order, Watching, check, submit
 from runyard.client.transfer import push
 

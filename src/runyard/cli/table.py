@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Sequence
 from unicodedata import east_asian_width
@@ -25,7 +24,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, flexible: int
 
 def terminal_width() -> int | None:
     """The width of the terminal that stdout is, None for a pipe or file."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    if not sys.stdout.isatty():
+        return None
+    from shutil import get_terminal_size  # noqa: PLC0415  # for start-up: a pipe needs no width
+
+    return get_terminal_size().columns
 
 
 def cell_width(text: str) -> int:

@@ -5,11 +5,18 @@ from __future__ import annotations
 import math
 import time
 from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
 
-from runyard.client.account_records import Connection, Queue, Status, Usage
 from runyard.client.calls import Calls
 from runyard.client.decode import children, truth
+from runyard.client.later import Later
 from runyard.client.transport import Request, path_of
+
+if TYPE_CHECKING:
+    from runyard.client import account_records
+    from runyard.client.account_records import Connection, Queue, Status, Usage
+else:
+    account_records = Later("runyard.client.account_records")
 
 
 class AccountCalls(Calls):
@@ -17,7 +24,7 @@ class AccountCalls(Calls):
 
     def status(self) -> Status:
         """The service as this account sees it."""
-        return Status.of(self._get("/status"))
+        return account_records.Status.of(self._get("/status"))
 
     def healthy(self) -> bool:
         """Whether the service answers; needs no token. Raises :class:`Unreachable` when nothing does."""
@@ -33,7 +40,7 @@ class AccountCalls(Calls):
 
     def queue(self) -> Queue:
         """Who waits, in the order in which runs will start."""
-        return Queue.of(self._get("/queue"))
+        return account_records.Queue.of(self._get("/queue"))
 
     def pause_queue(self, *, everybody: bool = False) -> bool:
         """Start nothing new of this account (of nobody: ``everybody``, for an admin); whether it is held now."""
@@ -53,11 +60,11 @@ class AccountCalls(Calls):
 
     def usage(self, by: str = "account", *, since: str | None = None, until: str | None = None) -> Usage:
         """What was held and what it costs, by account, user, day or tag; ``since`` and ``until`` are ISO times."""
-        return Usage.of(self._get("/usage", {"by": by, "since": since, "until": until}))
+        return account_records.Usage.of(self._get("/usage", {"by": by, "since": since, "until": until}))
 
     def connections(self) -> tuple[Connection, ...]:
         """The stored connections, without their secrets."""
-        return tuple(Connection.of(each) for each in children(self._get("/connections"), "items"))
+        return tuple(account_records.Connection.of(each) for each in children(self._get("/connections"), "items"))
 
     def add_connection(
         self,
@@ -81,7 +88,7 @@ class AccountCalls(Calls):
             "secret_access_key": secret_access_key,
         }
         given = {key: value for key, value in document.items() if value is not None}
-        return Connection.of(self._send("POST", "/connections", given))
+        return account_records.Connection.of(self._send("POST", "/connections", given))
 
     def remove_connection(self, name: str) -> None:
         """Forget a stored connection."""

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from runyard.client.access_calls import AccessCalls
 from runyard.client.account_calls import AccountCalls
 from runyard.client.address import Address, find_address
 from runyard.client.data_calls import DataCalls
 from runyard.client.framework_calls import FrameworkCalls
+from runyard.client.later import Later
 from runyard.client.metric_calls import EVERYTHING, MetricCalls, WhichMetrics
-from runyard.client.metric_records import NewPoints
 from runyard.client.records import Event, LogChunk, Run, StateChange
 from runyard.client.room_calls import RoomCalls
 from runyard.client.run_calls import RunCalls, WhichLog
 from runyard.client.secret_calls import SecretCalls
 from runyard.client.share_calls import ShareCalls
-from runyard.client.streams import Patience, Reconnected, account_events, log_events, metric_events
 from runyard.client.transport import Limits, Transport, path_of
-from runyard.client.waiting import wait_for
+
+if TYPE_CHECKING:
+    from runyard.client import streams, waiting
+    from runyard.client.metric_records import NewPoints
+    from runyard.client.streams import Patience, Reconnected
+else:
+    streams, waiting = Later("runyard.client.streams"), Later("runyard.client.waiting")
 
 
 class Client(
@@ -54,7 +60,7 @@ class Client(
         address: Address | None = None,
     ) -> None:
         super().__init__(Transport(address or find_address(url, token), limits, agent))
-        self._patience = patience or Patience()
+        self._patience = patience
 
     @property
     def url(self) -> str:
@@ -76,19 +82,23 @@ class Client(
     def __repr__(self) -> str:
         return f"Client({self.url!r})"
 
+    def _bearing(self) -> Patience:
+        return self._patience or streams.Patience()
+
     def follow(self, run: str | Run, which: WhichLog | None = None) -> Iterator[LogChunk | StateChange]:
         """A run's log as it grows, with its changes of state in between, until the log is complete. Goes on into the
         next attempt, and over restarts of the service, without losing or repeating a byte."""
         run_id = self.resolve(run.id if isinstance(run, Run) else run)[0]
         query = {**(which or WhichLog()).query(), "follow": True}
-        return log_events(self._transport, path_of("training-runs", run_id, "logs"), run_id, query, self._patience)
+        path = path_of("training-runs", run_id, "logs")
+        return streams.log_events(self._transport, path, run_id, query, self._bearing())
 
     def follow_metrics(self, run: str | Run, which: WhichMetrics = EVERYTHING) -> Iterator[NewPoints | StateChange]:
         """A run's points as they are measured, those that are there first, with its changes of state in between, until
         it is final; over restarts of the service, without losing or repeating a point."""
         run_id = self.resolve(run.id if isinstance(run, Run) else run)[0]
         path = path_of("training-runs", run_id, "metrics")
-        return metric_events(self._transport, path, run_id, which.query(), self._patience)
+        return streams.metric_events(self._transport, path, run_id, which.query(), self._bearing())
 
     def events(self, after: int | None = None, *, deadline: float | None = None) -> Iterator[Event | Reconnected]:
         """The account's events with a sequence number above ``after`` (from now on, without one), for ever, as they
@@ -96,7 +106,7 @@ class Client(
 
         ``deadline``: a time of ``time.monotonic`` after which :class:`TimedOut` is raised.
         """
-        return account_events(self._transport, after, self._patience, deadline)
+        return streams.account_events(self._transport, after, self._bearing(), deadline)
 
     def wait(
         self,
@@ -109,4 +119,4 @@ class Client(
         seconds, then :class:`TimedOut`. ``on_change`` hears each run at first (with None) and then its events."""
         several = [runs] if isinstance(runs, str | Run) else list(runs)
         ids = [found for each in several for found in ((each.id,) if isinstance(each, Run) else self.resolve(each))]
-        return wait_for(self, list(dict.fromkeys(ids)), timeout, on_change)
+        return waiting.wait_for(self, list(dict.fromkeys(ids)), timeout, on_change)

@@ -7,13 +7,19 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 from urllib.parse import quote
 
-from runyard.client.account_records import NodeCache, StoredObject
 from runyard.client.calls import UPLOAD_LIMIT, Calls, Progress, Watched
 from runyard.client.decode import Json, as_object, children, text
+from runyard.client.later import Later
 from runyard.client.transport import Body, Request, Stream, path_of
+
+if TYPE_CHECKING:
+    from runyard.client import account_records
+    from runyard.client.account_records import NodeCache, StoredObject
+else:
+    account_records = Later("runyard.client.account_records")
 
 
 class DataCalls(Calls):
@@ -26,7 +32,7 @@ class DataCalls(Calls):
     def objects(self, bucket: str, prefix: str = "", *, limit: int | None = None) -> Iterator[StoredObject]:
         """The objects below a prefix, in the order of their keys, fetched page by page."""
         pages = self._pages(path_of("data", bucket), {"prefix": prefix or None}, limit)
-        return (StoredObject.of(each) for each in pages)
+        return (account_records.StoredObject.of(each) for each in pages)
 
     def put_object(
         self, bucket: str, key: str, source: Path | bytes, *, progress: Progress | None = None
@@ -39,7 +45,7 @@ class DataCalls(Calls):
             return reader if progress is None else cast("BinaryIO", Watched(reader, size, progress))
 
         request = Request("PUT", _object_path(bucket, key), {}, {}, Body(size, opened), read_limit=UPLOAD_LIMIT)
-        return StoredObject.of(as_object(self._transport.call(request).json()))
+        return account_records.StoredObject.of(as_object(self._transport.call(request).json()))
 
     def has_object(self, bucket: str, key: str) -> bool:
         """Whether there is such an object."""
@@ -73,7 +79,7 @@ class DataCalls(Calls):
 
 
 def _caches(answer: Json) -> tuple[NodeCache, ...]:
-    return tuple(NodeCache.of(each) for each in children(answer, "nodes"))
+    return tuple(account_records.NodeCache.of(each) for each in children(answer, "nodes"))
 
 
 def _object_path(bucket: str, key: str) -> str:

@@ -14,6 +14,7 @@ from typing import IO, Final
 
 from runyard.client.errors import PackingError
 from runyard.client.ignore import OURS, Found, walk
+from runyard.client.sizes import human_size
 
 LIMIT: Final = 512 * 1024 * 1024
 """The most bytes of a zip that the service takes by default."""
@@ -139,17 +140,3 @@ def _too_large(what: Path, files: Sequence[Found], limit: int) -> str:
         f"{what} is larger than {human_size(limit)} when packed. The largest files: {listed}. "
         f"Name what the run does not need in {OURS}; data belong in a bucket (`runyard data push`)."
     )
-
-
-def counted(count: int, noun: str) -> str:
-    """How many there are of something: ``1 file``, ``2 files``."""
-    return f"{count} {noun}{'s' * (count != 1)}"
-
-
-def human_size(size: float) -> str:
-    """Bytes for people, e.g. ``34.1 KB`` (1 KB = 1024 bytes)."""
-    for unit in ("bytes", "KB", "MB", "GB"):
-        if size < 1024 or unit == "GB":
-            return f"{size:.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"
-        size /= 1024
-    raise AssertionError("unreachable: GB returns")

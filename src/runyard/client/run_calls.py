@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -154,7 +154,7 @@ class RunCalls(Calls):
 
     def submit(self, submission: Submission, *, idempotency_key: str | None = None) -> Submitted:
         """Submit. Safe to repeat with the same key: the answer then has the ids of the first time."""
-        key = idempotency_key or secrets.token_hex(16)
+        key = idempotency_key or os.urandom(16).hex()
         document = submission.document()
         return Submitted.of(self._send("POST", RUNS, document, headers={"Idempotency-Key": key}, repeatable=True))
 

@@ -147,6 +147,17 @@ def test_readers_do_not_wait_for_a_writer(url: str) -> None:
     store.close()
 
 
+def test_readers_keep_little_of_the_file(sqlite_url: str) -> None:
+    """In KiB: what each connection may keep is what a server may grow by."""
+    open_store(sqlite_url).close()
+    database = Database(sqlite_url)
+    with database.read() as tx:
+        assert tx.value("PRAGMA cache_size") == -512
+    with database.write() as tx:
+        assert tx.value("PRAGMA cache_size") == -2000
+    database.close()
+
+
 def test_a_lost_connection_is_made_again(postgres_url: str) -> None:
     store = open_store(postgres_url)
     run = accept(store)[0]

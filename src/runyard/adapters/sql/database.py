@@ -29,7 +29,7 @@ from runyard.core.errors import NotLeading, StoreAway
 
 BUSY_TIMEOUT_S: Final = 30.0
 _MOST_IDLE: Final = 4
-"""Connections for reading that are kept."""
+"""Connections for reading that are kept at hand; as many more lie in the pool."""
 _READERS_KIB: Final = 512
 """What SQLite keeps of the file for each of them. Whatever another connection writes empties it, and the kernel has the
 file in memory: more was not faster, and ten times two megabytes took half an hour to fill."""
@@ -292,7 +292,7 @@ def _sqlite_engines(url: URL) -> tuple[sa.Engine, sa.Engine]:
     _make_file(path)
     arguments = {"timeout": BUSY_TIMEOUT_S, "isolation_level": None}
     writer = _engine(url, connect_args=arguments, pool_size=1, max_overflow=0)
-    reader = _engine(url, connect_args=arguments, pool_size=8, max_overflow=-1)
+    reader = _engine(url, connect_args=arguments, pool_size=_MOST_IDLE, max_overflow=-1)
 
     def prepare(driver: Any, _record: object) -> None:
         # FULL: a commit is on the disk before it returns (sqlite.org/pragma.html#pragma_synchronous)
