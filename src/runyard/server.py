@@ -36,7 +36,7 @@ from runyard.adapters.sql.snapshots import BEFORE
 from runyard.adapters.telemetry.files import LogFiles
 from runyard.adapters.telemetry.metrics import MetricFiles
 from runyard.adapters.vault import FileVault, KeyFileError
-from runyard.api.app import create_app
+from runyard.api.app import create_app, make_ahead
 from runyard.api.context import Context
 from runyard.api.listening import Listening
 from runyard.api.memory import keep_low, settled
@@ -230,6 +230,11 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     if context.entrance is not None:
         context.entrance.close()
     context.world.store.close()
+
+
+def before_forks() -> None:
+    """What each start of a server would make anew, made where starts are forks: they share it."""
+    make_ahead()
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from typing import Any
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, FastAPI
@@ -119,17 +119,65 @@ class _Application(FastAPI):
 
 
 def create_app(context: Context, lifespan: Lifespan | None = None) -> FastAPI:
-    """Make the application over a context."""
-    app = _Application(
-        title="Runyard",
-        version=context.version,
-        openapi_url="/api/openapi.json",
-        docs_url="/api/docs",
-        redoc_url=None,
-        lifespan=lifespan,
-        root_path=urlsplit(context.url).path.rstrip("/"),
-    )
+    """Make the application over a context; one that was made ahead, where there is one."""
+    app = _ahead.pop() if _ahead else _without_context()
+    app.version = context.version
+    app.root_path = urlsplit(context.url).path.rstrip("/")
     app.state.context = context
+    app.state.lifespan = lifespan
+    return app
+
+
+_ahead: list[_Application] = []
+
+
+def make_ahead() -> None:
+    """Make the next application up to its context, and have it look at its routes, which it would with its first
+    request: a process that is forked of this one shares what that makes, 8 MB."""
+    app = _without_context()
+    looking = FastAPI.__call__(app, _NOWHERE, _nothing, _unheard)
+    with suppress(StopIteration):  # that is its end
+        looking.send(None)  # nothing in it waits: no loop is needed
+    looking.close()
+    _ahead.append(app)
+
+
+_NOWHERE: Final[Scope] = {
+    "type": "http",
+    "http_version": "1.1",
+    "method": "GET",
+    "scheme": "http",
+    "path": "/api/v1/nowhere",
+    "raw_path": b"/api/v1/nowhere",
+    "query_string": b"",
+    "root_path": "",
+    "headers": [],
+    "state": {},
+}
+
+
+async def _nothing() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def _unheard(_: Message) -> None:
+    pass
+
+
+@asynccontextmanager
+async def _living(app: FastAPI) -> AsyncGenerator[None]:
+    lifespan: Lifespan | None = app.state.lifespan
+    if lifespan is None:
+        yield
+        return
+    async with lifespan(app):
+        yield
+
+
+def _without_context() -> _Application:
+    app = _Application(
+        title="Runyard", openapi_url="/api/openapi.json", docs_url="/api/docs", redoc_url=None, lifespan=_living
+    )
     problems.install(app)
     app.add_middleware(BodyLimit)
     for router in ROUTERS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -87,7 +88,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."
 
 
-def _ours(_: Request, error: Exception) -> JSONResponse:
+async def _ours(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RunyardError)
     return of_error(error)
 
@@ -112,13 +113,13 @@ def _validation(_: Request, error: Exception) -> JSONResponse:
     return problem(422, "invalid_request", detail, problems=problems)
 
 
-def _http(request: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code = _HTTP_CODES.get(error.status_code, "error")
     detail = _HTTP_SENTENCES.get(error.status_code, str(error.detail))
     answer = problem(error.status_code, code, detail)
     if error.status_code == 405:
-        answer.headers["Allow"] = ", ".join(sorted(_methods(request)))
+        answer.headers["Allow"] = ", ".join(sorted(await asyncio.to_thread(_methods, request)))
     return answer
 
 

@@ -96,7 +96,7 @@ class Forked:
 @dataclass(slots=True)
 class Image:
     """What a child needs is imported into this process, once, so that each start of it is a fork. ``module`` has a
-    ``main``; ``others`` are imported with it."""
+    ``main``, and perhaps ``before_forks``, which makes more that forks share; ``others`` are imported with it."""
 
     module: str
     others: tuple[str, ...] = ()
@@ -115,9 +115,11 @@ class Image:
         before = descriptors()
         gc.disable()  # nothing of what modules make is garbage, and looking for some takes a quarter of the time
         try:
-            found: Main = import_module(self.module).main
+            module = import_module(self.module)
+            found: Main = module.main
             for each in self.others:
                 import_module(each)
+            getattr(module, "before_forks", _nothing)()
         except Exception as error:  # the child itself, in an interpreter of its own, tells what is wrong
             return self._apart(f"{type(error).__name__}: {error}")
         finally:
@@ -131,6 +133,10 @@ class Image:
 
     def _apart(self, why: str) -> None:
         say(f"{self.module} gets an interpreter of its own ({why}).")
+
+
+def _nothing() -> None:
+    pass
 
 
 def threads() -> int:
