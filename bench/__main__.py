@@ -18,7 +18,7 @@ from bench.catalog import BY_NAME, MEASURES
 from bench.chaos import command as chaos
 from bench.context import Context
 from bench.figures import Figures, Taken
-from bench.machine import describe, end_in_order, load, quiet
+from bench.machine import compile_ours, describe, end_in_order, load, quiet
 from bench.peers import install
 from bench.peers.measure import PEERS, beside
 from bench.soak import command as soak
@@ -101,6 +101,7 @@ def main() -> int:
         page.write(figures)
         return 0
     failed = 0
+    compile_ours()
     figures.machine = describe()
     keep = not (given.quick or given.dry)
     with tempfile.TemporaryDirectory(prefix="runyard-bench-") as folder:

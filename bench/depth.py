@@ -19,6 +19,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median
 
+from bench.machine import compile_ours
 from bench.yardstick import server_of_its_own
 from runyard.client.client import Client
 from runyard.client.run_calls import Overrides, Submission
@@ -352,6 +353,7 @@ def main() -> None:
         "--rate-of", type=int, default=200, metavar="N", help="completed runs of one measure of the rate"
     )
     given = parser.parse_args()
+    compile_ours()
     with server_of_its_own(SLOTS) as runyard:
         runyard.ask("quota", "set", "default", "--gpus", str(SLOTS))
         bench = Bench(runyard, given.runs)

@@ -34,7 +34,7 @@ def interleaved(commands: dict[str, list[str]], env: dict[str, str], count: int)
     for number in range(count + 1):
         for name, command in commands.items():
             used = cpu_s(command, env)
-            if number:  # the first one of each compiles and reads from the disk
+            if number:  # the first one of each reads from the disk
                 found[name].append(used)
     return found
 

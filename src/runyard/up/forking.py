@@ -21,7 +21,6 @@ from pathlib import Path
 from select import select
 from typing import Final, NoReturn, Protocol
 
-from runyard.shim.heaps import trim
 from runyard.shim.lean import PR_SET_PDEATHSIG, libc, prctl
 from runyard.up.say import say
 
@@ -126,9 +125,9 @@ class Image:
             gc.enable()
         if threads() != 1 or descriptors() != before:
             return self._apart("a library began a thread or opened a file")
-        gc.collect()
-        trim()
-        gc.freeze()  # a collection in a fork would write to every page that it shares with this process
+        # A collection in a fork would write to every page that it shares with this process. None here: what modules
+        # make is not garbage, and looking through it takes a tenth of a second.
+        gc.freeze()
         return found
 
     def _apart(self, why: str) -> None:

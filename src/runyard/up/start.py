@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
-import json
 import math
 import os
 import socket
-import ssl
 import subprocess
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from runyard import settings
 from runyard.cli.options import UpOptions
@@ -27,7 +20,6 @@ from runyard.up.say import answer, say
 from runyard.up.supervise import Child, Supervisor, python
 from runyard.up.tls import Tls, trusted_by
 
-_READY_S = 60.0
 POSTGRES: Final = ("runyard.standby", "sqlalchemy.dialects.postgresql.psycopg")
 """What a server on PostgreSQL imports beside."""
 
@@ -159,6 +151,9 @@ def _detach(home: Path, options: UpOptions, listening: socket.socket, protected:
         process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(fd,), start_new_session=True
         )
+    # Now that the supervisor imports, too: this takes as long as asking is no use yet.
+    from runyard.up.readiness import wait_ready  # noqa: PLC0415
+
     url, port = url_of(listening, protected), listening.getsockname()[1]
     listening.close()
     token = home / "token"
@@ -172,42 +167,3 @@ def _detach(home: Path, options: UpOptions, listening: socket.socket, protected:
     if protected is not None and protected.fingerprint:
         say(f"Elsewhere: runyard login https://HOST:{port} --fingerprint {protected.fingerprint}")
     return 0
-
-
-def wait_ready(
-    url: str, token: Path, process: subprocess.Popen[bytes], trusting: ssl.SSLContext | None = None
-) -> str | None:
-    """Wait until the server answers and its node has joined; returns what went wrong, None when nothing did."""
-    deadline = time.monotonic() + _READY_S
-    for pause in _pauses(deadline):
-        if process.poll() is not None:
-            return f"Runyard ended at once (status {process.returncode})."
-        if token.exists() and _node_joined(url, token.read_text().strip(), trusting):
-            return None
-        time.sleep(pause)
-    return f"Runyard was not ready within {_READY_S:g} seconds."
-
-
-def _pauses(deadline: float) -> Iterator[float]:
-    pause = 0.02
-    while time.monotonic() < deadline:
-        yield pause
-        pause = min(0.25, pause * 1.3)
-
-
-def _node_joined(url: str, token: str, trusting: ssl.SSLContext | None) -> bool:
-    parts = urlsplit(url)
-    host = parts.hostname or "127.0.0.1"
-    connection = (
-        http.client.HTTPConnection(host, parts.port, timeout=5)
-        if trusting is None
-        else http.client.HTTPSConnection(host, parts.port, timeout=5, context=trusting)
-    )
-    with contextlib.closing(connection):
-        try:
-            connection.request("GET", "/api/v1/status", headers={"Authorization": f"Bearer {token}"})
-            answer = connection.getresponse()
-            body = answer.read()
-        except (OSError, http.client.HTTPException):
-            return False
-    return answer.status == 200 and any(node["connected"] for node in json.loads(body)["nodes"])
