@@ -151,7 +151,7 @@ def _detach(home: Path, options: UpOptions, listening: socket.socket, protected:
         process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(fd,), start_new_session=True
         )
-    # Now that the supervisor imports, too: this takes as long as asking is no use yet.
+    # For start-up: loaded while the supervisor loads what it needs, too.
     from runyard.up.readiness import wait_ready  # noqa: PLC0415
 
     url, port = url_of(listening, protected), listening.getsockname()[1]
