@@ -68,26 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         say(f"The node cannot start: {error}")
         return 1
-    limits = Limits(told.log_limit << 20, told.disk_limit << 20, told.workdir_limit << 20)
-    settings = Settings(
-        told.uid_base,
-        tuple(told.host_path),
-        told.cache_limit << 20,
-        told.patience,
-        told.sync_every,
-        told.ca_file,
-        limits,
-        told.measure_every,
-        PipSettings(tuple(told.pip_option), told.pip_source_builds, tuple(told.python_allowed or ("*",))),
-        read_users(json.loads(told.users)),
-        not told.shared_tmp,
-        told.reserve << 20,
-        Caution(told.gpu_strangers << 20, not told.ignore_gpu_errors),
-        tuple(told.private),
-        tuple(told.allow_system_call),
-        told.container_engine,
-    )
-    agent = Agent(home, address, inventory, settings, owned)
+    agent = Agent(home, address, inventory, settings_of(told), owned)
     ended = threading.Event()
 
     def end(_number: int, _frame: object) -> None:
@@ -105,6 +86,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     say("The node ends; programs go on, and the next node in this folder finds them.")
     remove_unused(home.group)
     os._exit(0)  # threads in the middle of a transfer are left behind: what they make is whole or not there
+
+
+def settings_of(told: argparse.Namespace) -> Settings:
+    """What the command line says of how the agent works."""
+    limits = Limits(told.log_limit << 20, told.disk_limit << 20, told.workdir_limit << 20)
+    return Settings(
+        told.uid_base,
+        tuple(told.host_path),
+        told.cache_limit << 20,
+        told.patience,
+        told.sync_every,
+        told.ca_file,
+        limits,
+        told.measure_every,
+        PipSettings(tuple(told.pip_option), told.pip_source_builds, tuple(told.python_allowed or ("*",))),
+        read_users(json.loads(told.users)),
+        not told.shared_tmp,
+        told.reserve << 20,
+        Caution(told.gpu_strangers << 20, not told.ignore_gpu_errors),
+        tuple(told.private),
+        tuple(told.allow_system_call),
+        told.container_engine,
+    )
 
 
 def close_metadata(uid_base: int) -> list[str]:
