@@ -109,6 +109,18 @@ class RunContract:
         assert (first.name, first.parameters, first.notes) == ("one", "{}", ("scaled", "b"))
         assert (second.name, second.parameters, second.notes) == ("zwei ü", '{"x":"%s :name ?"}', ("scaled", "b"))
 
+    def test_very_many_runs_each_get_what_is_theirs(self, store: Store) -> None:
+        store.ensure_account(Account("acme", "Acme"))
+        names = ("a",) * 1500 + ("b",) * 2600
+        own = tuple(f'{{"n":{number},"text":"ü\\"{number}","list":[{number}]}}' for number in range(len(names)))
+        made = replace(a_submission(len(names), first=7), names=names, parameters=own)
+        assert store.submit(made) == (made.ids, False)
+        runs = store.runs_of(made.ids)
+        assert [(run.id, run.name, run.parameters) for run in runs] == list(zip(made.ids, names, own, strict=True))
+        assert [run.seq for run in runs] == list(range(1, len(names) + 1))
+        assert [run.rank for run in runs] == sorted({run.rank for run in runs})
+        assert [each.event.run_id for each in store.events(0, len(names))] == list(made.ids)
+
     def test_an_account_must_be_there(self, store: Store) -> None:
         with pytest.raises(NotFound, match="acme"):
             store.submit(a_submission())

@@ -210,6 +210,44 @@ def test_nothing_that_was_said_is_lost_when_the_process_is_killed(sqlite_url: st
     store.close()
 
 
+MANY_SUBMITTER = """
+import sys
+from runyard.adapters.sql import open_store
+from runyard.testing.builders import a_submission
+store = open_store(sys.argv[1])
+for first in range(1, 10**9, 20_000):
+    print(first, flush=True)
+    store.submit(a_submission(20_000, first=first))
+"""
+
+
+@pytest.mark.parametrize("pages", [100, 700, 1500])
+def test_of_a_large_submission_all_is_there_or_nothing(sqlite_url: str, pages: int) -> None:
+    store = open_store(sqlite_url)
+    accept(store, first=10**7)
+    store.close()
+    process = subprocess.Popen([sys.executable, "-c", MANY_SUBMITTER, sqlite_url], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    said = [process.stdout.readline()]
+    log = Path(f"{file_of(sqlite_url)}-wal")
+    deadline = time.monotonic() + 30
+    while log.stat().st_size < pages * 4096 and time.monotonic() < deadline:
+        pass  # to be within the transaction, there is no time to sleep
+    process.kill()
+    said += process.stdout.readlines()
+    process.wait(30)
+    process.stdout.close()
+    store = open_store(sqlite_url)
+    count = store.counts("acme")[StateName.waiting] - 1
+    assert count in (20_000 * (len(said) - 1), 20_000 * len(said))
+    looker = sqlite3.connect(file_of(sqlite_url))
+    rows = [looker.execute(f"SELECT count(*) FROM {name}").fetchone()[0] - 1 for name in ("runs", "events")]
+    looker.close()
+    assert rows == [count, count]
+    assert (store.last_seq(), accept(store, first=10**8)[0].seq) == (count + 1, count + 2)
+    store.close()
+
+
 def check_counts(store: SqlStore, url: str) -> None:
     """What is counted is there, whatever happened."""
     looker = sqlite3.connect(file_of(url))
