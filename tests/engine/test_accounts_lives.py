@@ -21,6 +21,7 @@ from runyard.core.lifecycle import Exit, is_granted
 from runyard.core.reasons import Reason
 from runyard.core.resources import ComputeConfiguration, Price, Resources
 from runyard.core.run import FINAL, GRANT, Run, Starting, StateName, StopCause, Stopping, Waiting
+from runyard.core.scheduling.ahead import HOLD_MS
 from runyard.core.scheduling.snapshot import Policy
 from runyard.engine import control, dispatch, draining, nodes, shares, stage, supervise
 from runyard.engine.told import WentQuiet
@@ -63,7 +64,8 @@ budgets = st.builds(lambda period, most: Budget(period, *most), st.sampled_from(
 
 
 class Accounts(RuleBasedStateMachine):
-    """``since_ms``: since when this server listens. ``settled_ms``: since when no budget and no machine has changed."""
+    """``since_ms``: since when this server listens. ``settled_ms``: since when no budget or window of each account has
+    changed."""
 
     @initialize(by_priority=st.booleans(), fair=st.booleans(), there=st.sets(machine_ids), wanted=wishes)
     def begin(self, by_priority: bool, fair: bool, there: set[str], wanted: list[tuple[str, str, int]]) -> None:
@@ -72,7 +74,8 @@ class Accounts(RuleBasedStateMachine):
         self.machines = {
             node_id: Machine(node_id, Resources(*size), self.begins_by_itself) for node_id, size in MACHINES.items()
         }
-        self.since_ms = self.settled_ms = self.yard.now
+        self.since_ms = self.yard.now
+        self.settled_ms = dict.fromkeys(PEOPLE, self.yard.now)
         self.books = Books(self.yard.fakes.store, PRICE, self.yard.now)
         self.quotas: dict[str, dict[str, int]] = {account: {} for account in PEOPLE}
         self.budgets: dict[str, Budget | None] = dict.fromkeys(PEOPLE)
@@ -104,9 +107,12 @@ class Accounts(RuleBasedStateMachine):
 
     @rule()
     def dispatches(self) -> None:
+        self.the_books_are_right()
         before = {run.id: run for run in self.all_runs()}
         dispatch.dispatch(self.yard.world)
         after = {run.id: run for run in self.all_runs()}
+        for machine in self.machines.values():
+            machine.planned = machine.connected
         self.posts()
         begun = [run for run in after.values() if len(run.attempts) > len(before[run.id].attempts)]
         for run in begun:
@@ -126,6 +132,10 @@ class Accounts(RuleBasedStateMachine):
         assert is_granted(before) or before.state.not_before_ms <= now, "started too early"
         assert self.machines[attempt.node_id].connected
         assert attempt.node_id not in self.drained
+        there = [
+            each for each in self.machines[attempt.node_id].running.values() if set(each.slots) & set(attempt.slots)
+        ]
+        assert not there, "given a slot in which a program still is"
         window = self.windows[account]
         assert window is None or not windows.opens_ms(windows.parse(window), now), "started outside of the window"
         budget = self.budgets[account]
@@ -180,14 +190,29 @@ class Accounts(RuleBasedStateMachine):
 
     # ------------------------------------------------------------ what machines do
 
-    def begins_by_itself(self, key: Key, granted_ms: int) -> None:
-        """A machine takes what it was granted: its account's budget is not used up even then, if all is as it was."""
+    def begins_by_itself(self, machine: Machine, key: Key, granted_ms: int) -> None:
+        """A machine takes what it was granted. It asks nobody; its account might start it even so, by all that was
+        known when it was granted, or that it has heard since."""
         self.started.add(key)
-        run = self.books.runs[key[0]]
-        budget = self.budgets[run.account_id]
-        if budget is not None and granted_ms >= self.settled_ms:
-            used_up = self.books.is_used_up(run.account_id, budget, self.yard.now, self.machines.values())
-            assert not used_up, "a grant began when the budget was used up"
+        self.the_books_are_right()
+        account, now = self.books.runs[key[0]].account_id, self.yard.now
+        assert now <= granted_ms + HOLD_MS, "a grant began that had run out"
+        if machine.connected and machine.planned and not machine.inbox:
+            assert not self.paused & {None, account}, "a grant began while the queue was paused"
+            assert machine.id not in self.drained, "a grant began on a machine that is drained"
+        if granted_ms < self.settled_ms[account]:
+            return
+        budget, window = self.budgets[account], self.windows[account]
+        assert window is None or not windows.opens_ms(windows.parse(window), now), "a grant began outside of the window"
+        assert budget is None or not self.books.is_used_up(account, budget, now, self.machines.values()), (
+            "a grant began when the budget was used up"
+        )
+
+    def all_is_new(self, *accounts: str) -> None:
+        """What accounts may do has changed, or what machines may: grants that are out may be of before."""
+        self.settled_ms |= dict.fromkeys(accounts, self.yard.now + 1)
+        for machine in self.machines.values():
+            machine.planned = False
 
     @rule(node_id=machine_ids)
     def connects(self, node_id: str) -> None:
@@ -196,9 +221,9 @@ class Accounts(RuleBasedStateMachine):
         self.yard.fakes.executor.take()
         machine.run_out(self.yard.now)
         self.yard.join(node_id, gpus=machine.total.gpus, total=machine.total, held=machine.held(),
+                       begun=machine.slots(), living=tuple(machine.running),
                        staged=tuple(machine.ready), logical=False)  # fmt: skip
         machine.connected = True
-        self.settled_ms = self.yard.now + 1
         self.posts()
 
     @rule(node_id=machine_ids, dies=st.booleans())
@@ -211,6 +236,19 @@ class Accounts(RuleBasedStateMachine):
         if dies:
             machine.wipe()
 
+    @rule(node_id=machine_ids, ms=st.sampled_from([0, 500, 11 * MINUTE]), dispatched=st.booleans())
+    def is_given_up_and_comes_back(self, node_id: str, ms: int, dispatched: bool) -> None:
+        """It is away for too long while its programs go on; what is then ordered may not reach it at once."""
+        self.leaves(node_id, dies=False)
+        self.time_passes(11 * MINUTE)
+        self.machines_that_are_away_too_long_are_fenced()
+        self.connects(node_id)
+        if dispatched:
+            self.dispatches()
+        if ms:
+            self.time_passes(ms)
+            self.connects(node_id)
+
     @rule(node_id=machine_ids, count=st.integers(1, 20))
     def hears(self, node_id: str, count: int) -> None:
         machine = self.machines[node_id]
@@ -222,6 +260,10 @@ class Accounts(RuleBasedStateMachine):
 
     def has_staged(self, node_id: str, spec_id: int) -> None:
         stage.staged(self.yard.world, node_id, spec_id)
+
+    @rule(node_id=machine_ids)
+    def killed_programs_die(self, node_id: str) -> None:
+        self.machines[node_id].killed_die(self.yard.now)
 
     @rule(node_id=machine_ids, count=st.integers(1, 20), answered=st.booleans())
     def tells(self, node_id: str, count: int, answered: bool) -> None:
@@ -332,7 +374,7 @@ class Accounts(RuleBasedStateMachine):
     def an_account_gets_a_budget(self, account: str, budget: Budget | None) -> None:
         shares.set_budget(self.yard.world, account, budget)
         self.budgets[account] = budget
-        self.settled_ms = self.yard.now + 1
+        self.all_is_new(account)
 
     @rule(
         account=accounts,
@@ -343,17 +385,20 @@ class Accounts(RuleBasedStateMachine):
         shares.set_weight(self.yard.world, account, weight)
         shares.set_window(self.yard.world, account, window)
         self.windows[account] = window
+        self.all_is_new(account)
 
     @rule(account=st.none() | accounts, paused=st.booleans())
     def a_queue_is_paused(self, account: str | None, paused: bool) -> None:
         control.pause(self.yard.world, account, paused)
         (self.paused.add if paused else self.paused.discard)(account)
+        self.all_is_new()
 
     @rule(node_id=machine_ids, preempt=st.booleans())
     def a_machine_is_drained(self, node_id: str, preempt: bool) -> None:
         if self.is_known(node_id):
             draining.drain(self.yard.world, node_id, preempt=preempt)
             self.drained.add(node_id)
+            self.all_is_new()
             self.posts()
 
     @rule(node_id=machine_ids)
@@ -372,6 +417,15 @@ class Accounts(RuleBasedStateMachine):
     def short_runs_follow_each_other(self, rounds: int) -> None:
         self.the_pace_is_known()
         self.all_works_for_a_while(rounds, 300, [0, 0, 0])
+
+    @rule(account=accounts, gpu_ms=st.sampled_from([1, 200, 700, 2_500, 9_000, 40_000]), rounds=st.integers(1, 6))
+    def a_budget_comes_to_its_end(self, account: str, gpu_ms: int, rounds: int) -> None:
+        """It has a little left, and short runs go on."""
+        self.the_books_are_right()
+        spent = self.books.spent(account, Budget(Period.month, 0), self.yard.now)
+        self.an_account_gets_a_budget(account, Budget(Period.month, spent.gpu_ms + gpu_ms))
+        self.submits(account, "gpu", 50, 3, 0)
+        self.short_runs_follow_each_other(rounds)
 
     @rule(account=accounts, ends=st.booleans())
     def an_account_has_borrowed(self, account: str, ends: bool) -> None:
@@ -396,6 +450,7 @@ class Accounts(RuleBasedStateMachine):
     def everybody_talks(self) -> None:
         for node_id in self.machines:
             self.hears(node_id, 1_000)
+            self.killed_programs_die(node_id)
             self.tells(node_id, 1_000, True)
 
     # ------------------------------------------------------------ what must hold
@@ -411,9 +466,14 @@ class Accounts(RuleBasedStateMachine):
     def one_program_of_a_run_at_a_time(self) -> None:
         where = [key for machine in self.machines.values() for key in machine.running]
         assert len(where) == len(set(where)), "an attempt runs twice"
-        for machine in self.machines.values():  # those that were fenced end when the machine hears of it
-            slots = [slot for key, each in machine.running.items() if self.holds(key) for slot in each.slots]
+        for machine in self.machines.values():
+            slots = [slot for each in machine.running.values() for slot in each.slots]
             assert len(slots) == len(set(slots)), "two programs in one slot"
+            runs = [run_id for run_id, _ in machine.running]
+            assert len(runs) == len(set(runs)), "two programs of one run on a machine"
+            heard = machine.connected and not (machine.inbox or machine.told)
+            for key in machine.running if heard else ():
+                assert key in machine.dying or self.holds(key), f"{key} goes on though it was given up"
 
     def holds(self, key: Key) -> bool:
         """Whether an attempt holds room, by the server's record."""
@@ -424,7 +484,8 @@ class Accounts(RuleBasedStateMachine):
     def nothing_starts_but_by_plan_or_grant(self) -> None:
         for run in self.books.runs.values():
             for attempt in run.attempts:
-                assert attempt.way == GRANT or (run.id, attempt.number) in self.started
+                burned = not attempt.slots and attempt.released_ms == attempt.assigned_ms
+                assert attempt.way == GRANT or burned or (run.id, attempt.number) in self.started
 
     @invariant()
     def what_was_spent_is_what_was_billed(self) -> None:

@@ -89,9 +89,9 @@ def test_the_order_that_was_not_sent_is_given_when_the_machine_connects(yard: Ya
     yard.join(held=((run, attempts),), staged=(spec,))
     given = yard.fakes.executor.take()
     assert about(given, run) == expected
-    last = given[-1]
-    assert isinstance(last, Synced)
-    assert (run in last.run_ids) is bool(expected), "what is in no list is released by the machine"
+    first = given[0]
+    assert isinstance(first, Synced)
+    assert (run in first.run_ids) is bool(expected), "what is in no list is released by the machine"
     assert StopStoring not in map(type, given)
 
 

@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 
+from runyard.core.budget import Budget, Period
 from runyard.core.lifecycle import Exit
 from runyard.core.reasons import Reason
 from runyard.core.run import GRANTED, StateName, Waiting
-from runyard.engine import control, dispatch, queries, supervise
+from runyard.core.scheduling.ahead import HOLD_MS, LEASE_MS
+from runyard.core.scheduling.decisions import Wait
+from runyard.engine import control, dispatch, queries, shares, supervise
 from runyard.engine.told import Began, Declined, Exited, Lost, Stored, Then, Told
 from runyard.ports.executor import LaunchRequest, StoreRequest
-from runyard.testing.fakes import Release, Stop, Synced
+from runyard.testing.fakes import Release, Stop, Synced, Withdraw
 from tests.engine.yard import ACME, OTHER, Yard, manifest
 
 CLEAN = Exit(at_ms=0, exit_code=0, signal=None, log_bytes=0)
@@ -226,3 +229,91 @@ def test_the_page_says_that_it_is_next(yard: Yard) -> None:
     control.move(yard.world, "acme", runs[2], 5)
     assert yard.run(runs[2]).state == Waiting(GRANTED, granted_to="n1")
     assert queries.queue(yard.world, ACME.account_id, 5).items[4].id == runs[2]
+
+
+def taken_back(yard: Yard) -> list[str]:
+    return [each.run_id for each in yard.fakes.executor.take() if isinstance(each, Withdraw)]
+
+
+def test_a_queue_that_is_held_takes_its_grants_back(yard: Yard) -> None:
+    short(yard)
+    out = granted(yard)
+    control.pause(yard.world, "acme", True)
+    yard.fakes.executor.take()
+    dispatch.dispatch(yard.world)
+    assert taken_back(yard) == out
+    dispatch.dispatch(yard.world)
+    assert taken_back(yard) == [], "it was asked"
+    take(yard, *(Declined(run, 1) for run in out))
+    assert granted(yard) == []
+    control.pause(yard.world, "acme", False)
+    dispatch.dispatch(yard.world)
+    assert granted(yard)
+    control.pause(yard.world, None, True)
+    dispatch.dispatch(yard.world)
+    assert taken_back(yard) == granted(yard), "the same runs, granted anew"
+
+
+def test_a_machine_that_comes_back_is_asked_again(yard: Yard) -> None:
+    short(yard)
+    out = tuple((run, 1) for run in granted(yard))
+    control.pause(yard.world, "acme", True)
+    dispatch.dispatch(yard.world)
+    taken_back(yard)
+    spec_id = yard.run(out[0][0]).spec_id
+    held = tuple((run.id, 1) for run in yard.fakes.store.active_runs("n1"))
+    yard.join(held=(*held, *out), staged=(spec_id,))
+    dispatch.dispatch(yard.world)
+    assert taken_back(yard) == [run for run, _ in out]
+
+
+def test_a_grant_is_a_lease_by_the_machines_own_clock(yard: Yard) -> None:
+    apart = yard.now - 5_000_000
+    yard.world.ahead.said_hello("n1", yard.now, 5_000_000)
+    yard.world.ahead.tells_time("n1", yard.now + 700, 5_000_000)  # a word that was long on its way
+    short(yard)
+    orders = [order for order in yard.fakes.executor.of(LaunchRequest) if order.hold_ms]
+    assert {order.until_ms for order in orders} == {yard.now + HOLD_MS - apart}
+
+
+def test_a_machine_that_does_not_tell_the_time_is_granted_nothing(yard: Yard) -> None:
+    yard.world.ahead.said_hello("n1", yard.now, 0)
+    short(yard)
+    assert granted(yard) == []
+
+
+def test_a_budget_has_enough_for_all_that_is_granted(yard: Yard) -> None:
+    enough = 2 * LEASE_MS  # two slots
+    shares.set_budget(yard.world, "acme", Budget(Period.week, enough + 2_000))
+    runs = short(yard)
+    out = granted(yard)
+    assert out
+    yard.fakes.clock.pass_by(1_000)  # 2,000 ms of GPU
+    yard.fakes.executor.take()
+    dispatch.dispatch(yard.world)
+    assert taken_back(yard) == out
+    take(yard, exited(yard, runs[0]))
+    plan = dispatch.dispatch(yard.world)
+    assert plan.starts == (), "what is out could begin when the budget is used up"
+    assert {plan.heads[run] for run in out} == {(Wait.budget, shares.NEARLY)}
+    take(yard, *(Declined(run, 1) for run in out))
+    yard.fakes.clock.pass_by(LEASE_MS)
+    plan = dispatch.dispatch(yard.world)
+    assert [start.run_id for start in plan.starts] == [out[0]], "one slot is free, and there is some left"
+    assert granted(yard) == []
+
+
+def test_nothing_is_granted_as_a_window_closes(yard: Yard) -> None:
+    shares.set_window(yard.world, "acme", "08:00-09:00")
+    day = 24 * 3_600_000
+    yard.fakes.clock.pass_by(day - yard.now % day + 9 * 3_600_000 - LEASE_MS)
+    runs = short(yard)
+    assert granted(yard) == []
+    assert yard.run(runs[0]).state_name is StateName.starting
+    yard.fakes.clock.pass_by(day - 1_000)
+    dispatch.dispatch(yard.world)
+    assert granted(yard)
+    yard.fakes.clock.pass_by(1_000)
+    yard.fakes.executor.take()
+    dispatch.dispatch(yard.world)
+    assert taken_back(yard) == granted(yard)

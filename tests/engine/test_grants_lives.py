@@ -20,7 +20,7 @@ from runyard.engine import control, dispatch, nodes, stage, supervise
 from runyard.engine.told import Began, Declined, Exited, Stored, Then, Told
 from runyard.ports.executor import LaunchRequest, StoreRequest
 from runyard.testing.builders import a_node
-from runyard.testing.fakes import Release, Stop, Synced
+from runyard.testing.fakes import Release, Stop, Synced, Withdraw
 from tests.engine.yard import Yard
 
 SLOTS = 2
@@ -75,6 +75,8 @@ class Lives(RuleBasedStateMachine):
             order = given.pop(0)
             if isinstance(order, LaunchRequest):
                 self._launch(order)
+            elif isinstance(order, Withdraw):
+                self._withdraw((order.run_id, order.attempt))
             elif isinstance(order, Stop):
                 self._stop((order.run_id, order.attempt), order.cause)
             elif isinstance(order, StoreRequest):
@@ -106,6 +108,10 @@ class Lives(RuleBasedStateMachine):
         self.machine.begun.append(key)
         self.machine.running[key] = slots
         self.machine.told.append(Began(*key, self.yard.now))
+
+    def _withdraw(self, key: Key) -> None:
+        if self.machine.grants.pop(key, None) is not None:
+            self.machine.told.append(Declined(*key))
 
     def _stop(self, key: Key, cause: StopCause) -> None:
         if key in self.machine.running:
@@ -183,6 +189,7 @@ class Lives(RuleBasedStateMachine):
     def the_machine_connects(self) -> None:
         self.yard.fakes.executor.take()
         node = replace(a_node("n1", gpus=SLOTS, connected=False, seen_ms=self.yard.now))
+        self.yard.world.ahead.said_hello("n1", self.yard.now, self.yard.now)
         nodes.hello(self.yard.world, node, self.machine.held(), (self.spec,))
         nodes.connected(self.yard.world, "n1")
         stage.staged(self.yard.world, "n1", self.spec)

@@ -21,15 +21,15 @@ def connect_again(yard: Yard, *held: tuple[str, int], staged: tuple[int, ...] = 
     return yard.fakes.executor.take()
 
 
-def test_every_order_that_holds_is_given_again_and_the_list_comes_last(yard: Yard) -> None:
+def test_every_order_that_holds_is_given_again_behind_the_list(yard: Yard) -> None:
     starting, storing = yard.starting(), yard.storing()
     stopping = yard.running()
     control.cancel(yard.world, "acme", stopping)
     waiting = yard.submit()[0]
     given = connect_again(yard, (stopping, 1), (storing, 1))
-    assert isinstance(given[-1], Synced)
-    assert set(given[-1].run_ids) == {starting, storing, stopping}
-    assert waiting not in given[-1].run_ids
+    assert isinstance(given[0], Synced)
+    assert set(given[0].run_ids) == {starting, storing, stopping}
+    assert waiting not in given[0].run_ids
     assert [each.run_id for each in given if isinstance(each, LaunchRequest)] == [starting, stopping]
     assert [each.run_id for each in given if isinstance(each, StoreRequest)] == [storing]
     assert [each.run_id for each in given if isinstance(each, Stop)] == [stopping]
@@ -42,7 +42,7 @@ def test_a_waiting_run_with_an_attempt_behind_it_keeps_its_folders(yard: Yard) -
     run = yard.starting()
     yard.ends(run, None, launch_error="no")
     given = connect_again(yard)
-    assert given[-1] == Synced("n1", (run,))
+    assert given[0] == Synced("n1", (run,))
 
 
 def test_a_final_run_is_not_in_the_list(yard: Yard) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from runyard.core.account import Account, Principal, Scope
 from runyard.core.lifecycle import Exit
@@ -80,11 +81,14 @@ class Yard:
         gpus: int = 2,
         held: tuple[tuple[str, int], ...] = (),
         staged: tuple[int, ...] = (),
+        begun: Mapping[tuple[str, int], tuple[int, ...]] = MappingProxyType({}),
+        living: tuple[tuple[str, int], ...] | None = None,
         **more: object,
     ) -> Node:
         """A machine says hello and opens its stream."""
         node = replace(a_node(node_id, gpus=gpus, connected=False, seen_ms=self.now), **more)  # type: ignore[arg-type]  # replace() checks the names itself
-        nodes.hello(self.world, node, held, staged)
+        self.world.ahead.said_hello(node_id, self.now, self.now)
+        nodes.hello(self.world, node, held, staged, begun, (), living)
         nodes.connected(self.world, node_id)
         return node
 

@@ -135,7 +135,8 @@ def stage_of(
 
 
 def launch_of(stage: orders.Stage, command: str, run: str = RUN, attempt: int = 1, **more: Any) -> orders.Launch:
-    fields: dict[str, Any] = {"slots": (0,), "memory_mib": 512, "grace_ms": 5000, "results": RESULTS} | more
+    slots = (1,) if run == OTHER else (0,)
+    fields: dict[str, Any] = {"slots": slots, "memory_mib": 512, "grace_ms": 5000, "results": RESULTS} | more
     return orders.Launch(run=run, attempt=attempt, name="demo", command=command, stage=stage, **fields)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from runyard.core import ids
+from runyard.node.became import clock_ms
 from runyard.node.grants import After, read_after, write_after
 from runyard.node.home import AttemptFolder
 from runyard.wire import facts, orders
@@ -167,3 +168,27 @@ def test_a_grant_begins_while_the_end_before_it_is_still_being_recorded(node: No
     room.rmdir()
     assert node.server.wait_for(facts.Exited, of_run(RUN)).then == facts.Then(OTHER, 1)
     assert node.server.wait_for(facts.Exited, of_run(OTHER)).exit_code == 0
+
+
+def test_a_grant_that_is_taken_back_is_declined_and_one_that_has_begun_goes_on(node: NodeProcess) -> None:
+    stage = staged(node)
+    running(node, stage)
+    grant(node, stage, "echo no")
+    node.server.give(orders.Withdraw(OTHER, 1))
+    assert node.server.wait_for(facts.Declined) == facts.Declined(OTHER, 1)
+    node.server.give(orders.Withdraw(RUN, 1))
+    go(node)
+    ended = node.server.wait_for(facts.Exited, of_run(RUN))
+    assert (ended.exit_code, ended.then) == (0, None)
+
+
+def test_a_grant_that_comes_late_is_declined_at_once(node: NodeProcess) -> None:
+    stage = staged(node)
+    running(node, stage)
+    shown = node.server.hellos[-1].clock_ms
+    assert 0 < shown <= clock_ms()
+    grant(node, stage, "echo no", until_ms=shown)
+    assert node.server.wait_for(facts.Declined) == facts.Declined(OTHER, 1)
+    grant(node, stage, "echo yes", THIRD, until_ms=clock_ms() + LONG)
+    go(node)
+    assert node.server.wait_for(facts.Exited, of_run(RUN)).then == facts.Then(THIRD, 1)

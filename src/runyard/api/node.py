@@ -52,6 +52,7 @@ _OF_SPECS = (facts.Staged, facts.StageProgress, facts.StageFailed, facts.CacheSt
              facts.GpuState)  # fmt: skip
 _DETAIL = 1024
 _PREPARED = "prepared"
+_MAY_LIVE = frozenset({"running", "lost"})
 _PING_S = 8.0
 _PING = orders.encode(orders.Ping())
 
@@ -68,6 +69,8 @@ async def hello(request: Request, context: Ctx, who: NodeWho) -> dict[str, str]:
         said = facts.decode_hello(await request.body())
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RunyardError(f"This is no hello: {error}.", code="invalid_request") from None
+    now = context.world.clock.now_ms()
+    context.world.ahead.said_hello(_id(who), now, said.clock_ms)
     node = Node(
         id=_id(who),
         name=said.name,
@@ -76,7 +79,7 @@ async def hello(request: Request, context: Ctx, who: NodeWho) -> dict[str, str]:
         gpu_names=said.gpus,
         logical=said.logical,
         version=said.version,
-        seen_ms=context.world.clock.now_ms(),
+        seen_ms=now,
         notes=said.notes,
         features=said.features,
         python=said.python,
@@ -85,7 +88,8 @@ async def hello(request: Request, context: Ctx, who: NodeWho) -> dict[str, str]:
     )
     held = [(each.run, each.attempt) for each in said.held]
     begun = {(each.run, each.attempt): each.slots for each in said.held if each.state != _PREPARED}
-    await asyncio.to_thread(nodes.hello, context.world, node, held, said.staged, begun, _shut(said.shut))
+    living = [(each.run, each.attempt) for each in said.held if each.state in _MAY_LIVE]
+    await asyncio.to_thread(nodes.hello, context.world, node, held, said.staged, begun, _shut(said.shut), living)
     return {"node": node.id}
 
 
@@ -239,10 +243,13 @@ async def take_facts(request: Request, context: Ctx, who: NodeWho) -> Response:
 def facts_told(context: Context, node_id: str, body: bytes) -> bytes:
     """Take the facts of a body; answers a JSON array, as :func:`take_facts` does."""
     try:
-        found, sent_ms = facts.decode_report(body)
+        found, sent = facts.decode_report(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RunyardError(f"These are no facts: {error}.", code="invalid_request") from None
-    ahead_ms = 0 if sent_ms is None else context.world.clock.now_ms() - sent_ms
+    now = context.world.clock.now_ms()
+    if sent is not None:
+        context.world.ahead.tells_time(node_id, now, sent.clock_ms)
+    ahead_ms = 0 if sent is None else now - sent.at_ms
     return msgspec.json.encode(take_all(context.world, node_id, by_our_clock(found, ahead_ms)))
 
 

@@ -105,6 +105,14 @@ def judge(budget: Budget, spent: Spent, now_ms: int) -> Verdict:
     return Verdict(percent, opens)
 
 
+def may_be_used_up(budget: Budget, spent: Spent, more: Spent) -> bool:
+    """Whether a budget is used up once ``more`` has been spent, too."""
+    both = spent + more
+    return any(
+        limit is not None and used >= limit for used, limit in ((both.gpu_ms, budget.gpu_ms), (both.cost, budget.cost))
+    )
+
+
 def spread(entry: LedgerEntry) -> Iterator[tuple[int, Spent]]:
     """What a ledger entry spends on each day (days since 1970-01-01, UTC); the sum is the entry's, to the unit."""
     if entry.waste:

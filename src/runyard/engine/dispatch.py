@@ -11,7 +11,7 @@ from typing import Final
 from runyard.core import lifecycle
 from runyard.core.lifecycle import Transition, is_granted
 from runyard.core.run import Run, Running, Starting, StateName, StopCause, Waiting
-from runyard.core.scheduling.ahead import Grant, Place, give_ahead
+from runyard.core.scheduling.ahead import Grant, Place, give_ahead, to_take_back
 from runyard.core.scheduling.plan import Plan, Preempt, Start, make_plan
 from runyard.core.scheduling.snapshot import Snapshot
 from runyard.engine import shares
@@ -51,18 +51,30 @@ def _plan_once(world: World) -> tuple[Plan, bool, int | None]:
     begins anew."""
     with world.orders:
         now = world.clock.now_ms()
+        world.ahead.plans(now)
         look = Look.of(world, now)
         seen = look.snapshot(world)
         plan = make_plan(seen)
         world.promises.keep(plan.promises)
         grants = give_ahead(seen, plan, _running(look.holdings), world.pace.means())
         transitions = transitions_of(world, plan, grants, now)
+        world.ahead.gives({t.after.account_id for t in transitions if is_granted(t.after)})
         applied = apply(world, transitions) if transitions else ()
+        _take_back(world, to_take_back(seen))
     begun = sum(yes for yes, t in zip(applied, transitions, strict=True) if t.after.state_name is StateName.starting)
     if begun < len(plan.starts) or _more_behind(seen, plan.starts, grants):
         world.bell.ring(DISPATCH)
     ahead = bool(grants) or any(head.granted for each in seen.classes for head in each.heads)
     return plan, ahead, shares.wakes_ms(world, now, look.parts, look.holdings)
+
+
+def _take_back(world: World, run_ids: Sequence[str]) -> None:
+    """Have machines give back what they were granted and have not begun. They decline it, or have begun it by then."""
+    runs = world.store.runs_of(run_ids) if run_ids else ()
+    for run in runs:
+        node_id = run.state.granted_to if isinstance(run.state, Waiting) else None
+        if node_id is not None and world.ahead.asks_back(node_id, run.id):
+            world.executor.withdraw(node_id, run.id, len(run.attempts) + 1)
 
 
 def _running(holdings: Sequence[Holding]) -> dict[Place, int]:
@@ -102,7 +114,7 @@ def for_whom(run: Run, other: Run | None) -> str:
 
 def _may_be_granted(world: World, run: Run, node_id: str) -> bool:
     learners = world.specs.get(run.spec_id).spec.request.learners
-    return learners == 1 and world.ready.has(node_id, run.spec_id)
+    return learners == 1 and world.ready.has(node_id, run.spec_id) and world.ahead.until_ms(node_id) is not None
 
 
 def _begin(world: World, run: Run, start: Start, now: int) -> Transition | None:

@@ -7,16 +7,18 @@ has the last word.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
 from runyard.core.reasons import Reason
-from runyard.core.run import GRANT, Run, Running, Starting, Stopping, Storing
+from runyard.core.resources import Resources
+from runyard.core.run import GRANT, Run, Running, Starting, StopCause, Stopping, Storing
 from runyard.engine import supervise
 from runyard.engine.adopting import Attempt, Slots, adopt, settle_stored
 from runyard.engine.bell import DISPATCH, NODES, STAGE
 from runyard.engine.commit import give_up
+from runyard.engine.ghosts import Ghost, Said, is_current, was_burned
 from runyard.engine.gpus import ShutGpu
 from runyard.engine.orders import CannotLaunch, give_stop, known_stage, launch_request, store_request
 from runyard.engine.told import Declined
@@ -34,11 +36,16 @@ def hello(
     staged: Sequence[int],
     begun: Mapping[Attempt, Slots] = MappingProxyType({}),
     shut: Sequence[ShutGpu] = (),
+    living: Collection[Attempt] | None = None,
 ) -> None:
     """A node introduces itself. Attempts that began there and of which it knows nothing are lost; what it was granted
     and does not hold waits for its turn again; what it has begun since a backup that the store was restored from
-    (``begun``: those held that have, with their slots) is taken in. ``shut``: GPUs that it keeps back."""
+    (``begun``: those held that have, with their slots) is taken in. ``shut``: GPUs that it keeps back; ``living``:
+    those of ``begun`` whose program may live, None: all."""
     with world.orders:
+        prepared = [each for each in held if each not in begun]
+        alive = {each: slots for each, slots in begun.items() if living is None or each in living}
+        world.ghosts.said(node.id, Said(alive, prepared))
         world.gpus.told(node.id, shut)
         world.store.put_node(node)
         world.machines.forget()
@@ -70,12 +77,17 @@ def _began(run: Run, node_id: str) -> bool:
 
 
 def connected(world: World, node_id: str) -> None:
-    """A node's stream is open: give it every order that still holds, then tell it which runs are its own."""
+    """A node's stream is open: tell it which runs are its own, have it end what it has of them and should not, and give
+    it every order that still holds. The first comes first: what is launched may want the room of what is to end."""
     with world.orders:
         for node in world.store.nodes():
             if node.id == node_id:
                 world.store.put_node(replace(node, connected=True, seen_ms=world.clock.now_ms()))
         runs = world.store.active_runs(node_id)
+        granted = (run.id for run in world.store.granted_runs(node_id))
+        own = dict.fromkeys((*(run.id for run in runs), *granted, *_with_folders(world, node_id)))
+        world.executor.synced(node_id, tuple(own))
+        _end_ghosts(world, node_id, own)
         for run in runs:
             try:
                 _again(world, node_id, run)
@@ -84,10 +96,27 @@ def connected(world: World, node_id: str) -> None:
             except Exception:
                 _log.exception("no order could be made for %s", run.id)
                 give_up(world, run)
-        granted = (run.id for run in world.store.granted_runs(node_id))
-        own = dict.fromkeys((*(run.id for run in runs), *granted, *_with_folders(world, node_id)))
-        world.executor.synced(node_id, tuple(own))
     world.bell.ring(DISPATCH, STAGE, NODES)
+
+
+def _end_ghosts(world: World, node_id: str, own: Collection[str]) -> None:
+    """See what a node has by its hello and should not: it is ordered to end it, and nothing takes its room before. What
+    is of no run of its own it ends without an order."""
+    said = world.ghosts.take_said(node_id)
+    ids = list(dict.fromkeys(run_id for run_id, _ in (*said.living, *said.prepared)))
+    runs = {run.id: run for run in world.store.runs_of(ids)} if ids else {}
+    for (run_id, number), slots in said.living.items():
+        run = runs.get(run_id)
+        if run is not None and is_current(run, node_id, number):
+            continue
+        takes = Resources(len(slots)) if run is None else run.resources
+        world.ghosts.found(node_id, Ghost((run_id, number), slots, takes))
+        if run_id in own:
+            world.executor.stop(node_id, run_id, number, StopCause.fenced, 0)
+    for run_id, number in said.prepared:
+        run = runs.get(run_id)
+        if run is not None and run_id in own and not isinstance(run.state, Storing) and was_burned(run, number):
+            world.executor.stop(node_id, run_id, number, StopCause.fenced, 0)
 
 
 def _with_folders(world: World, node_id: str) -> tuple[str, ...]:

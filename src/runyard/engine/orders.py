@@ -147,6 +147,7 @@ def launch_request(world: World, run: Run, stage: StageRequest) -> LaunchRequest
         evaluation=spec.spec.metrics,
         queue_class=run.class_id,
         hold_ms=HOLD_MS if is_granted(run) else 0,
+        until_ms=(world.ahead.until_ms(attempt.node_id) or 0) if is_granted(run) else 0,
         login=member.id,
         idle_ms=rule_of(options, world.rules.idle).after_ms,
     )

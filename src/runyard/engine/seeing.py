@@ -10,7 +10,6 @@ from runyard.core.resources import Resources
 from runyard.core.scheduling.ahead import per_attempt
 from runyard.core.scheduling.snapshot import Busy, NodeRoom, Snapshot
 from runyard.engine import shares
-from runyard.engine.gpus import ShutGpu
 from runyard.engine.world import World
 from runyard.ports.shares import AccountShare
 from runyard.ports.store import Holding, Node
@@ -44,7 +43,7 @@ class Look:
         return Snapshot(
             now_ms=self.now_ms,
             nodes=rooms,
-            accounts=shares.rooms(world, self.now_ms, world.store.accounts(), self.parts, self.holdings),
+            accounts=shares.rooms(world, self.now_ms, world.store.accounts(), self.parts, self.holdings, self.nodes),
             classes=tuple(world.store.classes(self.now_ms, depth, expected=expected, opens=opens)),
             paused=world.store.queue_paused(),
             depth=depth,
@@ -70,19 +69,20 @@ def _rooms(world: World, nodes: Sequence[Node], holdings: Sequence[Holding]) -> 
     theirs: dict[str, list[Holding]] = {node.id: [] for node in nodes}
     for holding in holdings:
         theirs.setdefault(holding.node_id, []).append(holding)
-    return tuple(_room(node, theirs[node.id], world.gpus.of(node.id)) for node in nodes)
+    return tuple(_room(world, node, theirs[node.id]) for node in nodes)
 
 
-def _room(node: Node, holdings: list[Holding], shut: Sequence[ShutGpu]) -> NodeRoom:
-    used = sum((h.resources for h in holdings), Resources())
-    taken = {slot for h in holdings for slot in h.slots} | {slot for each in shut for slot in each.slots}
+def _room(world: World, node: Node, holdings: list[Holding]) -> NodeRoom:
+    shut, ghosts = world.gpus.of(node.id), world.ghosts.of(node.id)
+    used = sum((each.resources for each in (*holdings, *ghosts)), Resources())
+    taken = {slot for each in (*holdings, *ghosts, *shut) for slot in each.slots}
     free_slots = tuple(slot for slot in range(node.total.gpus) if slot not in taken)
     closed = node.closed
     if not node.connected:
         closed = f"The machine {node.name} is not connected."
     elif closed is None and node.draining_ms is not None:
         closed = draining(node)
-    return NodeRoom(node.id, free_slots, node.total - used, closed, tuple(each.sentence for each in shut))
+    return NodeRoom(node.id, free_slots, node.total - used, closed, tuple(each.sentence for each in (*shut, *ghosts)))
 
 
 def _busy(holding: Holding, expected: Mapping[int, int]) -> Busy:

@@ -7,22 +7,27 @@ from dataclasses import replace
 
 from runyard.core import windows
 from runyard.core.account import Account, Quota
-from runyard.core.budget import Budget, Spent, Verdict, begin_of, judge
+from runyard.core.budget import Budget, Spent, Verdict, begin_of, judge, may_be_used_up
 from runyard.core.errors import NotFound, Refused
 from runyard.core.lifecycle import Transition
 from runyard.core.metering import cost
 from runyard.core.reasons import RULES
 from runyard.core.resources import Resources
 from runyard.core.run import Attempt, Run
+from runyard.core.scheduling.ahead import LEASE_MS
 from runyard.core.scheduling.snapshot import AccountRoom
 from runyard.core.use import Held, amount, decayed, rate_of
 from runyard.engine.bell import DISPATCH
 from runyard.engine.world import World
 from runyard.ports.shares import AccountShare
-from runyard.ports.store import Holding
+from runyard.ports.store import Holding, Node
 
 HEAVIEST = 1_000_000.0
 NOTHING = AccountShare()
+NEARLY = (
+    "The account's budget is nearly used up: nothing more starts before its last grants to machines have run out, in a "
+    "few seconds."
+)
 
 
 def held_of(world: World, transitions: Sequence[Transition]) -> list[Held]:
@@ -46,19 +51,21 @@ def rooms(
     accounts: Iterable[Account],
     parts: Mapping[str, AccountShare],
     holdings: Sequence[Holding],
+    nodes: Sequence[Node],
 ) -> tuple[AccountRoom, ...]:
     """The accounts as a plan sees them."""
     quotas = world.store.quotas()
     theirs: dict[str, list[Holding]] = {}
     for holding in holdings:
         theirs.setdefault(holding.account_id, []).append(holding)
-    return tuple(
-        replace(
-            _room(world, now, account, parts.get(account.id, NOTHING), theirs.get(account.id, ())),
-            quota=_at_once(quotas.get(account.id)),
-        )
-        for account in accounts
-    )
+    whole = sum((node.total for node in nodes), Resources())
+    found: list[AccountRoom] = []
+    for account in accounts:
+        part, held = parts.get(account.id, NOTHING), theirs.get(account.id, ())
+        room = replace(_room(world, now, account, part, held), quota=_at_once(quotas.get(account.id)))
+        plain = part.budget is None and part.window is None
+        found.append(room if plain else _with_grants(world, now, room, part, held, whole))
+    return tuple(found)
 
 
 def _at_once(quota: Quota | None) -> Resources | None:
@@ -82,6 +89,32 @@ def _room(world: World, now: int, account: Account, part: AccountShare, holdings
         used=used,
         stopped=None if verdict is None else verdict.stopped,
     )
+
+
+def _with_grants(
+    world: World, now: int, room: AccountRoom, part: AccountShare, holdings: Sequence[Holding], whole: Resources
+) -> AccountRoom:
+    """With what a budget and a window say of grants: a machine that begins one asks nobody, so there has to be enough
+    for all that the account could use until then. Where there is not any more, nothing starts while grants are out."""
+    ahead = part.window is None or not windows.opens_ms(windows.parse(part.window), now + LEASE_MS)
+    stopped, budget = room.stopped, part.budget
+    if budget is not None and stopped is None:
+        most = _most(room, whole)
+        more = Spent(most.gpus * LEASE_MS, cost(most, LEASE_MS, world.rules.price) + 1)
+        if may_be_used_up(budget, spent_now(world, now, budget, part.spent, holdings), more):
+            ahead = False
+            stopped = NEARLY if now < world.ahead.ends_ms(room.id, now) else None
+    return replace(room, ahead=ahead, stopped=stopped)
+
+
+def _most(room: AccountRoom, whole: Resources) -> Resources:
+    """What an account can hold at once, of all that machines have."""
+    more = room.quota or Resources()
+    gpus = whole.gpus if room.quota_gpus is None else min(whole.gpus, room.quota_gpus)
+    cpus = min(whole.cpu_millis, more.cpu_millis or whole.cpu_millis)
+    memory = min(whole.memory_mib, more.memory_mib or whole.memory_mib)
+    used = room.used
+    return Resources(max(gpus, used.gpus), max(cpus, used.cpu_millis), max(memory, used.memory_mib))
 
 
 def used_ms(world: World, now: int, part: AccountShare, holdings: Sequence[Holding]) -> float:
@@ -111,15 +144,17 @@ def spent_now(world: World, now: int, budget: Budget, spent: Spent, holdings: Se
 
 
 def wakes_ms(world: World, now: int, parts: Mapping[str, AccountShare], holdings: Sequence[Holding]) -> int | None:
-    """When the first budget that is used up begins anew."""
-    used_up = (
-        verdict.opens_ms
-        for account_id, part in parts.items()
-        if part.budget is not None
-        and (verdict := verdict_of(world, now, part, [h for h in holdings if h.account_id == account_id])) is not None
-        and verdict.stopped is not None
-    )
-    return min(used_up, default=None)
+    """When the first budget that is used up begins anew, or the last grants of an account that has one have run out."""
+    found: list[int] = []
+    for account_id, part in parts.items():
+        if part.budget is None:
+            continue
+        verdict = verdict_of(world, now, part, [h for h in holdings if h.account_id == account_id])
+        if verdict is not None and verdict.stopped is not None:
+            found.append(verdict.opens_ms)
+        elif (ends_ms := world.ahead.ends_ms(account_id, now)) > now:
+            found.append(ends_ms)
+    return min(found, default=None)
 
 
 def opens(now: int, parts: Mapping[str, AccountShare]) -> dict[str, int]:

@@ -11,9 +11,10 @@ from runyard.core.folding import folded
 from runyard.core.idle import rule_of
 from runyard.core.lifecycle import Command, Exit, Transition, is_granted
 from runyard.core.reasons import Reason
-from runyard.core.run import FINAL, Attempt, Run, Storing
+from runyard.core.run import FINAL, Attempt, Run, StopCause, Storing
 from runyard.engine.bell import DISPATCH, EVENTS, STAGE
 from runyard.engine.commit import apply, change
+from runyard.engine.ghosts import Ghost, has_begun_unseen
 from runyard.engine.orders import any_node
 from runyard.engine.told import (
     Began,
@@ -53,10 +54,14 @@ def _alone(world: World, node_id: str, told: Told) -> bool:
 def _try(world: World, node_id: str, told: Sequence[Told]) -> list[bool] | None:
     """The answers; None, and nothing has changed, when a run had changed meanwhile."""
     ids = dict.fromkeys(run_id for each in told for run_id in runs_in(each))
+    world.ahead.answered(node_id, ids)
     fold = _Fold(world, node_id, world.store.runs_of(list(ids)))
     answers = [fold.take(each) for each in told]
     moves = [move for steps in fold.moves.values() for move in folded(steps)]
-    return answers if not moves or all(apply(world, moves, whole=True)) else None
+    if moves and not all(apply(world, moves, whole=True)):
+        return None
+    fold.end_ghosts()
+    return answers
 
 
 class _Fold:
@@ -68,6 +73,9 @@ class _Fold:
         self._now = world.clock.now_ms()
         self._runs = {run.id: run for run in runs}
         self.moves: defaultdict[str, list[Transition]] = defaultdict(list)
+        self._over: list[tuple[str, int]] = []
+        self._strays: list[tuple[Then, tuple[str, int], tuple[int, ...]]] = []
+        """Attempts that have begun and should not have, with those whose room they took over, and its slots."""
 
     def take(self, told: Told) -> bool:
         """Take one fact; False when it is stale."""
@@ -77,11 +85,14 @@ class _Fold:
         match told:
             case Began():
                 self._move(self._begun(run, told))
+                self._look_for_stray(Then(told.run_id, told.attempt), told.run_id, 0)
                 return self._is_current(told.run_id, told.attempt)
             case Exited() | Lost():
                 ended = self._move(self._ended(run, told))
+                self._over.append((told.run_id, told.attempt))
                 if told.then is not None:
                     self._take_over(told.then, run, told.attempt if ended else 0)
+                    self._look_for_stray(told.then, told.run_id, told.attempt)
                 return self._is_current(told.run_id, told.attempt)
             case GpuError():
                 if _owns(run, self._node_id, told.attempt):
@@ -99,6 +110,26 @@ class _Fold:
                 stores = _stores(run, self._node_id)
                 failed = lifecycle.store_failed(run, told.detail, self._now, denied=told.denied)
                 return self._move(failed if stores else None)
+
+    def _look_for_stray(self, then: Then, before: str, number: int) -> None:
+        """An attempt that has begun after one of the run ``before``: maybe it was given up before that was known."""
+        run = self._runs.get(then.run_id)
+        if run is not None and has_begun_unseen(run, self._node_id, then.attempt):
+            room = _attempt_of(self._runs[before], number)
+            self._strays.append((then, (before, number), () if room is None else room.slots))
+
+    def end_ghosts(self) -> None:
+        """What was told is durable: room of what should have ended is free where it has, and what has begun though it
+        should not is ended."""
+        world, node_id = self._world, self._node_id
+        gone = {each: ghost for each in self._over if (ghost := world.ghosts.gone(node_id, each)) is not None}
+        for then, before, slots in self._strays:
+            run, key = self._runs[then.run_id], (then.run_id, then.attempt)
+            slots = gone[before].slots if before in gone else slots
+            if key not in self._over and world.ghosts.found(node_id, Ghost(key, slots, run.resources)):
+                world.executor.stop(node_id, *key, StopCause.fenced, 0)
+        if gone:
+            world.bell.ring(DISPATCH)
 
     def _move(self, transition: Transition | None) -> bool:
         if transition is None:

@@ -17,8 +17,10 @@ from runyard.core.resources import DEFAULT_CONFIGURATIONS, ComputeConfiguration,
 from runyard.core.retention import Kept, Part
 from runyard.core.scheduling.snapshot import Policy, Promise
 from runyard.core.spec import Credentials
+from runyard.engine.ahead import Ahead
 from runyard.engine.bell import Bell
 from runyard.engine.caching import Caches
+from runyard.engine.ghosts import Ghosts
 from runyard.engine.gpus import ShutGpus
 from runyard.engine.leases import Leases
 from runyard.engine.machines import Machines
@@ -167,10 +169,10 @@ class Promises:
 @dataclass(frozen=True, slots=True)
 class World:
     """The ports and the rules. ``orders`` is held while orders are given, so that nodes see them in a sane order;
-    ``summing`` makes summaries of points; ``awaited`` are the machines that have not been heard of since a restore,
-    ``unnoted`` those whose streams ended while the store was away, with what tells whether they are back; ``gpus`` are
-    those that machines keep back; ``leases`` hold what somebody was told is here, and ``sweeping`` is held while
-    something goes."""
+    ``summing`` makes summaries of points; ``ahead`` remembers grants, ``ghosts`` programs that should have ended;
+    ``awaited`` are the machines that have not been heard of since a restore, ``unnoted`` those whose streams ended
+    while the store was away, with what tells whether they are back; ``gpus`` are those that machines keep back;
+    ``leases`` hold what somebody was told is here, and ``sweeping`` is held while something goes."""
 
     store: Store
     executor: Executor
@@ -186,6 +188,7 @@ class World:
     rules: Rules = field(default_factory=Rules)
     ready: Readiness = field(default_factory=Readiness)
     pace: Pace = field(default_factory=Pace)
+    ahead: Ahead = field(default_factory=Ahead)
     promises: Promises = field(default_factory=Promises)
     orders: threading.RLock = field(default_factory=threading.RLock)
     caches: Caches = field(default_factory=Caches)
@@ -197,4 +200,5 @@ class World:
     leases: Leases = field(default_factory=Leases)
     sweeping: threading.Lock = field(default_factory=threading.Lock)
     gpus: ShutGpus = field(default_factory=ShutGpus)
+    ghosts: Ghosts = field(default_factory=Ghosts)
     unnoted: dict[str, Callable[[], bool]] = field(default_factory=dict[str, Callable[[], bool]])

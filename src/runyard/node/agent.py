@@ -11,7 +11,7 @@ from pathlib import Path
 from runyard import __version__
 from runyard.core.house import NOBODY_MAPPED, Root, Users
 from runyard.node.access import StoreAccess
-from runyard.node.became import Became, boot_id
+from runyard.node.became import Became, boot_id, clock_ms
 from runyard.node.cache import Cache
 from runyard.node.cache_orders import CacheOrders
 from runyard.node.containers.boxes import FEATURE, Boxes
@@ -182,6 +182,7 @@ class Agent:
 
     def hello(self) -> facts.Hello:
         """What this node says of itself at every connect."""
+        told_ms = clock_ms()  # first: the server takes it for later than it was
         return facts.Hello(
             name=self._address.name,
             boot_id=boot_id(),
@@ -198,6 +199,7 @@ class Agent:
             features=self._features(),
             closed=self.room.closed,
             shut=self.guarding.shut,
+            clock_ms=told_ms,
         )
 
     def _tell_of_disk(self, closed: str) -> None:
@@ -246,6 +248,8 @@ class Agent:
                 self.staging.request(order)
             case orders.Launch():
                 self.launching.launch(order)
+            case orders.Withdraw():
+                self.launching.withdraw(order)
             case orders.Stop():
                 self.launching.stop(order)
             case orders.Store():

@@ -85,6 +85,11 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def clock_ms() -> int:
+    """Milliseconds since the machine was started, those in which it slept too: nobody sets this clock."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
 def began(folder: AttemptFolder, started: Record) -> Began:
     """The fact in a start record."""
     way, note = (str(started.get(name) or "") for name in ("way", "way_note"))
@@ -171,7 +176,7 @@ def record_without_program(folder: AttemptFolder, early: Early) -> Record:
         "cause": early.cause,
         "launch_failed": None if early.error is None else failed,
         "ended_at_ms": now_ms(),
-        "boottime_ended_ms": time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000,
+        "boottime_ended_ms": clock_ms(),
         "boot_id": boot_id(),
         "log_bytes": size_of(folder.log("training-log")),
         "tamper_proof": os.geteuid() == 0,

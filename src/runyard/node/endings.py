@@ -28,6 +28,7 @@ from runyard.node.gang import PEER, Gang, Learner, see
 from runyard.node.grants import Grants
 from runyard.node.home import PASSABLE, AttemptFolder, Key, Record, make_folder, say
 from runyard.node.lanes import Crew, Lanes, Later
+from runyard.node.occupied import Occupied
 from runyard.node.prepare import Ground, read_order
 from runyard.node.report import Report
 from runyard.node.shims import end_what_is_left, remove_container
@@ -67,6 +68,7 @@ class Endings:
         self._boot_id = boot_id()
         self.ended_well: Callable[[AttemptFolder], None] = lambda _: None
         """Told of an attempt that ended by itself with exit code 0, once the server is told."""
+        self.occupied = Occupied()
         self._lock = threading.Lock()
         self._starting: set[tuple[str, int]] = set()
         self._heard: set[Key] = set()
@@ -180,6 +182,7 @@ class Endings:
         if not heard:
             self.tell_began(folder)  # it was over before anybody listened to its shim
         fact = self.close(gang)
+        self.occupied.leave((folder.run, folder.number))
         with self._lock:
             self._told.add((folder.run, folder.number))
         self._report.tell(fact if then is None else msgspec.structs.replace(fact, then=then))
@@ -278,6 +281,8 @@ class Endings:
     def recover(self, folder: AttemptFolder) -> None:
         """Find an attempt again that was there before this node started. What takes long is done in some thread."""
         gang = self.gang(folder)
+        if gang.became in (Became.running, Became.lost):
+            self.occupied.take((folder.run, folder.number), self._grants.slots_of(folder), over=True)
         for learner in gang.those(Became.running):
             self._listen_again(learner.folder)
         if gang.became is Became.exited:
@@ -301,10 +306,11 @@ class Endings:
         gang = self.gang(folder)
         for learner in gang.those(Became.lost):
             self._clear_up(learner.folder)
-        if gang.became is not Became.prepared and self._grants.decide(folder, StopCause.fenced) is not None:
-            self._tell_end(gang)  # what is told of its successor follows this
-        else:
+        if gang.became is Became.prepared:
             self.close(gang)
+            return
+        self._grants.decide(folder, StopCause.fenced)
+        self._tell_end(gang)  # what is told of a successor follows this, and the server may have waited for its room
 
     def is_told(self, folder: AttemptFolder) -> bool:
         """Whether this node has told of an attempt's end, so that nothing is left to do."""
@@ -313,6 +319,7 @@ class Endings:
 
     def forget(self, run: str) -> None:
         """A run's folders are gone."""
+        self.occupied.forget(run)
         with self._lock:
             self._told = {key for key in self._told if key[0] != run}
             self._followed = {key: folder for key, folder in self._followed.items() if key[0] != run}

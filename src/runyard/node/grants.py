@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import msgspec
 
 from runyard.core.run import StopCause
+from runyard.node.became import clock_ms
 from runyard.node.home import PASSABLE, AttemptFolder, Home, make_folder, say
 from runyard.node.prepare import read_order
 from runyard.wire.facts import Then
@@ -158,9 +159,11 @@ class Grants:
         """The first grant of the attempt's class, with the attempt's slots."""
         kept = read_order(folder)
         queue = self._held.get(kept.queue_class) if kept is not None and kept.learners == 1 else None
-        if kept is None or not queue:
+        now = clock_ms()
+        first = None if not queue else next((item for item in queue.items() if not _is_over(item[1], now)), None)
+        if kept is None or queue is None or first is None:
             return None
-        key, order = next(iter(queue.items()))
+        key, order = first
         before = read_after(folder)
         slots = kept.slots if before is None else before.slots
         try:
@@ -189,6 +192,11 @@ class Grants:
         with self._lock:
             self._decided = {key: then for key, then in self._decided.items() if key[0] != run}
             self._taken = {key for key in self._taken if key[0] != run}
+
+
+def _is_over(order: Launch, now: int) -> bool:
+    """Whether a grant has run out: it is about to be declined."""
+    return 0 < order.until_ms <= now
 
 
 def _nobody(order: Launch) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runyard.core.reasons import Reason
 from runyard.core.run import StopCause
-from runyard.node.became import Became, Early
+from runyard.node.became import Became, Early, clock_ms
 from runyard.node.endings import Endings
 from runyard.node.gpus.guarding import GpuTaken, Guarding
 from runyard.node.grants import Grants
@@ -28,11 +29,13 @@ from runyard.node.starting import Starting
 from runyard.node.store import Storing
 from runyard.node.watch import Watch
 from runyard.stores.errors import StoreError
-from runyard.wire.orders import Launch, Place, Stop
+from runyard.wire.orders import Launch, Place, Stop, Withdraw
 
 AGAIN_S = 0.05
 STAGED_WITHIN_S = 5.0
 """For so long a launch has its slots while its code and data, which the server took to be here, are still to come."""
+SLOTS_WITHIN_S = 10.0
+"""For so long a launch waits for slots in which another attempt is still being ended."""
 NOT_YET = "This machine has to fetch code and data of the run first."
 NOT_READY = Early(error="This machine has the code and data of the run no longer, though it had said so.")
 NODE_MISTAKE = Early(error="A mistake in the node itself kept it from starting: see its own log.")
@@ -77,6 +80,8 @@ class Launching:
         """Every launch order since this node started, in its latest form, until its run is released."""
         self._started: set[str] = set()
         """Runs of which a program was started since then."""
+        self._waits: dict[Attempt, float] = {}
+        """Launches that wait for their slots, and since when."""
         self._leaving: dict[str, Launch | None] = {}
         """Runs that are being released, and the launch that waits until they are."""
 
@@ -103,16 +108,27 @@ class Launching:
             self._hands.lanes.put(order.run, self._crew, lambda: self._launch(order))
         elif self._hands.grants.hold(order):
             self._holding.prepare(order, lambda: self._is_stopped(order))
-            self._hands.later.put(order.hold_ms / 1000, lambda: self._expire(order))
+            left_ms = order.until_ms - clock_ms() if order.until_ms else order.hold_ms
+            self._hands.later.put(max(0, min(left_ms, order.hold_ms)) / 1000, lambda: self._expire(order))
 
     def _expire(self, order: Launch) -> None:
         if self._hands.grants.withdraw(order.run, order.attempt, order) is not None:
-            with self._lock:
-                self._orders.pop((order.run, order.attempt), None)
-            self._holding.decline(order)
+            self._decline(order)
+
+    def _decline(self, order: Launch) -> None:
+        with self._lock:
+            self._orders.pop((order.run, order.attempt), None)
+        self._holding.decline(order)
+
+    def withdraw(self, order: Withdraw) -> None:
+        """Decline a grant that is held. One that has begun goes on."""
+        held = self._hands.grants.withdraw(order.run, order.attempt)
+        if held is not None:
+            self._decline(held)
 
     def _take_over(self, order: Launch) -> None:
         """A grant that was held has slots now: start it at once."""
+        self._hands.endings.occupied.take((order.run, order.attempt), order.slots, over=True)
         with self._lock:
             self._orders[order.run, order.attempt] = order
         self._hands.lanes.put(order.run, self._turn, lambda: self._begin(order))
@@ -148,6 +164,8 @@ class Launching:
         with self._lock:
             order = self._leaving.pop(run, None)
             self._started.discard(run)
+            for key in [key for key in list(self._waits) if key[0] == run]:
+                self._waits.pop(key, None)
             waiting = (run, order.attempt) if order is not None else None
             self._stops = {key: stop for key, stop in self._stops.items() if key[0] != run or key == waiting}
         if order is not None:
@@ -185,6 +203,8 @@ class Launching:
             self._end_stopped(folder)
         elif self._end_older(order):
             hands.later.put(AGAIN_S, lambda: self._again(order))
+        elif (other := hands.endings.occupied.take((order.run, order.attempt), order.slots)) is not None:
+            self._wait_for_slots(order, folder, other)
         elif (ready := hands.staging.find(order.stage)) is not None and hands.staging.has_image(ready):
             self._start(order, folder, ready, self._holding.take(order))
         elif order.stage.listed:
@@ -193,6 +213,17 @@ class Launching:
             hands.later.put(STAGED_WITHIN_S, lambda: self._hand_back(order))
         else:
             hands.endings.end_early(folder, NOT_READY)
+
+    def _wait_for_slots(self, order: Launch, folder: AttemptFolder, other: Attempt) -> None:
+        """Another attempt is still being ended in its slots: wait until that is gone, but not for ever."""
+        key = (order.run, order.attempt)
+        since = self._waits.setdefault(key, time.monotonic())
+        if time.monotonic() - since < SLOTS_WITHIN_S:
+            self._hands.later.put(AGAIN_S, lambda: self._again(order))
+            return
+        self._waits.pop(key, None)
+        why = f"A slot that it was given is still held by attempt {other[1]} of {other[0]}, which does not end."
+        self._hands.endings.end_early(folder, Early(error=why, reason=Reason.gpu_taken))
 
     def _again(self, order: Launch) -> None:
         """Go on with a launch that waited for something, unless its run was released or a later order took over."""
@@ -222,6 +253,7 @@ class Launching:
 
     def _start(self, order: Launch, folder: AttemptFolder, ready: Ready, ahead: Ahead | None = None) -> None:
         hands = self._hands
+        self._waits.pop((order.run, order.attempt), None)
         try:
             hands.guarding.check(order.slots)
             if ahead is None:
@@ -292,6 +324,7 @@ class Launching:
     def _end_older(self, order: Launch) -> bool:
         """End earlier attempts that the server has given up and that still live here; says whether there were any."""
         found = False
+        self._drop_older(order)
         for folder in self._hands.ground.home.attempts(order.run):
             became = self._hands.endings.gang(folder).became if folder.number < order.attempt else Became.exited
             if became is Became.running:
@@ -300,6 +333,16 @@ class Launching:
             elif became is Became.lost:
                 self._hands.endings.bring_to_end(folder)
         return found
+
+    def _drop_older(self, order: Launch) -> None:
+        """Earlier attempts of which nothing has begun never will, and have no slots."""
+        for key in ((order.run, number) for number in range(1, order.attempt)):
+            with self._lock:
+                stands = key in self._orders
+            if stands and self._hands.endings.gang(self._hands.ground.home.attempt(*key)).became is Became.prepared:
+                with self._lock:
+                    self._orders.pop(key, None)
+                self._hands.endings.occupied.leave(key)
 
     def _stop(self, order: Stop) -> None:
         hands, folder = self._hands, self._hands.ground.home.attempt(order.run, order.attempt)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from runyard.node.became import now_ms
+from runyard.node.became import clock_ms, now_ms
 from runyard.node.home import Grumble
 from runyard.node.link import Backoff, Link, Refused, Unreachable
 from runyard.wire.facts import Began, Exited, Fact, Lost, StageProgress, Stored, encode
@@ -146,7 +146,7 @@ class Report:
     def _sent(self, batch: list[Fact]) -> bool:
         self._sent_at = time.monotonic()
         try:
-            msgspec.json.decode(self._link.ask("POST", "/facts", encode(batch, now_ms())), type=list[bool])
+            msgspec.json.decode(self._link.ask("POST", "/facts", encode(batch, now_ms(), clock_ms())), type=list[bool])
         except Unreachable:
             return False
         except (Refused, msgspec.DecodeError) as error:

@@ -110,6 +110,7 @@ class LaunchRequest:
     evaluation: EvaluationMetrics = NO_EVALUATION
     queue_class: int = 0
     hold_ms: int = 0
+    until_ms: int = 0
     login: str = ""
     idle_ms: int = 0
 
@@ -146,6 +147,10 @@ class Executor(Protocol):
 
     def stop(self, node_id: str, run_id: str, attempt: int, cause: StopCause, grace_ms: int) -> None:
         """End the program: SIGTERM, the grace, SIGKILL."""
+        ...
+
+    def withdraw(self, node_id: str, run_id: str, attempt: int) -> None:
+        """Begin a run no more that was granted ahead as this attempt, where it has not begun."""
         ...
 
     def store(self, request: StoreRequest) -> None:

@@ -64,6 +64,15 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class Withdraw:
+    """A grant was to be begun no more."""
+
+    node_id: str
+    run_id: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class StopStoring:
     """Storing was to be given up."""
 
@@ -106,10 +115,29 @@ class PutBack:
 
 
 Given: TypeAlias = (
-    StageRequest | LaunchRequest | StoreRequest | Stop | StopStoring | Release | Synced | AskedCache | PutBack
+    StageRequest
+    | LaunchRequest
+    | StoreRequest
+    | Stop
+    | Withdraw
+    | StopStoring
+    | Release
+    | Synced
+    | AskedCache
+    | PutBack
 )
 GivenT = TypeVar(
-    "GivenT", StageRequest, LaunchRequest, StoreRequest, Stop, StopStoring, Release, Synced, AskedCache, PutBack
+    "GivenT",
+    StageRequest,
+    LaunchRequest,
+    StoreRequest,
+    Stop,
+    Withdraw,
+    StopStoring,
+    Release,
+    Synced,
+    AskedCache,
+    PutBack,
 )
 
 
@@ -156,6 +184,10 @@ class RecordingExecutor:
     def stop(self, node_id: str, run_id: str, attempt: int, cause: StopCause, grace_ms: int) -> None:
         """See :class:`runyard.ports.executor.Executor`."""
         self._hear(Stop(node_id, run_id, attempt, cause, grace_ms))
+
+    def withdraw(self, node_id: str, run_id: str, attempt: int) -> None:
+        """See :class:`runyard.ports.executor.Executor`."""
+        self._hear(Withdraw(node_id, run_id, attempt))
 
     def store(self, request: StoreRequest) -> None:
         """See :class:`runyard.ports.executor.Executor`."""

@@ -348,7 +348,9 @@ class _Queue(_Runs):
     def _head(self, run: Run, expected_ms: int | None, opens_ms: int) -> Head:
         node, limit = str(run.ready_on), self._limit(run)
         if is_granted(run):
-            return Head(run.id, run.rank, node, granted=True, limit_ms=limit, expected_ms=expected_ms)
+            return Head(
+                run.id, run.rank, node, granted=True, limit_ms=limit, expected_ms=expected_ms, opens_ms=opens_ms
+            )
         held = _backoff(run)
         if held and not run.attempts:
             return Head(run.id, run.rank, node, 0, False, limit, expected_ms, max(held, opens_ms))

@@ -39,6 +39,7 @@ class Hello(msgspec.Struct, frozen=True, omit_defaults=True):
     is not isolated here. ``features``: what it can do beyond the ground: ``shm``, ``network_off``. ``python`` and
     ``packages``: version of its own interpreter, and of the frameworks installed there (distribution -> version).
     ``closed``: why nothing new may start there, empty where it may; ``shut``: the GPUs that it keeps back.
+    ``clock_ms``: milliseconds since the machine was started (CLOCK_BOOTTIME), as this is sent; 0: it does not say.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Hello(msgspec.Struct, frozen=True, omit_defaults=True):
     packages: dict[str, str] = {}
     closed: str = ""
     shut: tuple[ShutGpu, ...] = ()
+    clock_ms: int = 0
 
 
 class Staged(msgspec.Struct, frozen=True, tag="staged"):
@@ -233,11 +235,12 @@ class StoreFailed(msgspec.Struct, frozen=True, tag="store_failed"):
     denied: bool = False
 
 
-class Sent(msgspec.Struct, frozen=True, tag="sent"):
+class Sent(msgspec.Struct, frozen=True, tag="sent", omit_defaults=True):
     """Stands before the facts of a report: what the node's clock shows while it is sent. The times in the facts are of
-    that clock."""
+    that clock. ``clock_ms``: as in :class:`Hello`."""
 
     at_ms: int
+    clock_ms: int = 0
 
 
 Fact: TypeAlias = (
@@ -262,18 +265,19 @@ _hello = msgspec.json.Decoder(Hello)
 _facts = msgspec.json.Decoder(list[Sent | Fact])
 
 
-def encode(facts: list[Fact] | Hello, sent_ms: int | None = None) -> bytes:
-    """The body of a report. ``sent_ms``: what the clock shows of whose times the facts are."""
+def encode(facts: list[Fact] | Hello, sent_ms: int | None = None, clock_ms: int = 0) -> bytes:
+    """The body of a report. ``sent_ms``: what the clock shows of whose times the facts are; ``clock_ms``: as in
+    :class:`Sent`."""
     if sent_ms is not None and isinstance(facts, list):
-        return _encoder.encode([Sent(sent_ms), *facts])
+        return _encoder.encode([Sent(sent_ms, clock_ms), *facts])
     return _encoder.encode(facts)
 
 
-def decode_report(body: bytes) -> tuple[list[Fact], int | None]:
-    """The facts of a report and what the node's clock showed, where it said so. Raises ``msgspec.DecodeError`` or
+def decode_report(body: bytes) -> tuple[list[Fact], Sent | None]:
+    """The facts of a report and what the node's clocks showed, where it said so. Raises ``msgspec.DecodeError`` or
     ``UnicodeDecodeError``."""
     found = _facts.decode(body)
-    sent = next((each.at_ms for each in found if isinstance(each, Sent)), None)
+    sent = next((each for each in found if isinstance(each, Sent)), None)
     return [each for each in found if not isinstance(each, Sent)], sent
 
 

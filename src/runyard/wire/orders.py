@@ -135,9 +135,10 @@ class Launch(msgspec.Struct, frozen=True, tag="launch", omit_defaults=True):
     ``stage.warm``: which warm parent may fork it; None: ``warm: off``. ``queue_class``: attempts of the same class need
     the same room and count against the same quota. ``hold_ms`` above 0: a grant ahead. The node does not start it now
     but when an attempt of the same class ends here, in the order of the grants and with the slots of that attempt
-    (``slots`` is empty), and says so in the ``then`` of what it tells of that attempt; what is not begun so many
-    milliseconds after the order came is declined (:class:`runyard.wire.facts.Declined`). ``idle_ms``: a program that
-    does nothing for so long is told of (:class:`runyard.wire.facts.Quiet`), 0: none is.
+    (``slots`` is empty), and says so in the ``then`` of what it tells of that attempt. What is not begun so many
+    milliseconds after the order came, or by ``until_ms`` of the node's clock (``clock_ms`` of
+    :class:`runyard.wire.facts.Hello`; 0: no such moment), is declined (:class:`runyard.wire.facts.Declined`).
+    ``idle_ms``: a program that does nothing for so long is told of (:class:`runyard.wire.facts.Quiet`), 0: none is.
     """
 
     run: str
@@ -164,11 +165,20 @@ class Launch(msgspec.Struct, frozen=True, tag="launch", omit_defaults=True):
     evaluation: Evaluation = Evaluation()
     queue_class: int = 0
     hold_ms: int = 0
+    until_ms: int = 0
     login: str = ""
     idle_ms: int = 0
 
     def __repr__(self) -> str:
         return f"Launch({self.run}/{self.attempt})"
+
+
+class Withdraw(msgspec.Struct, frozen=True, tag="withdraw"):
+    """Begin a run no more that was granted ahead as this attempt. The node declines it at once; what has begun by then
+    goes on, and nothing is answered."""
+
+    run: str
+    attempt: int
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
@@ -245,10 +255,12 @@ class Resync(msgspec.Struct, frozen=True, tag="resync"):
     runs: tuple[str, ...]
 
 
-Order: TypeAlias = Stage | Launch | Stop | Store | StopStoring | Release | CacheCommand | PutBack | Ping | Resync
+Order: TypeAlias = (
+    Stage | Launch | Withdraw | Stop | Store | StopStoring | Release | CacheCommand | PutBack | Ping | Resync
+)
 
 _decoder = msgspec.json.Decoder(
-    Stage | Launch | Stop | Store | StopStoring | Release | CacheCommand | PutBack | Ping | Resync
+    Stage | Launch | Withdraw | Stop | Store | StopStoring | Release | CacheCommand | PutBack | Ping | Resync
 )
 _encoder = msgspec.json.Encoder()
 

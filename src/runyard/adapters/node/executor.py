@@ -111,6 +111,10 @@ class NodeExecutor:
         """End the program."""
         self._send(node_id, orders.Stop(run_id, attempt, cause.value, grace_ms))
 
+    def withdraw(self, node_id: str, run_id: str, attempt: int) -> None:
+        """Take a grant back."""
+        self._send(node_id, orders.Withdraw(run_id, attempt))
+
     def store(self, request: StoreRequest) -> None:
         """Upload results, logs and evidence."""
         self._send(request.node_id, store_order(request))

@@ -87,6 +87,7 @@ def launch_order(request: LaunchRequest) -> Launch:
         evaluation=_evaluation(request.evaluation),
         queue_class=request.queue_class,
         hold_ms=request.hold_ms,
+        until_ms=request.until_ms,
         login=request.login,
         idle_ms=request.idle_ms,
     )

@@ -227,7 +227,7 @@ def _heads(
         else Head(run_id, rank, node, 0, False, limit, expected_ms, max(at, opens_ms))
         for run_id, rank, node, at, attempt, limit in rows
     ]
-    heads += [Head(run_id, rank, node, 0, True, limit, expected_ms) for run_id, rank, node, limit in granted]
+    heads += [Head(run_id, rank, node, 0, True, limit, expected_ms, opens_ms) for run_id, rank, node, limit in granted]
     return tuple(sorted(heads, key=lambda head: head.rank))
 
 

@@ -16,7 +16,7 @@ from runyard.core.resources import Resources
 from runyard.core.scheduling.decisions import Plan, Wait
 from runyard.core.scheduling.order import Order
 from runyard.core.scheduling.share import after
-from runyard.core.scheduling.snapshot import Head, QueueClass, Snapshot
+from runyard.core.scheduling.snapshot import AccountRoom, Head, QueueClass, Snapshot
 
 SHORT_MS: Final = 2_000
 """Only classes whose attempts take less than this are granted ahead."""
@@ -26,6 +26,8 @@ MOST: Final = 16
 """Grants for each attempt that runs, at most."""
 HOLD_MS: Final = 3_000
 """A node declines what it could not begin for so long: what is held, moved or overtaken meanwhile waits no longer."""
+LEASE_MS: Final = HOLD_MS + 500
+"""After so long no grant begins any more, with what the clocks of a server and of a machine differ by in that time."""
 
 _MAY: Final = frozenset({Wait.capacity, Wait.behind, Wait.quota, Wait.share})
 """Who waits for these alone may be granted the room of another."""
@@ -61,6 +63,41 @@ def give_ahead(
     return tuple(_Field(snapshot, plan, running, pace).grants())
 
 
+def to_take_back(snapshot: Snapshot) -> tuple[str, ...]:
+    """The runs that were granted and would not be now: of a queue that is held, an account that may start nothing or
+    would get no grants, a machine that is closed."""
+    granted = [(each.account_id, head) for each in snapshot.classes for head in each.heads if head.granted]
+    if not granted:
+        return ()
+    full, without = _full(snapshot), _without(snapshot)
+    return tuple(
+        head.run_id
+        for account_id, head in granted
+        if snapshot.paused or account_id in without or head.node_id in full or head.opens_ms > snapshot.now_ms
+    )
+
+
+def _full(snapshot: Snapshot) -> set[str]:
+    """The machines on which nothing is granted."""
+    return {node.id for node in snapshot.nodes if node.closed is not None or _overfull(node.free)}
+
+
+def _without(snapshot: Snapshot) -> set[str]:
+    """The accounts that get no grants."""
+    return {each.id for each in snapshot.accounts if _gets_none(each)}
+
+
+def _gets_none(account: AccountRoom) -> bool:
+    if account.paused or account.stopped is not None or not account.ahead:
+        return True
+    if account.quota_gpus is not None and account.used_gpus > account.quota_gpus:
+        return True
+    most = account.quota
+    return most is not None and (
+        0 < most.cpu_millis < account.used.cpu_millis or 0 < most.memory_mib < account.used.memory_mib
+    )
+
+
 class _Field:
     def __init__(self, snapshot: Snapshot, plan: Plan, running: Mapping[Place, int], pace: Mapping[int, float]) -> None:
         self._plan = plan
@@ -81,10 +118,7 @@ class _Field:
 
     def _missing(self, snapshot: Snapshot, running: Mapping[Place, int], pace: Mapping[int, float]) -> dict[Place, int]:
         """How many grants each class lacks on each node."""
-        full = {node.id for node in snapshot.nodes if node.closed is not None or _overfull(node.free)}
-        over = {
-            a.id for a in snapshot.accounts if a.paused or (a.quota_gpus is not None and a.used_gpus > a.quota_gpus)
-        }
+        full, without = _full(snapshot), _without(snapshot)
         accounts = {each.id: each.account_id for each in snapshot.classes}
         out = Counter(
             (each.id, head.node_id)
@@ -96,7 +130,7 @@ class _Field:
         missing: dict[Place, int] = {}
         for place, count in here.items():
             class_id, node_id = place
-            if class_id not in pace or node_id in full or accounts.get(class_id) in (None, *over):
+            if class_id not in pace or node_id in full or accounts.get(class_id) in (None, *without):
                 continue
             target = count * per_attempt(pace[class_id])
             if 4 * (target - out[place]) >= target:

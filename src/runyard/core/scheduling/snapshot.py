@@ -42,7 +42,8 @@ class AccountRoom:
     something. ``used_ms``: what it has used up to now, decayed: milliseconds of one GPU (of a run without GPUs: the
     share of a machine that it took, in GPUs of that machine). ``quota``: CPUs and memory at once, 0 for no limit of
     that kind; its GPUs are not looked at. ``used``: what it holds now. ``stopped``: the sentence of a budget that is
-    used up, None while it may start runs.
+    used up, None while it may start runs. ``ahead``: whether machines may be granted its runs: whatever is used until a
+    grant has run out, its budget is not used up by then, and its start window still open.
     """
 
     id: str
@@ -54,6 +55,7 @@ class AccountRoom:
     quota: Resources | None = None
     used: Resources = NOTHING
     stopped: str | None = None
+    ahead: bool = True
 
 
 @dataclass(frozen=True, slots=True)
