@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,37 @@ from tests.support.seaweedfs import S3Server, running_s3_server
 signal.signal(signal.SIGINT, signal.default_int_handler)
 for number in (signal.SIGHUP, signal.SIGQUIT):
     signal.signal(number, signal.SIG_DFL)
+
+
+FIRST = (
+    "samples",
+    "docs",
+    "story",
+    "tools",
+    "up",
+    "node",
+    "shim",
+    "cli",
+    "stores",
+    "adapters",
+    "fuzz",
+    "hostile",
+    "bench",
+)
+"""Folders whose tests take long, or wait long, in the order in which several workers take them: short files fill the
+time until the last long one has ended."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Several workers take the long files first (`--no-loadscope-reorder`); one takes all as they stand."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    folder = item.path.relative_to(Path(__file__).parent).parts[0]
+    return FIRST.index(folder) if folder in FIRST else len(FIRST)
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,19 @@
-"""Every check of the project, in order, each with its time; all run, then the first failure decides."""
+"""Every check of the project, each with its time; all run, then the first failure decides."""
 
 import subprocess
+import tempfile
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import IO
 
 from tools.environment import ROOT, NotPrepared, clean_environment, prepare, program
 from tools.screen import say
 
 EXTRAS = ("server", "samples", "dev")
+WORKERS = 4
+"""How many tests run at a time on any machine: most wait for processes most of their time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +34,53 @@ class Outcome:
 
 
 def checks(pytest_arguments: list[str]) -> list[Check]:
-    """In the order in which they run; pytest comes last, so that its closing line is the end of what is seen."""
+    """In the order in which they decide; pytest comes last, so that its closing line is the end of what is seen.
+
+    Bytecode of the sources is written once, where the environment has Python keep none: hundreds of processes of the
+    tests import them.
+    """
+    workers = ("-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder")
     return [
+        Check("compileall", ("python", "-m", "compileall", "-q", "src")),
         Check("ruff check", ("ruff", "check")),
         Check("ruff format", ("ruff", "format", "--check")),
-        Check("pyright", ("pyright", "--warnings")),
         Check("lint-imports", ("lint-imports", "--no-logo", "--no-cache")),
-        Check("pytest", ("pytest", "-n", "2", "--dist", "loadfile", *pytest_arguments)),
+        Check("pyright", ("pyright", "--warnings")),
+        Check("pytest", ("pytest", *workers, *pytest_arguments)),
     ]
+
+
+def start(check: Check, words: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+    """``words``: where what it says goes; straight to the screen without."""
+    command = [str(program(check.command[0])), *check.command[1:]]
+    return subprocess.Popen(command, cwd=ROOT, env=clean_environment(), stdout=words, stderr=words)
 
 
 def run(check: Check) -> Outcome:
     """The check's own words go straight to the screen."""
     say(f"\n=== {check.name}: {' '.join(check.command)}")
     began = time.monotonic()
-    command = [str(program(check.command[0])), *check.command[1:]]
-    code = subprocess.run(command, cwd=ROOT, env=clean_environment(), check=False).returncode
-    return Outcome(check.name, code, time.monotonic() - began)
+    return Outcome(check.name, start(check).wait(), time.monotonic() - began)
+
+
+@contextmanager
+def beside(check: Check, outcomes: list[Outcome]) -> Generator[None]:
+    """A check that takes one core while the block has the screen. Its outcome is added, and its words are shown where
+    it failed, when both have ended."""
+    began = time.monotonic()
+    with tempfile.TemporaryFile() as words:
+        process = start(check, words)
+        try:
+            yield
+        except BaseException:
+            process.terminate()
+            raise
+        finally:
+            code = process.wait()
+        outcomes.append(Outcome(check.name, code, time.monotonic() - began))
+        if code != 0:
+            words.seek(0)
+            say(f"\n=== {check.name}: {' '.join(check.command)}\n{words.read().decode(errors='replace')}")
 
 
 def main(arguments: list[str]) -> int:
@@ -54,13 +90,14 @@ def main(arguments: list[str]) -> int:
     except NotPrepared as problem:
         say(str(problem))
         return 2
-    *first, last = checks(arguments)
+    *first, types, tests = checks(arguments)
     outcomes: list[Outcome] = []
     for check in first:
         outcomes.append(run(check))
         say(f"=== {outcomes[-1]}")
-    outcomes.append(run(last))
-    return report(outcomes)
+    with beside(types, outcomes):
+        tested = run(tests)
+    return report([*outcomes, tested])
 
 
 def report(outcomes: list[Outcome]) -> int:

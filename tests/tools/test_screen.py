@@ -2,8 +2,8 @@
 
 import pytest
 
-from tools.checks import Outcome, checks, report
-from tools.screen import Step, table
+from tools.checks import Check, Outcome, beside, checks, report
+from tools.screen import Step, say, table
 
 
 def test_a_table_sets_numbers_to_the_right() -> None:
@@ -36,3 +36,19 @@ def test_nothing_is_said_after_pytest_when_all_is_well(capsys: pytest.CaptureFix
     assert report([Outcome("a", 0, 1.0)]) == 0
     assert capsys.readouterr().out == ""
     assert checks([])[-1].name == "pytest"
+
+
+@pytest.mark.parametrize(("code", "shown"), [(0, ""), (3, "\n=== other: python -c ")])
+def test_what_runs_beside_another_check_is_shown_after_it_where_it_failed(
+    code: int, shown: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    outcomes: list[Outcome] = []
+    words = f"import sys; print('a problem', flush=True); sys.exit({code})"
+    with beside(Check("other", ("python", "-c", words)), outcomes):
+        say("the screen's own")
+    assert [(each.name, each.code) for each in outcomes] == [("other", code)]
+    mine, _, its = capfd.readouterr().out.partition("the screen's own\n")
+    assert mine == ""
+    assert its.startswith(shown)
+    assert its.endswith("a problem\n\n" if code else "")
+    assert bool(its) is bool(code)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from runyard.up.gpu_tries import HELD_BYTES
 from runyard.up.gpus import Card, answer_of, described, freed, multiplied, reduced
 from tests.support.installation import RUNYARD, children_of, cmdline
 
-pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'runyard[samples]'")
+pytestmark = pytest.mark.skipif(
+    find_spec("torch") is None, reason="PyTorch is not installed: pip install 'runyard[samples]'"
+)
 GIB = 1 << 30
 
 

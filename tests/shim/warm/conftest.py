@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,8 @@ def slim_parent() -> Iterator[Warm]:
 
 @pytest.fixture(scope="session")
 def torch_parent() -> Iterator[Warm]:
-    pytest.importorskip("torch")
+    if find_spec("torch") is None:
+        pytest.skip("PyTorch is not installed: pip install 'runyard[samples]'")
     warm = Warm(*FRAMEWORK, "no_such_module")
     assert not warm.failure
     yield warm
