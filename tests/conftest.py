@@ -16,12 +16,12 @@ for number in (signal.SIGHUP, signal.SIGQUIT):
 
 
 FIRST = (
-    "samples",
-    "docs",
     "story",
+    "samples",
+    "node",
+    "docs",
     "tools",
     "up",
-    "node",
     "shim",
     "cli",
     "stores",

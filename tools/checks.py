@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO
 
-from tools.environment import ROOT, NotPrepared, clean_environment, prepare, program
+from tools.environment import ROOT, NotPrepared, clean_environment, compile_all, prepare, program
 from tools.screen import say
 
 EXTRAS = ("server", "samples", "dev")
@@ -34,14 +34,9 @@ class Outcome:
 
 
 def checks(pytest_arguments: list[str]) -> list[Check]:
-    """In the order in which they decide; pytest comes last, so that its closing line is the end of what is seen.
-
-    Bytecode of the sources is written once, where the environment has Python keep none: hundreds of processes of the
-    tests import them.
-    """
+    """In the order in which they decide; pytest comes last, so that its closing line is the end of what is seen."""
     workers = ("-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder")
     return [
-        Check("compileall", ("python", "-m", "compileall", "-q", "src")),
         Check("ruff check", ("ruff", "check")),
         Check("ruff format", ("ruff", "format", "--check")),
         Check("lint-imports", ("lint-imports", "--no-logo", "--no-cache")),
@@ -65,8 +60,8 @@ def run(check: Check) -> Outcome:
 
 @contextmanager
 def beside(check: Check, outcomes: list[Outcome]) -> Generator[None]:
-    """A check that takes one core while the block has the screen. Its outcome is added, and its words are shown where
-    it failed, when both have ended."""
+    """A check that runs while the block has the screen. When both have ended its outcome is added, and its words are
+    shown where it failed."""
     began = time.monotonic()
     with tempfile.TemporaryFile() as words:
         process = start(check, words)
@@ -90,6 +85,7 @@ def main(arguments: list[str]) -> int:
     except NotPrepared as problem:
         say(str(problem))
         return 2
+    compile_all(ROOT / "src")  # hundreds of processes of the tests import them
     *first, types, tests = checks(arguments)
     outcomes: list[Outcome] = []
     for check in first:

@@ -121,11 +121,11 @@ def create() -> None:
 
 def install(extras: list[str]) -> None:
     target = f".[{','.join(extras)}]"
-    command = [str(program("python")), "-m", "pip", "install", "--disable-pip-version-check", "-e", target]
+    pip_install = [str(program("python")), "-m", "pip", "install", "--disable-pip-version-check", "--no-compile"]
     tail: deque[str] = deque(maxlen=40)
     with Step(f"installs {target}") as step:
         with subprocess.Popen(
-            command,
+            [*pip_install, "-e", target],
             cwd=ROOT,
             env=clean_environment(),
             stdin=subprocess.DEVNULL,
@@ -143,6 +143,14 @@ def install(extras: list[str]) -> None:
                 f"pip ended with {pip.returncode}; its last words:\n{''.join(tail).rstrip()}\n"
                 f"Is the package index reachable? When it is, start this again: it goes on where it was."
             )
+        compile_all(FOLDER / "lib")
+
+
+def compile_all(folder: Path) -> None:
+    """Write the bytecode of all modules in a folder, on all cores, even where Python is told to keep none (pip would
+    do it on one). Some packages bring files that are for another version: they stay as they are."""
+    command = [str(program("python")), "-m", "compileall", "-qq", "-j", "0", str(folder)]
+    subprocess.run(command, cwd=ROOT, env=clean_environment(), stdin=subprocess.DEVNULL, check=False)
 
 
 def summary(line: str) -> str:

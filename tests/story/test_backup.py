@@ -13,18 +13,24 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.story
 
 CODE = """
-import os, sys, time
+import os, pathlib, sys, time
 print("began", os.environ["TRAINING_ID"], flush=True)
-time.sleep(float(sys.argv[1]))
+while sys.argv[1:] == ["waits"] and not pathlib.Path(os.environ["CHECKPOINT_DIR"], "go").exists():
+    time.sleep(0.05)
 print("ended", flush=True)
 """
 
 
-def submit(here: Installation, seconds: float, name: str) -> str:
-    """Submit a run that takes so long; its id."""
+def submit(here: Installation, name: str, how: str = "") -> str:
+    """Submit a run that ends at once, or `waits` until it may go on; its id."""
     code = write_code(here.folder / "code", {"main.py": CODE})
-    (here.folder / f"{name}.yml").write_text(manifest(f"python3 main.py {seconds}", name=name))
+    (here.folder / f"{name}.yml").write_text(manifest(f"python3 main.py {how}", name=name))
     return here.cli("train", str(code), f"{name}.yml").stdout.strip()
+
+
+def let_go(here: Installation, run: str) -> None:
+    """Let a program go on to its end."""
+    (here.home / "node" / "runs" / run / "checkpoints" / "go").touch()
 
 
 def state(here: Installation, run: str) -> str:
@@ -44,16 +50,16 @@ def test_a_backup_of_a_live_installation_brings_all_of_it_back(tmp_path: Path) -
         data.mkdir()
         (data / "points.csv").write_text("1,2\n")
         here.cli("data", "push", str(data), "points")
-        done = submit(here, 0, "done")
+        done = submit(here, "done")
         here.cli("wait", done)
-        long, second = submit(here, 12, "long"), submit(here, 12, "second")
+        long, second = submit(here, "long", "waits"), submit(here, "second", "waits")
         wait_until(lambda: (state(here, long), state(here, second)) == ("running", "running"), "two programs", 60)
-        waiting = submit(here, 0.1, "waiting")
+        waiting = submit(here, "waiting")
         made = json.loads(here.cli("backup", "all.tar", "--json").stdout)
         assert (made["runs"], made["secrets"], made["schema"] > "0002") == (4, "plain", True)
         assert Path(made["file"]).stat().st_mode & 0o777 == 0o600
         here.cli("backup", "--verify", "all.tar")
-        later = submit(here, 0.1, "later")
+        later = submit(here, "later")
         here.cli("cancel", second)
         wait_until(lambda: state(here, waiting) in ("running", "storing", "completed"), "the waiting run's turn", 60)
         here.cli("wait", later, waiting)
@@ -67,12 +73,13 @@ def test_a_backup_of_a_live_installation_brings_all_of_it_back(tmp_path: Path) -
         assert again.get("/data/points")["items"][0]["key"] == "points.csv"
         assert again.cli("show", later, check=None).returncode != 0, "it was submitted after the backup"
         assert "ended" in again.cli("logs", done).stdout
+        let_go(again, long)
         again.cli("wait", long, second, waiting, check=None)
         assert (state(again, done), state(again, long)) == ("completed", "completed")
         assert begun(again, long) == 1, "it went on all the time, and nobody began it again"
         bill = again.json("usage", "--by", "account")["items"]
         assert bill
-        new = submit(again, 0, "new")
+        new = submit(again, "new")
         again.cli("wait", new)
         assert begun(again, new) == 1
 
@@ -85,14 +92,16 @@ def _lose_all_but_the_node(home: Path) -> None:
 
 def test_what_began_after_the_backup_is_taken_over_by_the_restored_server(tmp_path: Path) -> None:
     with running_installation(tmp_path, "--fake-gpus", "1") as here:
-        first, second = submit(here, 2, "first"), submit(here, 15, "second")
+        first, second = submit(here, "first", "waits"), submit(here, "second", "waits")
         wait_until(lambda: state(here, first) == "running", "a program", 60)
         here.cli("backup", "all.tar")
+        let_go(here, first)
         wait_until(lambda: state(here, second) == "running", "the second program", 60)
         here.cli("down")
         _lose_all_but_the_node(here.home)
         here.cli("restore", "all.tar", "--home", str(here.home))
         again = Installation(here.home, here.folder, up(here.home, "--fake-gpus", "1"))
+        let_go(again, second)
         again.cli("wait", second)
         assert begun(again, second) == 1, "it was running, and was taken over"
         with sqlite3.connect(again.home / "server" / "runyard.db") as database:

@@ -62,7 +62,7 @@ class Fetching:
         try:
             status, content = _asked(self._secured(sock, parts), parts, method, body, headers)
         except (OSError, HTTPException, ValueError) as error:
-            if late.is_set():
+            if late.is_set() or isinstance(error, TimeoutError):  # the timer's or the socket's own, whichever is first
                 raise IssuerAway(f"{url} did not answer within {self._patience_s:g} seconds: {_TELL}") from None
             _away(url, error)
         finally:
