@@ -309,9 +309,9 @@ def _end(_number: int, _frame: FrameType | None) -> None:
 
 
 def bring_forward(folder: Path, url: str) -> None:
-    """Have a schema that is not current made, or migrated, by a fork: Alembic and what it writes to, 20 MB, do not stay
-    with the server. Ends this process where that failed, which the fork has told. To be called before there are
-    threads."""
+    """Have a schema that is not current made, or migrated, by a fork: what that loads and writes to (20 MB with
+    Alembic) does not stay with the server. Ends this process where that failed, which the fork has told. To be called
+    before there are threads."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if is_current(url):
         return

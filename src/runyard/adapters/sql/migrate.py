@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 import runyard
 from runyard.adapters.sql.database import Database, Transaction
+from runyard.adapters.sql.schema import metadata
 from runyard.core.errors import RunyardError
 
 HEAD: Final = "0009"
@@ -24,8 +25,9 @@ Keep = Callable[[Transaction, str], object]
 
 
 def migrate(database: Database, keep: Keep | None = None, head: str = HEAD) -> str | None:
-    """Migrate forward to ``HEAD``, in one transaction, unless it is there. What was there before is given to ``keep``
-    first. Returns the revision that it was migrated from, None when there was none or nothing to do.
+    """Migrate forward to ``HEAD``, in one transaction, unless it is there; an empty database is made at once. What was
+    there before is given to ``keep`` first. Returns the revision that it was migrated from, None when there was none or
+    nothing to do.
 
     Raises ``RunyardError`` when the schema is a newer one, or when the migration failed: then nothing has changed.
     """
@@ -40,7 +42,10 @@ def migrate(database: Database, keep: Keep | None = None, head: str = HEAD) -> s
             if keep is not None:
                 keep(tx, before)
         try:
-            upgrade(tx.connection, head)
+            if before is None and head == HEAD:
+                make(tx)
+            else:
+                upgrade(tx.connection, head)
         except RunyardError:
             raise
         except Exception as error:
@@ -51,6 +56,17 @@ def migrate(database: Database, keep: Keep | None = None, head: str = HEAD) -> s
             ) from error
         _sign(tx)
     return before
+
+
+def make(tx: Transaction) -> None:
+    """In an empty database: all that the migrations come to (a test compares), without them and their library."""
+    metadata.create_all(tx.connection, checkfirst=False)
+    tx.change("INSERT INTO counters (name, value) VALUES ('event', 0), ('run', 0)")
+    tx.change(
+        f"CREATE TABLE {STAMP} (version_num VARCHAR(32) NOT NULL, "
+        f"CONSTRAINT {STAMP}_pkc PRIMARY KEY (version_num))"  # as Alembic makes it
+    )
+    tx.change(f"INSERT INTO {STAMP} (version_num) VALUES (:head)", head=HEAD)
 
 
 def _sign(tx: Transaction) -> None:
