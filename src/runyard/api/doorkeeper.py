@@ -142,14 +142,17 @@ class Stream:
         task.add_done_callback(self._looks.discard)
 
     async def _ask(self) -> None:
-        try:
-            good = await self._doorkeeper.who_has(self._store, self._digest, self._now_ms()) is not None
-        except (RunyardError, OSError):
-            return  # the store is away: the next bytes ask again
-        if not good and not self._over:
+        if await self._good(self._now_ms()) is False and not self._over:
             self._over = True
             if self._waiting and self._task is not None:
                 self._task.cancel()
+
+    async def _good(self, now_ms: int) -> bool | None:
+        """Whether the token is good; None where the store is away: the next bytes ask again."""
+        try:
+            return await self._doorkeeper.who_has(self._store, self._digest, now_ms) is not None
+        except (RunyardError, OSError):
+            return None
 
     async def of(self, chunks: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
         """The same bytes for as long as the token is good."""
@@ -159,10 +162,12 @@ class Stream:
         try:
             while True:
                 chunk = await self._next(chunks)
-                if chunk is not None and self._now_ms() - asked > _REMEMBERED_MS:
-                    asked = self._now_ms()
-                    if await self._doorkeeper.who_has(self._store, self._digest, asked) is None:
+                now = self._now_ms()
+                if chunk is not None and now - asked > _REMEMBERED_MS:
+                    good = await self._good(now)
+                    if good is False:
                         return
+                    asked = asked if good is None else now
                 if chunk is None or self._over:
                     return
                 yield chunk
