@@ -26,9 +26,9 @@ from runyard.ports.accounts import TokenRecord
 from runyard.server import Bootstrap, build
 from runyard.settings import Settings
 from runyard.wire import facts, orders
+from tests.support.calling import TIMEOUT_S, Answer, Called, whole
 from tests.support.waiting import wait_until
 
-TIMEOUT_S = 15.0
 MANIFEST = """model_definition:
   name: digits
   execution:
@@ -41,30 +41,7 @@ training_results_reference:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer, read whole. Names of headers are in lower case."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        """The body as JSON."""
-        return json.loads(self.body)
-
-    @property
-    def code(self) -> str:
-        """The code of a problem document."""
-        assert self.headers["content-type"] == "application/problem+json", self.body
-        document = self.json()
-        assert document["status"] == self.status
-        assert document["detail"]
-        assert document["title"]
-        return str(document["code"])
-
-
-@dataclass(frozen=True, slots=True)
-class Api:
+class Api(Called):
     """A running server. Tokens: ``owner`` (admin), ``member``, ``other`` (of another account), ``node``, ``node2``."""
 
     app: FastAPI
@@ -78,45 +55,19 @@ class Api:
         """Its address."""
         return f"http://127.0.0.1:{self.port}"
 
-    def headers(self, token: str | None, more: dict[str, str] | None = None) -> dict[str, str]:
-        """Headers of a request by somebody."""
-        word = self.tokens.get(token, token) if token is not None else None
-        return ({"Authorization": f"Bearer {word}"} if word is not None else {}) | (more or {})
-
     @contextlib.contextmanager
     def open(
         self, method: str, path: str, *, token: str | None = "owner", headers: dict[str, str] | None = None
     ) -> Iterator[http.client.HTTPResponse]:
         """A request whose answer is read as it comes; the connection is cut at the end."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
-        connection.request(method, _whole(path), headers=self.headers(token, headers))
+        connection.request(method, whole(path), headers=self.headers(token, headers))
         response = connection.getresponse()
         try:
             yield response
         finally:
             response.close()
             connection.close()
-
-    def call(
-        self,
-        method: str,
-        path: str,
-        body: object = None,
-        *,
-        token: str | None = "owner",
-        headers: dict[str, str] | None = None,
-    ) -> Answer:
-        """One request; ``path`` below ``/api/v1`` (or from the root, after ``//``). ``body``: bytes, or JSON."""
-        more = dict(headers or {})
-        data: Any = body
-        if body is not None and not isinstance(body, bytes | Iterator):
-            data = json.dumps(body).encode()
-            more.setdefault("Content-Type", "application/json")
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
-        with contextlib.closing(connection):
-            connection.request(method, _whole(path), data, self.headers(token, more))
-            response = connection.getresponse()
-            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
 
     def get(self, path: str, *, token: str | None = "owner") -> Any:
         """The JSON of a GET that is granted."""
@@ -130,10 +81,6 @@ class Api:
         assert answer.status == 201, answer.body
         ids: list[str] = answer.json()["ids"]
         return ids
-
-
-def _whole(path: str) -> str:
-    return path[1:] if path.startswith("//") else "/api/v1" + path
 
 
 class Machine:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
-import json
 import os
 import secrets
 import socket
@@ -15,32 +14,19 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from runyard.wire import facts, orders
 from tests.api.serving import MANIFEST, Api, Machine
+from tests.support.calling import TIMEOUT_S, Answer, Called, read_whole
 from tests.support.waiting import wait_until
 
-TIMEOUT_S = 30.0
 _VOLATILE = frozenset({"nodes", "alembic_version", "leases", "audit"})
 """Tables that change by themselves: when a machine was heard of last; and the trail, which holds refusals, too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer, read whole. Names of headers are in lower case."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        """The body as JSON."""
-        return json.loads(self.body)
-
-
 @dataclass(slots=True)
-class Yard:
+class Yard(Called):
     """A running server: ``tokens`` of its owner and of its node; ``pid`` of the real process."""
 
     home: Path
@@ -49,37 +35,6 @@ class Yard:
     tokens: dict[str, str] = field(repr=False)
     run: str = ""
     spec: int = 0
-
-    def headers(self, token: str | None = "owner", more: dict[str, str] | None = None) -> dict[str, str]:
-        """Headers of a request by somebody."""
-        word = self.tokens.get(token, token) if token is not None else None
-        return ({"Authorization": f"Bearer {word}"} if word is not None else {}) | (more or {})
-
-    def call(
-        self,
-        method: str,
-        path: str,
-        body: object = None,
-        *,
-        token: str | None = "owner",
-        headers: dict[str, str] | None = None,
-    ) -> Answer:
-        """One request; ``path`` below ``/api/v1`` (or from the root, after ``//``). ``body``: bytes, or JSON."""
-        more = dict(headers or {})
-        data: Any = body
-        if body is not None and not isinstance(body, bytes | Iterator):
-            data = json.dumps(body).encode()
-            more.setdefault("Content-Type", "application/json")
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
-        with contextlib.closing(connection):
-            connection.request(method, self.whole(path), data, self.headers(token, more))
-            response = connection.getresponse()
-            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
-
-    @staticmethod
-    def whole(path: str) -> str:
-        """A path from the root."""
-        return path[1:] if path.startswith("//") else "/api/v1" + path
 
     def raw(self, sent: bytes, *, end: bool = False) -> Answer:
         """Bytes as they are; ``end``: nothing comes after them. Status 0 when the server only hangs up."""
@@ -91,7 +46,7 @@ class Yard:
             response = http.client.HTTPResponse(connection)
             try:
                 response.begin()
-                return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+                return read_whole(response)
             except (http.client.HTTPException, ConnectionResetError):
                 return Answer(0, {}, b"")
 
