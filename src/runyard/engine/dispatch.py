@@ -21,7 +21,7 @@ from runyard.engine.seeing import Look
 from runyard.engine.world import World
 from runyard.ports.store import Holding
 
-TOGETHER_S: Final = 0.02
+TOGETHER_S: Final = 0.05
 """Where nodes have grants to go on with, rings that come less than this after a plan are answered by one."""
 
 

@@ -13,8 +13,7 @@ from runyard.core.errors import NotFound, Refused, StoreUnavailable
 from runyard.core.ids import run_id
 from runyard.core.resources import Fitted, Resources, fit
 from runyard.core.spec import Credentials, EnvironmentRequest, Location, RunSpec, Scalar
-from runyard.engine import after, frameworks, leases, quotas, room, wishes
-from runyard.engine.bell import EVENTS, STAGE
+from runyard.engine import after, frameworks, known, leases, quotas, room, wishes
 from runyard.engine.orders import credentials_for, seal_credentials
 from runyard.engine.world import World
 from runyard.manifest import Overrides, Parsed, parse
@@ -102,8 +101,7 @@ def submit(world: World, who: Principal, request: Request) -> Accepted:
         environment=examined.environment,
         after=examined.after,
     )
-    ids, replayed = world.store.submit(submission)
-    world.bell.ring(STAGE, EVENTS)
+    ids, replayed = known.accept(world, submission)
     if examined.after and not replayed and after.any_ended(world, examined.after):
         after.look_at(world, ids)  # it ended between the check and the commit: nobody else looks at these
     return Accepted(ids, replayed, examined.notes)

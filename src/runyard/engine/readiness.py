@@ -134,6 +134,11 @@ class Readiness:
             self._progress.pop(spec_id, None)
             return True
 
+    def has_alike(self, node_id: str, content: bytes) -> bool:
+        """Whether a node has told that it has something ready that is made of the same."""
+        with self._lock:
+            return content in self._alike.get(node_id, ())
+
     def tidy(self, node_id: str, is_waited_for: Callable[[int], bool]) -> int:
         """Forget what a node has ready for nobody, where that has become much; returns how much was forgotten. Whoever
         wants it after all has the node asked, which has it. Costs a question a spec, and comes after as many new ones.

@@ -82,11 +82,10 @@ def node_for(world: World, spec_id: int) -> str | None:
     first = next(iter(world.store.waiting_of_spec(spec_id, 1)), None)
     if first is None:
         return None
-    features = wishes.needed(world.specs.get(spec_id).spec)
+    spec = world.specs.get(spec_id).spec
     fitting = [
         (node.draining_ms is not None, not world.ready.has(node.id, spec_id), node.id)
-        for node in world.store.nodes()
-        if node.connected and first.resources.fits_in(node.total) and features <= set(node.features)
+        for node in wishes.taking(world.store.nodes(), spec, first.resources)
     ]
     return min(fitting)[-1] if fitting else None
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from runyard.core.errors import Refused, StoreUnavailable
 from runyard.core.frameworks import CUSTOM
+from runyard.core.resources import Resources
 from runyard.core.run import Run, StateName
 from runyard.core.spec import Location, RunSpec, StoreKind
 from runyard.engine.orders import credentials_for, open_credentials
@@ -118,6 +119,14 @@ def needed(spec: RunSpec) -> frozenset[str]:
         return frozenset([CONTAINER])  # its engine gives the rest
     asked = {SHM: spec.options.shm_mib is not None, NETWORK_OFF: not spec.options.network}
     return frozenset(name for name, yes in asked.items() if yes)
+
+
+def taking(nodes: Sequence[Node], spec: RunSpec, resources: Resources) -> list[Node]:
+    """The connected machines that can take runs of this size and with these wishes."""
+    features = needed(spec)
+    return [
+        node for node in nodes if node.connected and resources.fits_in(node.total) and features <= set(node.features)
+    ]
 
 
 def able(nodes: Sequence[Node], spec: RunSpec) -> Sequence[Node]:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from runyard.node.became import clock_ms, now_ms
+from runyard.node.company import COMPANY_S, MOMENT_S, always
 from runyard.node.home import Grumble
 from runyard.node.link import Backoff, Link, Refused, Unreachable
 from runyard.wire.facts import Began, Exited, Fact, Lost, StageProgress, Stored, encode
 
 BATCH = 500
 """Facts in one request."""
-COMPANY_S = 0.02
-"""For so long a fact that nobody waits for is kept for others to go with it, where others went a moment ago."""
-MOMENT_S = 0.1
 
 Attempt = tuple[str, int]
 """A run and the number of its attempt."""
@@ -43,6 +41,8 @@ class Report:
         self._urgent = False
         self._asleep = True
         self._sent_at = 0.0
+        self.is_busy: Callable[[], bool] = always
+        """Whether programs run here, of which there will soon be more to tell."""
 
     def tell(self, fact: Fact) -> None:
         """Send a fact as soon as can be; one that nobody waits for, with the next ones."""
@@ -110,7 +110,7 @@ class Report:
             while not (batch := self._sendable()):
                 self._changed.wait()
             self._asleep = False
-            if not self._urgent and time.monotonic() - self._sent_at < MOMENT_S:
+            if not self._urgent and time.monotonic() - self._sent_at < MOMENT_S and self.is_busy():
                 self._changed.wait_for(lambda: self._urgent, COMPANY_S)
                 batch = self._sendable()
             self._urgent = False

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from runyard.node.company import COMPANY_S, always
 from runyard.node.home import STREAM_FILES, AttemptFolder, Key, say
 from runyard.node.inotify import IN_MODIFY, IN_ONESHOT, Inotify
 from runyard.node.lanes import do_safely
@@ -24,8 +25,6 @@ CHUNK = 1 << 20
 STEADY_S, STEADY_AFTER, OFTEN_S = 0.5, 10, 1.0
 """A log that was sent so many times, each so soon after the last, is looked at more seldom: each look costs time that
 the program could have had."""
-GATHER_S = 0.02
-"""After a request nothing is sent for so long, whatever comes: what several short runs leave goes together."""
 COALESCE_S = 0.05
 """The server's index of times is as fine as this: more requests a second would tell nobody more."""
 POLL_S = 1.0
@@ -113,6 +112,8 @@ class Shipping:
         self.companion: Companion | None = None
         self.is_known: Callable[[tuple[str, int]], bool] = lambda _attempt: True
         """Whether the server has a place for what is shipped of an attempt (a run and a number)."""
+        self.is_busy: Callable[[], bool] = always
+        """Whether programs run here: after a request what they leave gathers for a while, whatever rings."""
         threading.Thread(target=self._work, name="ship", daemon=True).start()
 
     def open(self, folder: AttemptFolder, *, fresh: bool = False) -> None:
@@ -289,15 +290,15 @@ class Shipping:
         return POLL_S if polled else None
 
     def _rest(self, seconds: float) -> None:
-        """After a request: sleep so long, or until something rings, but no shorter than ``GATHER_S``."""
+        """After a request: sleep so long, or until something rings, but no shorter than what comes needs to gather."""
         begun = time.monotonic()
         with self._lock:
             self._in_step = seconds >= STEADY_S and not any(stream.dirty for stream in self._streams.values())
         self._wait(seconds, growth=False)
         with self._lock:
             self._in_step = False
-        left = begun + GATHER_S - time.monotonic()
-        if left > 0:
+        left = begun + COMPANY_S - time.monotonic()
+        if left > 0 and self.is_busy():
             time.sleep(left)
 
     def _wait(self, seconds: float | None, *, growth: bool) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from runyard.node.company import COMPANY_S, MOMENT_S, always
 from runyard.node.lanes import do_safely
 from runyard.node.link import Link, Refused, Unreachable
 from runyard.stores.errors import StoreError
@@ -20,8 +21,6 @@ TOGETHER = 1 << 20
 """Bytes of what goes together for one run, at most."""
 MOST = 4 << 20
 """Bytes in one request, about."""
-COMPANY_S, MOMENT_S = 0.03, 0.1
-"""For so long objects wait for others to go with them, where others went a moment ago."""
 
 Objects = Sequence[tuple[Named, bytes]]
 Then = Callable[[StoreError | None], None]
@@ -41,8 +40,10 @@ class _Waiting:
 class Together:
     """The thread that sends them: while one request is on its way, the next one gathers."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, is_busy: Callable[[], bool] = always) -> None:
+        """``is_busy``: whether programs run here, which may soon leave more."""
         self._link = link
+        self._is_busy = is_busy
         self._changed = threading.Condition()
         self._waiting: list[_Waiting] = []
         self._started = False
@@ -62,7 +63,7 @@ class Together:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting)
-            if time.monotonic() - self._sent_at < MOMENT_S:
+            if time.monotonic() - self._sent_at < MOMENT_S and self._is_busy():
                 time.sleep(COMPANY_S)
             with self._changed:
                 batch = self._next()

@@ -83,6 +83,11 @@ class Watch:
         with self._lock:
             return list(dict.fromkeys((run, attempt) for run, attempt, _ in self._lines))
 
+    def is_busy(self) -> bool:
+        """Whether any shim is being listened to."""
+        with self._lock:
+            return bool(self._lines)
+
     def listened_to(self) -> list[Key]:
         """Every learner whose shim is being listened to."""
         with self._lock:

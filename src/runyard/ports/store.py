@@ -65,7 +65,9 @@ class Submission:
     every run's page. ``append_args``: hyper-parameters are appended to the command. ``provenance``: git commit,
     client and the like, as the client told. An idempotency key is (account, key), with a digest of the request.
     ``after``: runs that each of these waits for and that are not completed; with any, the runs are accepted as
-    :data:`~runyard.core.run.BLOCKED`; else they are held back until the spec's ``start_after_ms``.
+    :data:`~runyard.core.run.BLOCKED`; else they are held back until the spec's ``start_after_ms``. ``ready_on``: the
+    node that has their code and data ready already, as by :meth:`Store.mark_staged` in the same transaction; None: none
+    is known.
     """
 
     account_id: str
@@ -85,6 +87,7 @@ class Submission:
     request_digest: str = ""
     environment: EnvironmentRequest = OWN_ENVIRONMENT
     after: tuple[str, ...] = ()
+    ready_on: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

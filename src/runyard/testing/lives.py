@@ -28,6 +28,8 @@ def accept(
     member_id: str = "mia",
     now_ms: int = NOW,
     after: tuple[str, ...] = (),
+    ready_on: str | None = None,
+    key: str | None = None,
 ) -> list[Run]:
     """Submit runs of an account that is made where it is missing; returns them as the store has them."""
     store.ensure_account(Account(account_id, account_id.title()))
@@ -35,6 +37,7 @@ def accept(
     submission = a_submission(
         count, first=first, spec=spec, account_id=account_id, member_id=member_id, now_ms=now_ms, after=after
     )
+    submission = replace(submission, ready_on=ready_on, idempotency_key=key)
     ids, _replayed = store.submit(replace(submission, resources=submission.spec.request.resources))
     return [known(store, run_id) for run_id in ids]
 

@@ -143,6 +143,8 @@ class _Runs(
             )
             body = {"member": submission.member_id}
             self._tell(Event(EventKind.accepted, run_id, submission.account_id, submission.now_ms, None, body))
+        if submission.ready_on is not None:
+            self.mark_staged(stored.id, submission.ready_on, submission.now_ms)
 
     def _class_of(self, account_id: str, priority: int, resources: Resources) -> int:
         return self._classes.setdefault((account_id, priority, resources), len(self._classes) + 1)

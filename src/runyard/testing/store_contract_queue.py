@@ -56,6 +56,19 @@ def lose(store: Store, run: Run, now: int = NOW) -> Run:
 class QueueContract:
     """What waits, in which order, and what runs."""
 
+    def test_what_is_known_to_be_ready_is_accepted_so(self, store: Store) -> None:
+        runs = accept(store, 3, ready_on="n1")
+        (asked,) = accept(store, first=10)
+        assert [(run.ready_on, run.staged_ms, run.version) for run in runs] == [("n1", NOW, 2)] * 3
+        assert list(store.specs_to_stage(ALL)) == [asked.spec_id]
+        told = [(each.event.run_id, each.event.kind.value) for each in store.events(0, ALL)][:6]
+        assert told == [(run.id, kind) for kind in ("accepted", "staged") for run in runs]
+        (queue_class,) = store.classes(NOW, ALL)
+        assert heads(queue_class) == [run.id for run in runs]
+        again = accept(store, 3, ready_on="n1", key="k", first=20)
+        assert [run.version for run in accept(store, 3, ready_on="n1", key="k", first=20)] == [2] * 3
+        assert len(store.classes(NOW, ALL)[0].heads) == 3 + len(again)
+
     def test_specs_are_staged_in_the_order_of_the_queue(self, store: Store) -> None:
         low = accept(store, 2, spec=a_spec(priority=10))[0]
         first = accept(store, 2, first=10)[0]

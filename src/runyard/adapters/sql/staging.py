@@ -48,12 +48,7 @@ class StagingTables:
     def _mark_some(self, spec_id: int, node_id: str, now_ms: int, fetched: int) -> int:
         """Mark the first few that are not ready, in a transaction of their own: others write in between."""
         with self._db.write() as tx:
-            head = tx.row(f"SELECT id FROM runs WHERE {_UNREADY} ORDER BY rank LIMIT 1", spec=spec_id)
-            if head is None:
-                return 0
-            pattern = lifecycle.staged(fetch_runs(tx, [head[0]])[0], node_id, now_ms, fetched)
-            assert pattern is not None
-            return _mark_like(tx, pattern)
+            return mark_some(tx, spec_id, node_id, now_ms, fetched)
 
     def unstage(self, node_id: str) -> int:
         with self._db.write() as tx:
@@ -80,6 +75,17 @@ class StagingTables:
                 )
             ]
             return fetch_runs(tx, [run_id for _rank, run_id in sorted(found)[:limit]])
+
+
+def mark_some(tx: Transaction, spec_id: int, node_id: str, now_ms: int, fetched: int = 0) -> int:
+    """Mark the first ``AT_ONCE`` waiting runs of a spec that are not ready as ready on a node; returns how many those
+    are."""
+    head = tx.row(f"SELECT id FROM runs WHERE {_UNREADY} ORDER BY rank LIMIT 1", spec=spec_id)
+    if head is None:
+        return 0
+    pattern = lifecycle.staged(fetch_runs(tx, [head[0]])[0], node_id, now_ms, fetched)
+    assert pattern is not None
+    return _mark_like(tx, pattern)
 
 
 def _mark_like(tx: Transaction, pattern: lifecycle.Transition) -> int:
