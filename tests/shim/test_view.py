@@ -72,6 +72,29 @@ def test_a_path_through_a_link_counts_as_what_it_leads_to(closed: Path) -> None:
     assert view.plan([str(link)], UID, (UID,)) == {str(closed): [str(closed / "python")]}
 
 
+@needs_root
+def test_plans_that_follow_each_other_look_once_and_again_after_a_while(closed: Path, tmp_path: Path) -> None:
+    open_up(closed)
+    runs = closed / "runs"
+    link = tmp_path / "link"
+    link.symlink_to(closed / "python")
+    needed = [str(path) for path in (closed / "python", closed / "data.txt", runs / "1", link)]
+    looked, alone = view.Looked(), view.plan(needed, UID, (UID,), [str(runs)])
+    looked.refresh(0, valid=10)
+    assert view.plan(needed, UID, (UID,), [str(runs)], looked=looked) == alone
+    link.unlink()
+    link.symlink_to(closed / "data.txt")  # what is named itself is looked at each time
+    again = view.plan(needed, UID, (UID,), [str(runs)])
+    assert view.plan(needed, UID, (UID,), [str(runs)], looked=looked) == again
+    closed.chmod(0o755)
+    opened = view.plan(needed, UID, (UID,), [str(runs)])
+    assert opened != again
+    looked.refresh(9, valid=10)
+    assert view.plan(needed, UID, (UID,), [str(runs)], looked=looked) == again, "within the time it was closed"
+    looked.refresh(10, valid=10)
+    assert view.plan(needed, UID, (UID,), [str(runs)], looked=looked) == opened
+
+
 def test_a_path_that_does_not_exist_is_for_the_launch_to_complain_of() -> None:
     assert view.plan(["/no/such/path"], UID, (UID,)) == {}
 
@@ -84,7 +107,7 @@ def test_the_program_sees_exactly_what_it_needs(launcher: Launcher, closed: Path
     attempt = launcher.launch(
         bash(
             "$HOME/python/bin/tool true; cat $HOME/data.txt; ls $HOME; ls $HOME/runs; echo written > made;"
-            "grep runyard /proc/self/mountinfo;"
+            "grep ' runyard ' /proc/self/mountinfo;"
             "for path in $HOME/new $HOME/runs/1/new $HOME/data.txt; do"
             " (echo x > $path) 2> /dev/null && echo wrote $path; done; [ -w $HOME ] || echo read-only"
         ),

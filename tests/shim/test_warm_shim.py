@@ -276,7 +276,8 @@ def test_a_stop_that_comes_before_the_program_needs_no_grace(warm: Warm) -> None
 
 def test_twenty_at_once(warm: Warm) -> None:
     runs = [warm.launch("seven.py" if number % 2 else "leaves.py") for number in range(20)]
-    assert [run.ended()["exit_code"] for run in runs] == [6, 7] * 10
+    ends = [run.ended() for run in runs]
+    assert [each["exit_code"] for each in ends] == [6, 7] * 10, ends
     assert [run.ended()["killed_leftovers"] for run in runs] == [1, 0] * 10
 
 
@@ -337,6 +338,7 @@ def test_ending_a_hanging_run_ends_no_other(warm: Warm) -> None:
     hanging, staying = warm.launch("deaf.py"), warm.launch("wait.py")
     for run in (hanging, staying):
         run.wait_for_line("ready")
+    hanging.client().wait_for("started")  # its init has told, too, that it began
     kill_shim(hanging.folder)
     assert hanging.ended()["signal"] == signal.SIGKILL
     assert warm.process.poll() is None
@@ -351,7 +353,8 @@ def test_a_record_that_cannot_be_written_holds_no_other_run_up(warm: Warm) -> No
     os.mkdir(f"{run.folder.exit}.tmp")
     run.go()
     for _ in range(3):
-        assert warm.launch("seven.py").ended()["exit_code"] == 7
+        ended = warm.launch("seven.py").ended()
+        assert ended["exit_code"] == 7, ended
     assert not run.lock_is_free()
     os.rmdir(f"{run.folder.exit}.tmp")
     assert run.ended()["exit_code"] == 5
@@ -384,6 +387,18 @@ def test_a_program_can_do_nothing_to_its_init_to_others_or_to_their_folders(warm
     assert (ended["exit_code"], ended["signal"]) == (9, None)
     other.go()
     assert other.ended()["exit_code"] == 5
+
+
+def test_what_was_mounted_where_the_program_does_not_get_hinders_none(warm: Warm, tmp_path: Path) -> None:
+    inner = tmp_path / "closed" / "inner"
+    inner.mkdir(parents=True)
+    inner.parent.chmod(0o700)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "late", str(inner)], check=True)
+    try:
+        ended = warm.launch("seven.py").ended()
+        assert ended["exit_code"] == 7, ended
+    finally:
+        subprocess.run(["umount", "-l", str(inner)], check=True)
 
 
 def test_what_was_mounted_after_the_parent_began_is_seen(warm: Warm, base: Path) -> None:

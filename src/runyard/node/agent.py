@@ -152,9 +152,12 @@ class Agent:
         self.limiting = Limiting(home, self.watch, settings.measure_every_s)
         self.idling = Idling(home, self.watch, self._busy, self.report.tell)
         self.room = DiskRoom(home.root, settings.reserve, self.staging.make_room, self._tell_of_disk)
-        together = Together(self.link, self.watch.is_busy)
-        self.report.is_busy = self.shipping.is_busy = self.watch.is_busy
-        self.finishing = Finishing(hands, self.launching, self.report, together, settings.sync_every_s)
+        self.finishing = self._finish(hands, settings)
+
+    def _finish(self, hands: Hands, settings: Settings) -> Finishing:
+        is_busy = self.watch.is_busy
+        self.report.is_busy = self.shipping.is_busy = is_busy
+        return Finishing(hands, self.launching, self.report, Together(self.link, is_busy), settings.sync_every_s)
 
     def _guard(self, caution: Caution) -> Guarding:
         around = Surroundings(self._home, self._address.name, self._inventory, self._living, self.report.tell)

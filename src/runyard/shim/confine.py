@@ -327,11 +327,18 @@ def _confine_view(child: Child) -> dict[str, list[str]]:
     return closed
 
 
-def plan(order: Order, own: bool = True) -> dict[str, list[str]]:
-    """What of the file system is covered for an order's program; ``own``: it has mounts of its own from its birth."""
-    gid = order.gid if order.gid is not None else order.uid or 0
+def plan(order: Order, own: bool = True, looked: "view.Looked | None" = None) -> dict[str, list[str]]:
+    """What of the file system is covered for an order's program; ``own``: it has mounts of its own from its birth;
+    ``looked``: see :func:`runyard.shim.view.plan`."""
     hide, tmp = (order.hide, view.TMP) if own else ((), ())
-    return view.plan(order.visible, order.uid, (gid, *order.groups), hide, order.fixed, tmp if order.tmp else ())
+    tmp = tmp if order.tmp else ()
+    return view.plan(order.visible, order.uid, groups_of(order), hide, order.fixed, tmp, looked)
+
+
+def groups_of(order: Order) -> "tuple[int, ...]":
+    """All groups of an order's user; where that is the shim's own, only what it would be by its number."""
+    gid = order.gid if order.gid is not None else order.uid or 0
+    return (gid, *order.groups)
 
 
 def sources(order: Order) -> dict[str, str]:

@@ -16,9 +16,9 @@ import os
 import select
 
 from runyard.shim import isolation, trees, view
-from runyard.shim.confine import Order, failure, plan, sources
+from runyard.shim.confine import Order, failure, groups_of, plan, sources
 from runyard.shim.control import MOST_DESCRIPTORS, Control
-from runyard.shim.lean import libc, signals
+from runyard.shim.lean import boottime_ns, libc, signals
 from runyard.shim.processes import read
 
 TYPE_CHECKING = False
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     Still = tuple[dict[str, list[str]], list[str]]
+
+
+LOOKED_NS = 1_000_000_000
+"""For so long what was seen of folders above a program's paths holds for the programs that follow."""
 
 
 class Mounts:
@@ -54,7 +58,7 @@ class Mounts:
 class Ground:
     """What the warm parent sees: the folders that are covered for it, and what was mounted when it began."""
 
-    __slots__ = ("_closed", "_fresh", "_gone", "_table", "_then", "_watch")
+    __slots__ = ("_closed", "_fresh", "_gone", "_looked", "_table", "_then", "_watch")
 
     def __init__(self, order: Order) -> None:
         self._closed = plan(order)
@@ -66,14 +70,16 @@ class Ground:
         self._fresh: list[str] = []
         """Where something has been mounted since then, with a slash at the end."""
         self._gone: list[str] = []
+        self._looked = view.Looked()
 
     def mounts(self, order: Order) -> Mounts | None:
         """Copies of what a program is to see where its parent sees nothing; None: they would not be all that its
         mounts differ in, or are too many. Raises ``OSError``."""
-        closed = plan(order)
         self._look()
+        self._looked.refresh(boottime_ns(), LOOKED_NS)
+        closed = plan(order, looked=self._looked)
         changed = [*self._gone, *self._fresh]
-        fresh = _uncovered(self._fresh, closed)
+        fresh = [point for point in _uncovered(self._fresh, closed) if self._can_reach(order, point)]
         if "/" in closed or _uncovered(self._gone, closed) or any(_touches(folder, fresh) for folder in closed):
             return None
         still: dict[str, list[str]] = {}
@@ -94,8 +100,14 @@ class Ground:
             raise
         return made
 
+    def _can_reach(self, order: Order, point: str) -> bool:
+        """Whether a program gets to where something is mounted. Where it does not, neither can its init put a copy."""
+        uid = os.geteuid() if order.uid is None else order.uid
+        return view.barrier(point.rstrip("/"), uid, groups_of(order), self._looked) is None
+
     def _look(self) -> None:
         if self._watch.poll(0):
+            self._looked = view.Looked()
             now = _mounted()
             self._fresh = [point for mount, point in now.items() if mount not in self._then]
             self._gone = [point for mount, point in self._then.items() if mount not in now]

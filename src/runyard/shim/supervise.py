@@ -86,20 +86,28 @@ class Run(Facts):
 
     def make_ready(self) -> bool:
         """Make the control group and the log; False: that failed, and the run is over."""
-        order = self.order
+        if self.open_log():
+            self.make_group()
+        return not self.over
+
+    def open_log(self) -> bool:
+        """Make the log, and room for the record of the end; False: that failed, and the run is over."""
         lean.reserve(self.folder, "exit.json")
-        if order.cgroup is not None:
-            limits = order.cgroup
-            if order.namespaces and limits.get("pids") is not None:
-                limits = {**limits, "pids": limits["pids"] + 1}  # the init
-            self.group = cgroups.create(order.cgroup_name, limits)
         try:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            self.log = os.open(order.log, flags, 0o600)
+            self.log = os.open(self.order.log, flags, 0o600)
         except OSError as error:
             self.launch.failed = failure("log", error)
             self.over = True
         return not self.over
+
+    def make_group(self) -> None:
+        """Make the control group, where there is to be one."""
+        limits = self.order.cgroup
+        if limits is not None:
+            if self.order.namespaces and limits.get("pids") is not None:
+                limits = {**limits, "pids": limits["pids"] + 1}  # the init
+            self.group = cgroups.create(self.order.cgroup_name, limits)
 
     def most_processes(self) -> int | None:
         """How many the program may have in its user namespace; None: a control group says so, or nothing can."""

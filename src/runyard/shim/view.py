@@ -25,6 +25,46 @@ TMP = ("/tmp", "/var/tmp")
 COVER = b"mode=0755,size=1m"
 
 
+class Looked:
+    """What was seen of paths when somebody last looked, for plans that follow each other within a moment: most of them
+    are the same for all programs of a user. Only folders above paths count, in which no program can write."""
+
+    __slots__ = ("_closed", "_plain", "_until")
+
+    def __init__(self) -> None:
+        self._until = 0
+        self._plain: set[str] = set()
+        self._closed: dict[tuple[str, int], bool] = {}
+
+    def refresh(self, now: int, valid: int = 0) -> None:
+        """Forget what was seen longer ago than that, in nanoseconds. To be called before each plan."""
+        if now >= self._until:
+            self._until = now + valid
+            self._plain.clear()
+            self._closed.clear()
+
+    def real(self, path: str) -> str:
+        """As :func:`os.path.realpath`."""
+        folder, _, name = path.rpartition("/")
+        if folder in self._plain and name not in ("", ".", ".."):
+            return os.path.realpath(path) if os.path.islink(path) else path
+        found = os.path.realpath(path)
+        if found == path:
+            while folder:
+                self._plain.add(folder)
+                folder = folder.rpartition("/")[0]
+        return found
+
+    def is_closed(self, folder: str, uid: int, gids: Sequence[int]) -> bool:
+        """Whether a user cannot pass a folder, by owner, group and mode. Raises ``OSError``."""
+        found = self._closed.get((folder, uid))
+        if found is None:
+            facts = os.stat(folder)
+            bit = stat.S_IXUSR if facts.st_uid == uid else stat.S_IXGRP if facts.st_gid in gids else stat.S_IXOTH
+            found = self._closed[folder, uid] = not facts.st_mode & bit
+        return found
+
+
 def plan(
     visible: Sequence[str],
     uid: int | None,
@@ -32,6 +72,7 @@ def plan(
     hide: Sequence[str] = (),
     fixed: Sequence[str] = (),
     tmp: Sequence[str] = (),
+    looked: Looked | None = None,
 ) -> dict[str, list[str]]:
     """The paths to bind, by the folder that is covered: the topmost one above them that this user cannot pass (None:
     there is none), or the innermost hidden one. Empty: nothing is covered.
@@ -39,26 +80,27 @@ def plan(
     A path that is reached through symbolic links counts as itself and as what it leads to. One that lies within
     another is left out, unless what lies between hides it: it comes along. ``gids``: all groups of the user;
     ``fixed``: those of the paths that must not lead through symbolic links; ``tmp``: folders that are covered by one
-    of the program's own, which is the first of their paths.
+    of the program's own, which is the first of their paths; ``looked``: what was seen by plans for the same user a
+    moment ago.
     """
+    looked = looked or Looked()
     tmp = [folder for folder in tmp if os.path.isdir(folder) and not os.path.islink(folder)]
     hide = [*tmp, *hide]
-    hidden = list(dict.fromkeys(os.path.realpath(folder) for folder in hide if os.path.isdir(folder)))
+    hidden = list(dict.fromkeys(looked.real(folder) for folder in hide if os.path.isdir(folder)))
     closed: dict[str, set[str]] = {folder: set() for folder in hidden}
-    passed: set[str] = set()
     for path in visible:
-        for name in {os.path.normpath(path), path if path in fixed else os.path.realpath(path)}:
+        for name in {os.path.normpath(path), path if path in fixed else looked.real(path)}:
             cover = max((folder for folder in hidden if _is_below(name, folder)), key=len, default=None)
             if cover is None and uid is not None:
-                cover = _barrier(name, uid, gids, passed)
+                cover = barrier(name, uid, gids, looked)
             if cover is not None:
                 closed.setdefault(cover, set()).add(name)
     for folder in hidden:
         within = any(_is_below(folder, other) for other in hidden)
-        barrier = None if uid is None or within else _barrier(folder, uid, gids, passed)
-        if barrier is not None:
-            closed.setdefault(barrier, set())
-    planned = {barrier: outermost(paths) for barrier, paths in sorted(closed.items())}
+        above = None if uid is None or within else barrier(folder, uid, gids, looked)
+        if above is not None:
+            closed.setdefault(above, set())
+    planned = {folder: outermost(paths) for folder, paths in sorted(closed.items())}
     return {folder: [folder, *paths] if folder in tmp else paths for folder, paths in planned.items()}
 
 
@@ -66,20 +108,15 @@ def _is_below(path: str, folder: str) -> bool:
     return path.startswith(folder + "/")
 
 
-def _barrier(path: str, uid: int, gids: Sequence[int], passed: set[str]) -> str | None:
-    """The topmost folder above a path that a user cannot pass, by owner, group and mode. ``passed``: those that were
-    found to be passable for other paths of the same plan."""
+def barrier(path: str, uid: int, gids: Sequence[int], looked: Looked) -> str | None:
+    """The topmost folder above a path that a user cannot pass; None: there is none, or no such path."""
     folder = "/"
     for part in path.strip("/").split("/"):
-        if folder not in passed:
-            try:
-                facts = os.stat(folder)
-            except OSError:
-                return None
-            bit = stat.S_IXUSR if facts.st_uid == uid else stat.S_IXGRP if facts.st_gid in gids else stat.S_IXOTH
-            if not facts.st_mode & bit:
+        try:
+            if looked.is_closed(folder, uid, gids):
                 return folder
-            passed.add(folder)
+        except OSError:
+            return None
         folder = f"{folder.rstrip('/')}/{part}"
     return None
 

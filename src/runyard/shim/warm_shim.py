@@ -55,9 +55,14 @@ class WarmRun(Run):
         return self.pid == 0 and not self.over
 
     def adopt(self, pid: int) -> None:
-        """The init is there, and waits: put it into its control group, and let it go on once it is ready."""
+        """The init is there, and waits: put it into its control group, in which it may fork the program then, and let
+        it go on once it is ready."""
         self.pid = pid
         self.outside = [] if self.group is None else cgroups.join(self.group.folders, pid)
+        try:
+            os.write(self.launch.release, b"0")
+        except OSError:
+            pass  # it died meanwhile: its wait status says so
         if self.cause is not None:
             self.due.kill_at = boottime_ns()  # stopped before it was known
         elif self._ready is not None:
@@ -178,7 +183,7 @@ class Parent:
 class WarmShim:
     """The loop over the node's messages, the parent's, and the runs."""
 
-    __slots__ = ("_early", "control", "loop", "parent")
+    __slots__ = ("_early", "control", "groups_count_processes", "loop", "parent")
 
     def __init__(self, control: Control, parent: Parent, loop: Loop) -> None:
         self.control: Control | None = control
@@ -186,6 +191,8 @@ class WarmShim:
         self.loop = loop
         self._early: dict[int, tuple[int, struct_rusage]] = {}
         """Children that ended before the parent had told whose they are."""
+        self.groups_count_processes = False
+        """Whether the last control group did."""
         loop.others[control.fileno()] = self._hear_node
         loop.another_ended = self._another_ended
 
@@ -250,11 +257,21 @@ class WarmShim:
         self.loop.runs.append(run)
         self._tell({"number": run.number, "shim_pid": os.getpid()})
         try:
-            if run.make_ready():
-                self._ask(parent.control, run)
+            if run.open_log():
+                self._have_forked(parent.control, run)
         except OSError as error:
             run.launch.failed = failure("launch", error)
             run.over = True
+
+    def _have_forked(self, parent: Control, run: WarmRun) -> None:
+        """Have the init forked, and make its control group meanwhile; before that, where the init may have to be told a
+        limit which no group can set. Raises ``OSError``."""
+        if not self.groups_count_processes:
+            run.make_group()
+        self._ask(parent, run)
+        if self.groups_count_processes:
+            run.make_group()
+        self.groups_count_processes = run.group is not None and "pids" in run.group.controllers
 
     def _ask(self, parent: Control, run: WarmRun) -> None:
         """Make what the run needs, and hand it to the parent. Raises ``OSError``."""

@@ -68,7 +68,13 @@ def begin(ground: Ground, order: Record, log: int, status: int, release: int, *m
             program.become(birth, ground, order, log)
 
         init.serve(
-            status, release, ready, become, explain, settle=lambda: _refuse(namespaces, order.get("open_calls") or ())
+            status,
+            release,
+            ready,
+            become,
+            explain,
+            settle=lambda: _refuse(namespaces, order.get("open_calls") or ()),
+            ahead=True,
         )
     except OSError as error:
         os.write(status, encode(explain(stage, error)).encode() + b"\n")

@@ -79,10 +79,14 @@ def become(birth: Birth, ground: Ground, order: Record, log: int) -> NoReturn:
     executable = _executable(env)
     typed = [os.path.basename(executable), *_named(program), *program["args"]]
     try:
-        code = _prepare(ground, program, env, executable, typed)
+        code, first, search = _prepare(ground, program, env, executable, typed)
     except Fresh as reason:
+        birth.leave()
         os.write(birth.pipe, ending.fresh_line(str(reason)))
         os.execve(executable, typed, env)
+    birth.leave()
+    _customize(search)
+    sys.path.insert(0, first)
     forked = Forked(Program(code, program.get("module"), ground))
     birth.begun()
     raise forked
@@ -100,8 +104,9 @@ def _named(program: dict[str, Any]) -> list[str]:
 
 def _prepare(
     ground: Ground, program: dict[str, Any], env: dict[str, str], executable: str, typed: list[str]
-) -> CodeType | None:
-    """Put right what a fork has wrong; returns the script's code. Raises :class:`Fresh`."""
+) -> tuple[CodeType | None, str, list[str]]:
+    """Put right what a fork has wrong, running nothing of the user's; returns the script's code, the folder that is
+    searched first, and those of ``PYTHONPATH``. Raises :class:`Fresh`."""
     script: str | None = program.get("script")
     first = os.path.dirname(os.path.realpath(script)) if script is not None else os.getcwd()
     search = [os.path.abspath(entry) for entry in env.get("PYTHONPATH", "").split(":") if entry]
@@ -120,11 +125,14 @@ def _prepare(
     traps.take_environment(ground, env)
     traps.put_right(ground, env)
     _fresh_main(file)
+    return code, first, search
+
+
+def _customize(search: list[str]) -> None:
+    """Import what an interpreter imports by itself when it starts, before the program's own folder is searched."""
     for name in SITE:
         if search and name not in sys.modules and any(os.path.exists(f"{entry}/{name}.py") for entry in search):
             __import__(name)
-    sys.path.insert(0, first)
-    return code
 
 
 def obstacle(ground: Ground, env: dict[str, str], folders: list[str], module: str | None) -> str:
