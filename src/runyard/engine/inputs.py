@@ -7,17 +7,17 @@ import json
 from collections.abc import Mapping, Sequence
 
 from runyard.core.spec import Location, StoreKind
-from runyard.engine.world import World
-from runyard.ports.environments import SpecFacts
+from runyard.ports.environments import NO_FACTS, SpecFacts
 from runyard.ports.executor import DataPart
 from runyard.ports.objects import ObjectEntry
 
 
-def keep(world: World, spec_id: int, parts: Sequence[DataPart]) -> None:
-    """Remember what was listed for a spec; a later staging of it, after a change of the data, takes its place."""
-    if parts:
-        facts = [held(part.location, part.entries) for part in parts]
-        world.store.put_spec_facts(spec_id, SpecFacts(inputs=json.dumps(facts, separators=(",", ":"))))
+def facts_of(parts: Sequence[DataPart]) -> SpecFacts:
+    """What is kept of what was listed for a spec, until it is staged anew after a change of its data."""
+    if not parts:
+        return NO_FACTS
+    facts = [held(part.location, part.entries) for part in parts]
+    return SpecFacts(inputs=json.dumps(facts, separators=(",", ":")))
 
 
 def held(location: Location, entries: Sequence[ObjectEntry]) -> dict[str, object]:

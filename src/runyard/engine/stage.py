@@ -18,6 +18,7 @@ from runyard.engine.commit import apply
 from runyard.engine.orders import credentials_for, open_credentials, open_secrets, warm_of
 from runyard.engine.readiness import content_of
 from runyard.engine.world import World
+from runyard.ports.environments import NO_FACTS
 from runyard.ports.executor import DataPart, StageRequest
 from runyard.ports.logs import LogKey
 from runyard.ports.objects import Checked, Verdict
@@ -102,7 +103,6 @@ def _ask(world: World, node_id: str, spec_id: int) -> None:
         return
     parts, failure = _plan(world, spec_id)
     if failure is None:
-        inputs.keep(world, spec_id, parts)
         first = next(iter(world.store.waiting_of_spec(spec_id, 1)), None)
         warm = None if first is None else warm_of(world, first, spec)
         _order(
@@ -132,11 +132,13 @@ def _ask(world: World, node_id: str, spec_id: int) -> None:
 def _order(world: World, request: StageRequest) -> None:
     """Ask the node. Where it has told that it has the same ready for another submission, the runs may start there at
     once: their launch follows on the order's heels. No hello comes between the guess and the order."""
-    content = content_of(request)
+    content, facts = content_of(request), inputs.facts_of(request.data)
     with world.orders:
         guessed = world.ready.guess(request.node_id, request.spec_id, content)
+        if not guessed and facts != NO_FACTS:
+            world.store.put_spec_facts(request.spec_id, facts)
         world.executor.stage(replace(request, guessed=guessed))
-    if guessed and world.store.mark_staged(request.spec_id, request.node_id, world.clock.now_ms()):
+    if guessed and world.store.mark_staged(request.spec_id, request.node_id, world.clock.now_ms(), facts=facts):
         world.bell.ring(DISPATCH, EVENTS)
 
 

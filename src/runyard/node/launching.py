@@ -266,10 +266,10 @@ class Launching:
                     prepared = furnish(hands.ground, order, ready, port.number)
                     if not hands.grants.has_taken_over(order.run, order.attempt):
                         keep_order(hands.ground, order)  # it was held, and is started by an order with slots after all
-                hands.staging.mark_used(ready)
                 if self._is_stopped(order):
                     raise Stopped
                 self._start_shims(order, prepared, port.holder.fileno())
+                hands.staging.mark_used(ready)  # the order that stands keeps it in the cache until here
         except Stopped:
             self._end_stopped(folder)
         except GpuTaken as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +15,9 @@ class SpecFacts:
 
     environment: str = ""
     inputs: str = ""
+
+
+NO_FACTS: Final = SpecFacts()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from runyard.ports.accounts import Accounts
 from runyard.ports.audit import AuditLog
 from runyard.ports.canceling import Canceling
 from runyard.ports.dependencies import Dependencies
-from runyard.ports.environments import Environments
+from runyard.ports.environments import NO_FACTS, Environments, SpecFacts
 from runyard.ports.notes import Notes
 from runyard.ports.retention import Retention
 from runyard.ports.sealed import SealedTexts
@@ -312,9 +312,12 @@ class Store(
         that it or one of its runs was ever given."""
         ...
 
-    def mark_staged(self, spec_id: int, node_id: str, now_ms: int, fetched: int = 0) -> int:
+    def mark_staged(
+        self, spec_id: int, node_id: str, now_ms: int, fetched: int = 0, facts: SpecFacts = NO_FACTS
+    ) -> int:
         """All waiting runs of the spec that are not ready become so (as ``lifecycle.staged``, with an event each, which
-        tells the bytes that had to be ``fetched``)."""
+        tells the bytes that had to be ``fetched``). ``facts`` are kept with the first of them
+        (:meth:`put_spec_facts`)."""
         ...
 
     def unstage(self, node_id: str) -> int:

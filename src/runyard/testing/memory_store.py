@@ -18,6 +18,7 @@ from runyard.core.resources import Resources
 from runyard.core.run import BLOCKED, FINAL, GRANT, HOLDS_SLOT, Run, StateName, StopCause, Waiting
 from runyard.core.scheduling.snapshot import Head, QueueClass
 from runyard.core.use import Held
+from runyard.ports.environments import NO_FACTS, SpecFacts
 from runyard.ports.store import (
     NO_PACE,
     NOT_CLOSED,
@@ -143,8 +144,12 @@ class _Runs(
             )
             body = {"member": submission.member_id}
             self._tell(Event(EventKind.accepted, run_id, submission.account_id, submission.now_ms, None, body))
-        if submission.ready_on is not None:
-            self.mark_staged(stored.id, submission.ready_on, submission.now_ms)
+        for run_id in submission.ids if submission.ready_on is not None else ():
+            staged = lifecycle.staged(self._runs[run_id], submission.ready_on or "", submission.now_ms)
+            if staged is not None:
+                self._runs[run_id] = staged.after
+                for event in staged.events:
+                    self._tell(event)
 
     def _class_of(self, account_id: str, priority: int, resources: Resources) -> int:
         return self._classes.setdefault((account_id, priority, resources), len(self._classes) + 1)
@@ -290,8 +295,11 @@ class _Queue(_Runs):
             places[run.spec_id] = min(place, places.get(run.spec_id, place))
         return sorted(places, key=lambda spec_id: places[spec_id])[:limit]
 
-    def mark_staged(self, spec_id: int, node_id: str, now_ms: int, fetched: int = 0) -> int:
+    def mark_staged(
+        self, spec_id: int, node_id: str, now_ms: int, fetched: int = 0, facts: SpecFacts = NO_FACTS
+    ) -> int:
         with self._lock:
+            self.put_spec_facts(spec_id, facts)
             unready = self._waiting(lambda run: run.spec_id == spec_id and run.ready_on is None)
             moves = [lifecycle.staged(run, node_id, now_ms, fetched) for run in unready]
             return sum(self.apply([move for move in moves if move is not None]))

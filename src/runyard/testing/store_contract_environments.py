@@ -9,6 +9,7 @@ from runyard.core.spec import EnvironmentRequest
 from runyard.ports.environments import FrameworkRecord, SpecFacts
 from runyard.ports.store import Store
 from runyard.testing.builders import NOW, a_submission
+from runyard.testing.lives import accept
 
 MINE = FrameworkRecord("acme", "pytorch", "1.8", NOW, python="/opt/old")
 
@@ -50,6 +51,11 @@ class EnvironmentContract:
         store.put_spec_facts(7, SpecFacts(environment="{}"))
         assert store.spec_facts(7) == SpecFacts("{}", '[{"name": "digits"}]')
         assert store.spec_facts(8) == SpecFacts()
+        (run,) = accept(store, first=800)
+        assert store.mark_staged(run.spec_id, "n1", NOW, facts=SpecFacts(inputs="[]")) == 1
+        assert store.spec_facts(run.spec_id) == SpecFacts(inputs="[]")
+        assert store.mark_staged(run.spec_id, "n1", NOW) == 0
+        assert store.spec_facts(run.spec_id) == SpecFacts(inputs="[]")
 
     def test_a_spec_keeps_what_its_interpreter_must_offer(self, store: Store) -> None:
         store.ensure_account(Account("acme", "Acme"))

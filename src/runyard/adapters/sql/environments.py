@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import sqlalchemy as sa
 
 from runyard.adapters.sql.connections import put
-from runyard.adapters.sql.database import Database
-from runyard.adapters.sql.schema import frameworks, spec_facts
+from runyard.adapters.sql.database import Database, Transaction
+from runyard.adapters.sql.schema import frameworks
 from runyard.ports.environments import FrameworkRecord, SpecFacts
+
+_PUT_FACTS: Final = (
+    "INSERT INTO spec_facts (spec_id, environment, inputs) VALUES (:spec, :environment, :inputs) "
+    "ON CONFLICT (spec_id) DO UPDATE SET "
+    "environment = CASE WHEN excluded.environment = '' THEN spec_facts.environment ELSE excluded.environment END, "
+    "inputs = CASE WHEN excluded.inputs = '' THEN spec_facts.inputs ELSE excluded.inputs END"
+)
 
 
 class EnvironmentTables:
@@ -37,13 +45,15 @@ class EnvironmentTables:
             return tx.connection.execute(frameworks.delete().where(mine)).rowcount == 1
 
     def put_spec_facts(self, spec_id: int, facts: SpecFacts) -> None:
-        told = {"environment": facts.environment, "inputs": facts.inputs}
         with self._db.write() as tx:
-            row = tx.connection.execute(sa.select(spec_facts).where(spec_facts.c.spec_id == spec_id)).first()
-            kept = {name: text or ("" if row is None else getattr(row, name)) for name, text in told.items()}
-            put(tx, spec_facts, {"spec_id": spec_id}, kept)
+            put_facts(tx, spec_id, facts)
 
     def spec_facts(self, spec_id: int) -> SpecFacts:
         with self._db.read() as tx:
             row = tx.row("SELECT environment, inputs FROM spec_facts WHERE spec_id = :spec", spec=spec_id)
         return SpecFacts() if row is None else SpecFacts(*row)
+
+
+def put_facts(tx: Transaction, spec_id: int, facts: SpecFacts) -> None:
+    """Keep what is known of a spec; a text that is empty leaves what was there."""
+    tx.change(_PUT_FACTS, spec=spec_id, environment=facts.environment, inputs=facts.inputs)

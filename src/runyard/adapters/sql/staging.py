@@ -8,9 +8,11 @@ from typing import Final
 from runyard.adapters.sql.changes import count_classes, find_stage_ranks
 from runyard.adapters.sql.codec import to_json
 from runyard.adapters.sql.database import Database, Transaction
+from runyard.adapters.sql.environments import put_facts
 from runyard.adapters.sql.runs import fetch_runs
 from runyard.core import lifecycle
 from runyard.core.run import Run
+from runyard.ports.environments import NO_FACTS, SpecFacts
 
 _UNREADY: Final = "spec_id = :spec AND state = 'waiting' AND ready_on IS NULL"
 _SOME: Final = f"{_UNREADY} AND rank < :beyond"
@@ -39,16 +41,18 @@ class StagingTables:
             )
         return [row[0] for row in rows]
 
-    def mark_staged(self, spec_id: int, node_id: str, now_ms: int, fetched: int = 0) -> int:
+    def mark_staged(
+        self, spec_id: int, node_id: str, now_ms: int, fetched: int = 0, facts: SpecFacts = NO_FACTS
+    ) -> int:
         marked = 0
-        while count := self._mark_some(spec_id, node_id, now_ms, fetched):
+        while True:  # some in each transaction: others write in between
+            with self._db.write() as tx:
+                count = _mark_some(tx, spec_id, node_id, now_ms, fetched)
+                if facts != NO_FACTS and not marked:
+                    put_facts(tx, spec_id, facts)
             marked += count
-        return marked
-
-    def _mark_some(self, spec_id: int, node_id: str, now_ms: int, fetched: int) -> int:
-        """Mark the first few that are not ready, in a transaction of their own: others write in between."""
-        with self._db.write() as tx:
-            return mark_some(tx, spec_id, node_id, now_ms, fetched)
+            if count < AT_ONCE:
+                return marked
 
     def unstage(self, node_id: str) -> int:
         with self._db.write() as tx:
@@ -77,7 +81,13 @@ class StagingTables:
             return fetch_runs(tx, [run_id for _rank, run_id in sorted(found)[:limit]])
 
 
-def mark_some(tx: Transaction, spec_id: int, node_id: str, now_ms: int, fetched: int = 0) -> int:
+def mark_all(tx: Transaction, spec_id: int, node_id: str, now_ms: int) -> None:
+    """Mark all waiting runs of a spec as ready on a node."""
+    while _mark_some(tx, spec_id, node_id, now_ms) == AT_ONCE:
+        pass
+
+
+def _mark_some(tx: Transaction, spec_id: int, node_id: str, now_ms: int, fetched: int = 0) -> int:
     """Mark the first ``AT_ONCE`` waiting runs of a spec that are not ready as ready on a node; returns how many those
     are."""
     head = tx.row(f"SELECT id FROM runs WHERE {_UNREADY} ORDER BY rank LIMIT 1", spec=spec_id)

@@ -13,7 +13,7 @@ from runyard.adapters.sql.dependencies import add_dependencies
 from runyard.adapters.sql.places import accepted, count_blocks, forget_empty
 from runyard.adapters.sql.ranks import RANK_STEP
 from runyard.adapters.sql.renumber import next_id
-from runyard.adapters.sql.staging import mark_some
+from runyard.adapters.sql.staging import mark_all
 from runyard.core.errors import Conflict
 from runyard.core.events import EventKind
 from runyard.core.lifecycle import first_start
@@ -114,8 +114,8 @@ def _accept(tx: Transaction, submission: Submission) -> None:
         last=first + count - 1,
     )
     count_states(tx, {(submission.account_id, StateName.waiting): count})
-    while submission.ready_on is not None and mark_some(tx, spec_id, submission.ready_on, submission.now_ms):
-        pass
+    if submission.ready_on is not None:
+        mark_all(tx, spec_id, submission.ready_on, submission.now_ms)
     if submission.idempotency_key is not None:
         tx.change(
             _INSERT_KEY,
