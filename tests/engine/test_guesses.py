@@ -14,7 +14,6 @@ from runyard.ports.executor import LaunchRequest, StageRequest
 from runyard.ports.store import Definition
 from tests.engine.yard import OTHER, Yard, manifest
 
-
 WITH_DATA = manifest(data="data")
 
 

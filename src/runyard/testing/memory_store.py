@@ -29,6 +29,7 @@ from runyard.ports.store import (
     UsageRow,
 )
 from runyard.testing.memory_environments import MemoryEnvironments
+from runyard.testing.memory_heads import backoff_of, first_of
 from runyard.testing.memory_members import MemoryMembers
 from runyard.testing.memory_nodes import MemoryNodes
 from runyard.testing.memory_notes import MemoryNotes
@@ -349,7 +350,7 @@ class _Queue(_Runs):
                 runs[0].resources,
                 tuple(
                     self._head(run, expected.get(class_id), opens.get(run.account_id, 0))
-                    for run in _first(runs, now_ms, heads)
+                    for run in first_of(runs, now_ms, heads)
                 ),
             )
             for class_id, runs in sorted(ready.items())
@@ -361,7 +362,7 @@ class _Queue(_Runs):
             return Head(
                 run.id, run.rank, node, granted=True, limit_ms=limit, expected_ms=expected_ms, opens_ms=opens_ms
             )
-        held = _backoff(run)
+        held = backoff_of(run)
         if held and not run.attempts:
             return Head(run.id, run.rank, node, 0, False, limit, expected_ms, max(held, opens_ms))
         return Head(run.id, run.rank, node, held, False, limit, expected_ms, opens_ms)
@@ -481,19 +482,6 @@ class MemoryStore(MemoryNotes, _Queue, MemoryRetention, MemoryNodes):
 
 def _node(run: Run) -> str | None:
     return run.attempt.node_id if run.attempt is not None else None
-
-
-def _backoff(run: Run) -> int:
-    return run.state.not_before_ms if isinstance(run.state, Waiting) else 0
-
-
-def _first(ready: list[Run], now_ms: int, count: int) -> list[Run]:
-    """The heads of a class, of its waiting runs in order."""
-    granted = [run for run in ready if is_granted(run)]
-    runs = [run for run in ready if not is_blocked(run) and not is_granted(run)]
-    may_start = [run for run in runs if _backoff(run) <= now_ms]
-    held_back = sorted((run for run in runs if _backoff(run) > now_ms), key=lambda run: (_backoff(run), run.rank))
-    return sorted((may_start + held_back)[:count] + granted, key=lambda run: run.rank)
 
 
 def _sum(group: str, entries: Sequence[LedgerEntry]) -> UsageRow:
