@@ -21,14 +21,14 @@ FIRST = (
     "node",
     "docs",
     "tools",
+    "bench",
     "up",
+    "adapters",
+    "hostile",
     "shim",
     "cli",
     "stores",
-    "adapters",
     "fuzz",
-    "hostile",
-    "bench",
 )
 """Folders whose tests take long, or wait long, in the order in which several workers take them: short files fill the
 time until the last long one has ended."""

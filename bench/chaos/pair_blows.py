@@ -97,26 +97,29 @@ def kill_session(striker: Striker) -> bool:
     return True
 
 
+def for_a_while(
+    striker: Striker, what: str, end: Callable[[], object], begin: Callable[[], object], seconds: tuple[float, float]
+) -> bool:
+    """Something ends, and begins again a moment later, between so many seconds."""
+    end()
+    time.sleep(striker.chance.uniform(*seconds))
+    begin()
+    striker.timed(what, boottime())
+    return True
+
+
 def restart_database(striker: Striker) -> bool:
     """The database goes down as with its machine, and comes back."""
     postgres = striker.place.postgres
     assert postgres is not None
-    postgres.stop()
-    time.sleep(striker.chance.uniform(0, 1.0))
-    postgres.start()
-    striker.timed("database down", boottime())
-    return True
+    return for_a_while(striker, "database down", postgres.stop, postgres.start, (0, 1.0))
 
 
 def cut_link(striker: Striker) -> bool:
     """The way of one node to the server is closed for a while."""
     link = striker.place.link
     assert link is not None
-    link.shut()
-    time.sleep(striker.chance.uniform(0.3, 4.0))
-    link.unlock()
-    striker.timed("way of a node closed", boottime())
-    return True
+    return for_a_while(striker, "way of a node closed", link.shut, link.unlock, (0.3, 4.0))
 
 
 def stop_beside(striker: Striker) -> bool:
