@@ -127,10 +127,10 @@ def test_who_has_the_first_reservation_keeps_it_though_another_has_had_less_by_t
     assert kept.promises["a"] == Promise(NOW - 1, first=True)
 
 
-def test_who_was_promised_room_for_a_day_goes_first() -> None:
-    day = 24 * HOUR
-    assert list(waiting_gang(a=Promise(NOW - day + 1), b=Promise(NOW - 1, first=True)).reservations) == ["b"]
-    late = waiting_gang(a=Promise(NOW - day), b=Promise(NOW - 1, first=True))
+def test_who_was_promised_room_for_long_goes_first() -> None:
+    long = Policy().patience_ms
+    assert list(waiting_gang(a=Promise(NOW - long + 1), b=Promise(NOW - 1, first=True)).reservations) == ["b"]
+    late = waiting_gang(a=Promise(NOW - long), b=Promise(NOW - 1, first=True))
     assert list(late.reservations) == ["a"]
     assert late.promises["b"] == Promise(NOW - 1)
 

@@ -55,7 +55,7 @@ def _plan_once(world: World) -> tuple[Plan, bool, int | None]:
         look = Look.of(world, now)
         seen = look.snapshot(world)
         plan = make_plan(seen)
-        world.promises.keep(plan.promises)
+        world.promises.keep(plan)
         grants = give_ahead(seen, plan, _running(look.holdings), world.pace.means())
         transitions = transitions_of(world, plan, grants, now)
         world.ahead.gives({t.after.account_id for t in transitions if is_granted(t.after)})

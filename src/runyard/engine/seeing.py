@@ -50,6 +50,7 @@ class Look:
             busy=tuple(_busy(holding, expected) for holding in self.holdings),
             policy=world.rules.policy,
             promises=world.promises.made(),
+            balances=world.promises.balances(),
         )
 
 

@@ -15,7 +15,8 @@ from runyard.core.idle import DEFAULT_RULE, IdleRule
 from runyard.core.lifecycle import RetryPolicy
 from runyard.core.resources import DEFAULT_CONFIGURATIONS, ComputeConfiguration, Price
 from runyard.core.retention import Kept, Part
-from runyard.core.scheduling.snapshot import Policy, Promise
+from runyard.core.scheduling.decisions import Plan
+from runyard.core.scheduling.snapshot import Balance, Policy, Promise
 from runyard.core.spec import Credentials
 from runyard.engine.ahead import Ahead
 from runyard.engine.bell import Bell
@@ -152,18 +153,24 @@ class Pace:
 
 
 class Promises:
-    """What the last plan promised, in memory only: after a restart the next plan promises anew."""
+    """What the last plan promised and how it left the accounts, in memory only: after a restart the next plan promises
+    anew, and nobody owes anything."""
 
     def __init__(self) -> None:
         self._made: Mapping[str, Promise] = {}
+        self._balances: Mapping[str, Balance] = {}
 
-    def keep(self, made: Mapping[str, Promise]) -> None:
+    def keep(self, plan: Plan) -> None:
         """A plan was carried out."""
-        self._made = made
+        self._made, self._balances = plan.promises, plan.balances
 
     def made(self) -> Mapping[str, Promise]:
         """By run id."""
         return self._made
+
+    def balances(self) -> Mapping[str, Balance]:
+        """By account id."""
+        return self._balances
 
 
 @dataclass(frozen=True, slots=True)

@@ -340,7 +340,8 @@ class Store(
     ) -> Sequence[QueueClass]:
         """Every class with ready waiting runs, by id, each with its first ``heads`` of them in order of rank. Those
         whose back-off is not over at ``now_ms`` are only taken where the others leave places among the ``heads``, and
-        those that wait for other runs (``BLOCKED``) are none: a class may be left without any. Those that were granted
+        those that wait for other runs (``BLOCKED``) are none: a class may be left without any, though it counts them
+        among its ``ready`` ones. Those that were granted
         ahead are heads all the same, beside the first ``heads``, and marked. Heads are given the ``expected``
         milliseconds of their class, and open no earlier than their account does (``opens``); a run that was never
         tried and is held back by a time is one whose start window is not open yet.

@@ -352,6 +352,7 @@ class _Queue(_Runs):
                     self._head(run, expected.get(class_id), opens.get(run.account_id, 0))
                     for run in first_of(runs, now_ms, heads)
                 ),
+                len(runs),
             )
             for class_id, runs in sorted(ready.items())
         ]

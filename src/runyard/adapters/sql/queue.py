@@ -54,7 +54,7 @@ class QueueTables:
     ) -> Sequence[QueueClass]:
         with self._db.read() as tx:
             rows = tx.rows(
-                "SELECT id, account_id, priority, gpus, cpu_millis, memory_mib FROM queue_classes "
+                "SELECT id, account_id, priority, gpus, cpu_millis, memory_mib, ready FROM queue_classes "
                 "WHERE ready > 0 ORDER BY id"
             )
             return [
@@ -62,8 +62,9 @@ class QueueTables:
                     row[0],
                     row[1],
                     row[2],
-                    Resources(*row[3:]),
+                    Resources(*row[3:6]),
                     _heads(tx, row[0], now_ms, heads, expected.get(row[0]), opens.get(row[1], 0)),
+                    row[6],
                 )
                 for row in rows
             ]

@@ -19,6 +19,9 @@ from runyard.core.scheduling.room import NEVER, Room
 from runyard.core.scheduling.share import Account, Shares
 from runyard.core.scheduling.snapshot import Head, Promise, QueueClass, Snapshot
 
+MOST_NOTED = 8
+"""Runs of a class that are promised room together."""
+
 Spot = tuple[int, int, int, int]
 """When, how many GPUs are lacking now, how many are left over, and which machine by its place."""
 
@@ -46,8 +49,8 @@ class Reservations:
             room = self._yard.by_id[head.node_id]
             if room.kept is None:
                 self._keep_at(room, room.free_for(queue_class.shape), queue_class, head, account)
-        elif self._each and self._is_to_save(queue_class, head, account):
-            self._later[head.run_id] = self._now
+        elif self._each and self.is_on_loan(queue_class, account) and account.ahead and not self.has_waited(head):
+            self.note(queue_class)
         elif not (account.reserved if self._each else self._any):
             account.reserved = self._any = True
             spot = self._soonest(queue_class.shape)
@@ -65,11 +68,20 @@ class Reservations:
         since |= {run_id: since.get(run_id, self._now) for run_id in (*self.made, *self._later)}
         return {run_id: Promise(at, first=run_id == self._first) for run_id, at in since.items()}
 
-    def _is_to_save(self, queue_class: QueueClass, head: Head, account: Account) -> bool:
-        """Whether a gang above its account's due has to wait until the account has had no more than others."""
+    def is_on_loan(self, queue_class: QueueClass, account: Account) -> bool:
+        """Whether its runs are larger than what is due to its account: they are let in while that is on loan."""
+        return self._shares.size(queue_class.shape) > account.due
+
+    def has_waited(self, head: Head, *, times: int = 1) -> bool:
+        """Whether it was promised room so long ago that it goes first, or several times as long ago."""
         before = self._before.get(head.run_id)
-        waited = before is not None and before.since_ms <= self._now - self._patience
-        return account.ahead and self._shares.size(queue_class.shape) > account.due and not waited
+        return before is not None and before.since_ms <= self._now - times * self._patience
+
+    def note(self, queue_class: QueueClass) -> None:
+        """Promise the first runs of a class room once their account may have it: from now on they wait for it, all of
+        them, else each would begin to when the one before it has started."""
+        for head in queue_class.heads[:MOST_NOTED]:
+            self._later[head.run_id] = self._now
 
     def _stays_first(self, queue_class: QueueClass, head: Head, account: Account) -> bool:
         """Whether it has the plan's first reservation, and keeps its place until it starts: once it has it, or where it

@@ -8,7 +8,7 @@ from enum import StrEnum
 from operator import attrgetter
 from typing import Final
 
-from runyard.core.scheduling.snapshot import Head, Promise
+from runyard.core.scheduling.snapshot import Balance, Head, Promise
 
 _RUN_ID: Final[Callable[[Head], str]] = attrgetter("run_id")
 
@@ -125,7 +125,7 @@ class Plan:
 
     ``wake_at_ms``: the next time at which the plan changes by itself, None when only an event can change it.
     ``preempts``: attempts to stop; ``reservations``: by run id; ``shares``: by account. ``promises``: by run id,
-    for the next plan to look at.
+    and ``balances``, by account, for the next plan to look at.
     """
 
     starts: tuple[Start, ...]
@@ -136,3 +136,4 @@ class Plan:
     reservations: Mapping[str, Reservation] = field(default_factory=dict[str, Reservation])
     shares: Mapping[str, Share] = field(default_factory=dict[str, Share])
     promises: Mapping[str, Promise] = field(default_factory=dict[str, Promise])
+    balances: Mapping[str, Balance] = field(default_factory=dict[str, Balance])

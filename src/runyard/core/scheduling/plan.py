@@ -8,7 +8,7 @@ from runyard.core.scheduling.fit import Yard
 from runyard.core.scheduling.order import Order, Turn, in_order
 from runyard.core.scheduling.preempt import COMING, Reclaim
 from runyard.core.scheduling.quota import over_quota
-from runyard.core.scheduling.share import Shares
+from runyard.core.scheduling.share import OWES, Shares
 from runyard.core.scheduling.snapshot import Snapshot
 
 __all__ = ["Plan", "Preempt", "Reservation", "Share", "Start", "Wait", "in_order", "make_plan"]
@@ -27,6 +27,7 @@ def make_plan(snapshot: Snapshot) -> Plan:
 
 class _Planning:
     def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
         self._policy = snapshot.policy
         self._promised = snapshot.promises.keys()
         self._shares = Shares(snapshot)
@@ -50,6 +51,7 @@ class _Planning:
             self._reservations.made | self._reclaim.reservations,
             self._shares.told(),
             self._reservations.promises(self._order.heads.among(self._promised)),
+            self._shares.balances(self._snapshot),
         )
 
     def _look_at(self, turn: Turn) -> None:
@@ -62,6 +64,11 @@ class _Planning:
         if over is not None:
             self._order.tell(queue_class, head, over)
             return
+        if account.owes and self._owes_first(turn):
+            account.lacked = True
+            self._reservations.note(queue_class)
+            self._order.tell(queue_class, head, OWES)
+            return
         room = self._yard.find(queue_class.shape, head)
         if room is None:
             self._lacks_room(turn)
@@ -70,8 +77,18 @@ class _Planning:
         account.take(queue_class.shape, self._shares.size(queue_class.shape))
         self._starts.append(Start(head.run_id, queue_class.id, room.id, slots))
 
+    def _owes_first(self, turn: Turn) -> bool:
+        """Whether a run larger than its account's due may not start before the account has made up for what it had. One
+        that has waited for long may as soon as the half of a loan is left, and one that has for twice as long now."""
+        account, queue_class, head = turn
+        kept = self._reservations
+        if not kept.is_on_loan(queue_class, account) or kept.has_waited(head, times=2):
+            return False
+        return 2 * account.over > account.due * self._policy.loan_ms or not kept.has_waited(head)
+
     def _lacks_room(self, turn: Turn) -> None:
         account, queue_class, head = turn
+        account.lacked = True
         no = self._yard.why_not(queue_class, head, account)
         if self._reclaim.helps(queue_class, head, account):
             self._order.tell_alone(queue_class, head, COMING)

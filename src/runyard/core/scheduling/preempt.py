@@ -4,10 +4,14 @@ An account below its due share takes back what others have borrowed: attempts of
 them. Where the operator says so, a run also takes the room of those of lower priority. The lowest priority goes first,
 then the youngest; never one more than is needed, none where the run could not start then, none of higher priority than
 the run, and none for a run that another one ahead of it would be given the room before.
+
+A run larger than what is due to its account is on loan: where others are short of room it is stopped once the account
+has had its due of ``Policy.loan_ms`` too much, and waits until that is made up for.
 """
 
 from __future__ import annotations
 
+from enum import IntEnum
 from heapq import heapify, heappop, heappush
 from typing import Final
 
@@ -20,7 +24,13 @@ from runyard.core.scheduling.snapshot import Busy, Head, QueueClass, Snapshot
 
 MOST: Final = 16
 """Runs that room is made for in one plan, at most: the next plan goes on."""
+SAME_LOANS: Final = 3
+"""So many attempts of a run larger than its account's due have the same loan."""
 COMING: Final[No] = Wait.capacity, "Room is being made for it: it starts as soon as other runs have stopped."
+OVERDRAWN: Final = (
+    "Stopped because its account has had more than is due to it and others wait for theirs; it waits again with its "
+    "checkpoint."
+)
 BORROWED: Final = (
     "Stopped to give back borrowed room to an account that holds less than is due to it; "
     "it waits again with its checkpoint."
@@ -29,6 +39,14 @@ OUTRANKED: Final = "Stopped to make room for a run of higher priority; it waits 
 
 Cost = tuple[int, int, int]
 """The highest priority among those to be stopped, what they have computed (millionths of a GPU, ms), the machine."""
+
+
+class Right(IntEnum):
+    """What a run may take back: nothing but by priority, what was on loan for too long, all that is borrowed."""
+
+    nothing = 0
+    loans = 1
+    borrowed = 2
 
 
 class Victim:
@@ -53,11 +71,13 @@ class Reclaim:
         self.reservations: dict[str, Reservation] = {}
         self.settles_at: int | None = None
         self._policy = snapshot.policy
+        self._fair = snapshot.policy.preemption and snapshot.policy.fair_share
+        self._overdrawn = [each for each in shares.accounts.values() if each.over > each.due * self._policy.loan_ms]
         self._now = snapshot.now_ms
         self._yard = yard
         self._shares = shares
         self._passed: dict[str, set[Resources]] = {}
-        self._costs: dict[tuple[Resources, int, bool], list[Cost]] = {}
+        self._costs: dict[tuple[Resources, int, Right], list[Cost]] = {}
         self._settled: dict[int, list[Victim]] | None = None
         self._least: list[Cost] = []
         self._coming = [room for room in yard.open if room.stopping]
@@ -65,10 +85,10 @@ class Reclaim:
     def helps(self, queue_class: QueueClass, head: Head, account: Account) -> bool:
         """Whether room is being made for a head that lacks it: it is then promised to it."""
         shape, size = queue_class.shape, self._shares.size(queue_class.shape)
-        below = self._policy.preemption and self._policy.fair_share and account.held + size <= account.due
+        right = self._right(account, size)
         found = None
-        if (below or self._policy.by_priority) and len(self.reservations) < MOST:
-            found = self._room_coming(shape, head) or self._stop_some(queue_class, head, below=below)
+        if (right or self._policy.by_priority) and len(self.reservations) < MOST:
+            found = self._room_coming(shape, head) or self._stop_some(queue_class, head, right)
         if found is None:
             self._passed.setdefault(head.node_id, set()).add(shape)
             return False
@@ -78,6 +98,13 @@ class Reclaim:
         account.take(shape, size)
         self.reservations[head.run_id] = Reservation(found.id, self._now + STOPPING_MS)
         return True
+
+    def _right(self, account: Account, size: int) -> Right:
+        if not self._fair or account.owes or account.held >= account.due:
+            return Right.nothing
+        if account.held + size <= account.due:
+            return Right.borrowed
+        return Right.loans if self._overdrawn else Right.nothing
 
     def _room_coming(self, shape: Resources, head: Head) -> Room | None:
         """A machine where enough attempts are being stopped already."""
@@ -91,19 +118,17 @@ class Reclaim:
         ahead = (*self._passed.get("", ()), *self._passed.get(room.id, ()))
         return any(within(shape, amount) for shape in ahead)
 
-    def _stop_some(self, queue_class: QueueClass, head: Head, *, below: bool) -> Room | None:
+    def _stop_some(self, queue_class: QueueClass, head: Head, right: Right) -> Room | None:
         shape, priority = queue_class.shape, queue_class.priority
         if head.node_id:
             room = self._yard.by_id[head.node_id]
-            victims = self._victims(room, shape, priority, below=below)
+            victims = self._victims(room, shape, priority, right)
         else:
-            room, victims = self._cheapest(shape, priority, below=below)
+            room, victims = self._cheapest(shape, priority, right)
         if room is None or victims is None:
             return None
         for each in victims:
-            outranked = self._policy.by_priority and each.busy.priority < priority
-            text = OUTRANKED if outranked else BORROWED
-            self.preempts.append(Preempt(each.busy.run_id, each.busy.attempt, head.run_id, text))
+            self.preempts.append(Preempt(each.busy.run_id, each.busy.attempt, head.run_id, self._why(each, priority)))
             each.stopped = True
             if each.owner is not None:
                 each.owner.held -= each.size
@@ -113,16 +138,21 @@ class Reclaim:
         room.claim(Resources(), soon, queue_class.account_id, priority)
         return room
 
-    def _cheapest(self, shape: Resources, priority: int, *, below: bool) -> tuple[Room | None, list[Victim] | None]:
+    def _why(self, each: Victim, priority: int) -> str:
+        if self._policy.by_priority and each.busy.priority < priority:
+            return OUTRANKED
+        return BORROWED if each.owner is None or each.size <= each.owner.due else OVERDRAWN
+
+    def _cheapest(self, shape: Resources, priority: int, right: Right) -> tuple[Room | None, list[Victim] | None]:
         """The machine where least is lost. The heap has bounds: what a machine costs at least, and only grows."""
-        key = (shape, priority, below)
+        key = (shape, priority, right)
         if key not in self._costs:
             self._by_room()
             self._costs[key] = list(self._least)
         heap = self._costs[key]
         while heap:
             room = self._yard.rooms[heappop(heap)[-1]]
-            victims = self._victims(room, shape, priority, below=below)
+            victims = self._victims(room, shape, priority, right)
             if victims is not None:
                 cost = max(each.busy.priority for each in victims), sum(each.loss for each in victims), room.index
                 heappush(heap, cost)
@@ -130,7 +160,7 @@ class Reclaim:
                     return room, victims
         return None, None
 
-    def _victims(self, room: Room, shape: Resources, priority: int, *, below: bool) -> list[Victim] | None:
+    def _victims(self, room: Room, shape: Resources, priority: int, right: Right) -> list[Victim] | None:
         """Whom to stop on a machine so that a shape has room there, None where that is not to be had."""
         soon = room.soon()
         able = None if soon is None else self._by_room().get(room.index)
@@ -142,7 +172,7 @@ class Reclaim:
         for each in able:
             if fits:
                 break
-            if not each.stopped and self._may_stop(each, priority, held, below=below):
+            if not each.stopped and self._may_stop(each, priority, held, right):
                 account_id = each.busy.account_id
                 chosen.append(each)
                 held[account_id] = held.get(account_id, 0) + each.size
@@ -157,13 +187,22 @@ class Reclaim:
                 soon = less
         return chosen
 
-    def _may_stop(self, each: Victim, priority: int, held: dict[str, int], *, below: bool) -> bool:
+    def _may_stop(self, each: Victim, priority: int, held: dict[str, int], right: Right) -> bool:
         if self._policy.by_priority and each.busy.priority < priority:
             return True
         owner = each.owner
-        if not below or owner is None or each.busy.priority > priority:
+        if not right or owner is None or each.busy.priority > priority:
             return False
-        return owner.held - held.get(owner.id, 0) - each.size >= owner.due
+        if right is Right.borrowed and owner.held - held.get(owner.id, 0) - each.size >= owner.due:
+            return True
+        return owner in self._overdrawn and self._is_overdrawn(each, owner)
+
+    def _is_overdrawn(self, each: Victim, owner: Account) -> bool:
+        """Whether a run larger than its account's due has had its loan. From the fourth attempt on a loan is twice as
+        long each time, so that a run without checkpoints ends as well."""
+        loan = self._policy.loan_ms << max(0, each.busy.attempt - SAME_LOANS)
+        aged = each.busy.since_ms <= self._now - loan
+        return aged and each.size > owner.due and owner.over > owner.due * loan
 
     def _by_room(self) -> dict[int, list[Victim]]:
         """What may be stopped at all, by machine, in the order in which it is."""

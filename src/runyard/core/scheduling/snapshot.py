@@ -15,7 +15,12 @@ HALF_LIFE_MS: Final = 7 * 24 * 3_600_000
 SETTLE_MS: Final = 60_000
 """An attempt younger than this is not stopped for others: it would come to nothing."""
 
-PATIENCE_MS: Final = 24 * 3_600_000
+DAY_MS: Final = 24 * 3_600_000
+
+LOAN_MS: Final = 2_700_000
+"""An account may have had its due of so long too much before a run of it that is larger than that due is stopped."""
+
+PATIENCE_MS: Final = DAY_MS // 2
 """A run that was promised room for so long goes before all others of its priority."""
 
 
@@ -78,13 +83,15 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class QueueClass:
-    """The ready runs of one account, priority and shape. ``heads``: the first few of them, by rank, ascending."""
+    """The ready runs of one account, priority and shape. ``heads``: the first few of them, by rank, ascending;
+    ``ready``: how many there are in all, those included that wait for other runs (0: nobody counted)."""
 
     id: int
     account_id: str
     priority: int
     shape: Resources
     heads: tuple[Head, ...]
+    ready: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +127,20 @@ class Promise:
 
 
 @dataclass(frozen=True, slots=True)
+class Balance:
+    """Where an account stood at ``at_ms``, when it had used ``used_ms`` (decayed, as in :class:`AccountRoom`).
+
+    ``over``: what it had had above its due while others waited for room, below zero what it had saved up; millionths of
+    a GPU, ms. ``short``: much of what it had waiting lacked room.
+    """
+
+    at_ms: int
+    used_ms: float
+    over: int = 0
+    short: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """How the queue is served.
 
@@ -128,7 +149,8 @@ class Policy:
     takes back what others have borrowed. ``by_priority``: a run may also take the room of one of lower priority.
     ``settle_ms``: an attempt younger than this is not stopped. ``half_life_ms``: of an account's use. ``patience_ms``:
     who was promised room for so long goes first. ``small_first``: a run takes the smallest machine that has room for
-    it, so that large ones stay whole for gangs; else the one with the fewest GPUs free.
+    it, so that large ones stay whole for gangs; else the one with the fewest GPUs free. ``loan_ms``: a run larger than
+    its account's due is stopped for others once the account has had its due of so long too much.
     """
 
     fair_share: bool = True
@@ -139,13 +161,15 @@ class Policy:
     settle_ms: int = SETTLE_MS
     patience_ms: int = PATIENCE_MS
     small_first: bool = True
+    loan_ms: int = LOAN_MS
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything a plan depends on. ``paused``: the whole queue is held. ``depth``: how many heads of each class were
     looked for, beside the granted ones; 0: all that there are. ``busy``: what holds the room that is not free.
-    ``promises``: by run id, as the plan before this one gave them (none after a restart: they are made anew)."""
+    ``promises``: by run id, as the plan before this one gave them (none after a restart: they are made anew);
+    ``balances``: by account id, as that plan left them."""
 
     now_ms: int
     nodes: tuple[NodeRoom, ...]
@@ -156,3 +180,4 @@ class Snapshot:
     busy: tuple[Busy, ...] = ()
     policy: Policy = Policy()
     promises: Mapping[str, Promise] = field(default_factory=dict[str, Promise])
+    balances: Mapping[str, Balance] = field(default_factory=dict[str, Balance])

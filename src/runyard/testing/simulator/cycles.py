@@ -86,13 +86,16 @@ def _queue(size: Size, chance: random.Random, names: Sequence[str]) -> list[Queu
     """Classes of account, priority and shape, with limits of 1, 4 or 24 hours, or none."""
     keys = [(name, priority, gpus) for name in names for priority in (40, 50, 60) for gpus in (1, 2, 4, 8)]
     waiting: dict[tuple[str, int, int], list[Head]] = {}
+    ready = Counter[tuple[str, int, int]]()
     for rank in range(size.waiting):
         limit = chance.choice((HOUR, 4 * HOUR, 24 * HOUR, None))
-        heads = waiting.setdefault(chance.choice(keys), [])
+        key = chance.choice(keys)
+        ready[key] += 1
+        heads = waiting.setdefault(key, [])
         if len(heads) < size.heads:
             heads.append(Head(f"training-{rank:09d}", rank, "", limit_ms=limit))
     return [
-        QueueClass(n, name, priority, shape(gpus), tuple(heads))
+        QueueClass(n, name, priority, shape(gpus), tuple(heads), ready[(name, priority, gpus)])
         for n, ((name, priority, gpus), heads) in enumerate(waiting.items())
     ]
 

@@ -13,7 +13,17 @@ from heapq import heappop, heappush
 
 from runyard.core.resources import Resources
 from runyard.core.scheduling.plan import Plan, Start, make_plan
-from runyard.core.scheduling.snapshot import AccountRoom, Busy, Head, NodeRoom, Policy, Promise, QueueClass, Snapshot
+from runyard.core.scheduling.snapshot import (
+    AccountRoom,
+    Balance,
+    Busy,
+    Head,
+    NodeRoom,
+    Policy,
+    Promise,
+    QueueClass,
+    Snapshot,
+)
 from runyard.testing.simulator.workloads import MINUTE, Coming
 
 FIFO = Policy(fair_share=False, backfill=False, preemption=False, small_first=False)
@@ -88,6 +98,7 @@ class Simulation:
         self._running: dict[str, Run] = {}
         self._ends: list[tuple[int, str, int]] = []
         self._promises: Mapping[str, Promise] = {}
+        self._balances: Mapping[str, Balance] = {}
         self.result = Result(policy, sum(machines), used=dict.fromkeys(weights, 0.0))
 
     def work(self, coming: Sequence[Coming], *, until_ms: int | None = None) -> Result:
@@ -165,7 +176,7 @@ class Simulation:
                 account, gpus = key
                 class_id = self._ids.setdefault(key, len(self._ids) + 1)
                 heads = tuple(run.head for _, run in waiting[:DEPTH])
-                self._classes[key] = QueueClass(class_id, account, 50, shape(gpus), heads)
+                self._classes[key] = QueueClass(class_id, account, 50, shape(gpus), heads, len(waiting))
         accounts = tuple(
             AccountRoom(name, None, self._held[name], weight=weight, used_ms=self._used[name])
             for name, weight in self._weights.items()
@@ -179,13 +190,14 @@ class Simulation:
             busy=tuple(self._busy.values()),
             policy=self._policy,
             promises=self._promises,
+            balances=self._balances,
         )
 
     def _plan(self) -> None:
         for _ in range(100):
             seen = self.snapshot()
             plan = make_plan(seen)
-            self._promises = plan.promises
+            self._promises, self._balances = plan.promises, plan.balances
             self.result.plans += 1
             if self._see is not None:
                 self._see(seen, plan)
