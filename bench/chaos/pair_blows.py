@@ -87,12 +87,19 @@ def stop_leader(striker: Striker) -> bool:
 
 
 def kill_session(striker: Striker) -> bool:
-    """SIGKILL to a process of the database: it ends all others, and recovers."""
+    """SIGKILL to a process of the database: it ends all others, and recovers, which is its own time."""
     database = striker.place.database()
     with contextlib.closing(database):
         found = [int(row[0]) for row in database.execute(SESSIONS).fetchall()]
     if not found or not hit(striker.chance.choice(found), signal.SIGKILL):
         return False
+    deadline = time.monotonic() + reality.PATIENCE_S
+    time.sleep(0.05)
+    while time.monotonic() < deadline:
+        with contextlib.suppress(psycopg.Error), contextlib.closing(striker.place.database()) as database:
+            database.execute("SELECT 1")
+            break
+        time.sleep(0.01)
     striker.timed("a process of the database killed", boottime())
     return True
 

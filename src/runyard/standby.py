@@ -151,8 +151,19 @@ async def _look(lease: Lease, door: Door) -> int | None:
         await asyncio.to_thread(lease.wait, found.left_s)
     except psycopg.Error as error:
         _log.warning("the database does not answer: %s", str(error).partition("\n")[0])
-        await asyncio.sleep(0.5)
+        await _database_is_back(lease)
     return None
+
+
+async def _database_is_back(lease: Lease) -> None:
+    """Wait for the database, and then a moment more: who led before may have lost nothing but its sessions, and says so
+    as soon as it can."""
+    while True:
+        await asyncio.sleep(0.2)
+        with contextlib.suppress(psycopg.Error):
+            await asyncio.to_thread(lease.ask)
+            break
+    await asyncio.sleep(lease.renewed_s + 0.2)
 
 
 class Keeper:
@@ -176,7 +187,7 @@ class Keeper:
 
     def _renew(self) -> None:
         away = False
-        while not self._ended.wait(self._lasts_s / 4):
+        while not self._ended.wait(self._lease.renewed_s):
             try:
                 held, away = self._lease.renew(self._epoch), False
             except psycopg.Error as error:  # it is away: nobody else can take the lease meanwhile either

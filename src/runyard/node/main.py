@@ -40,6 +40,8 @@ from runyard.wire import facts, orders
 
 PROBE_S = 3.0
 """How long another server has to answer before it counts as away too."""
+STARTED_S = 0.25
+"""So soon a server that was killed is there again, where somebody sees to it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -128,7 +130,7 @@ class Elsewhere:
     def go_on(self, now: str) -> None:
         """Where another server answers and this one does not, begin anew with that: this process becomes a new node,
         which finds all again by its folders. Programs take no notice."""
-        if not self.urls or answers(now):
+        if not self.urls or answers_again(now):
             return  # it was started again meanwhile, and passes on to who leads now
         there = next((url for url in self.urls if answers(url)), None)
         if there is None:
@@ -140,6 +142,18 @@ class Elsewhere:
 
 
 NOWHERE = Elsewhere()
+
+
+def answers_again(url: str) -> bool:
+    """Whether a server answers, or does a moment after it has broken off: one that was killed is started again at once,
+    which takes less than to begin anew with another."""
+    began = time.monotonic()
+    if answers(url):
+        return True
+    if time.monotonic() - began > PROBE_S / 2:
+        return False
+    time.sleep(STARTED_S)
+    return answers(url)
 
 
 def answers(url: str) -> bool:

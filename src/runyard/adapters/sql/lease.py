@@ -74,6 +74,15 @@ class Lease:
             )
         return self._kept
 
+    @property
+    def renewed_s(self) -> float:
+        """How often who leads renews it."""
+        return self._lasts_ms / 4000
+
+    def ask(self) -> None:
+        """Ask the database for nothing. Raises ``psycopg.Error`` while it does not answer."""
+        self._connection().execute("SELECT 1")
+
     def take(self) -> int | Leader:
         """Take the lease if nobody has it, or who has it is gone: the epoch. Otherwise who leads."""
         connection = self._connection()
