@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import psycopg
@@ -13,7 +14,7 @@ from runyard.adapters.sql.database import Database
 from runyard.adapters.sql.lease import Leader, Lease
 from runyard.core.account import Account
 from runyard.core.errors import NotLeading, RunyardError
-from runyard.standby import Door, follow
+from runyard.standby import Door, database_is_back, follow
 from tests.support.postgres import Postgres, running_postgres
 
 
@@ -190,3 +191,23 @@ def test_the_door_passes_bytes_on_in_both_directions() -> None:
     answer, rest = asyncio.run(story())
     assert answer == b"got " + b"x" * 200_000
     assert rest == b""
+
+
+class Recovering(Lease):
+    """A hand on a lease in a database that answers again when it is asked for the third time."""
+
+    asked = 0
+    answered_at = 0.0
+
+    def ask(self) -> None:
+        self.asked += 1
+        if self.asked < 3:
+            raise psycopg.OperationalError("the database system is in recovery mode")
+        self.answered_at = time.monotonic()
+
+
+def test_who_led_before_the_database_was_away_may_say_so_first() -> None:
+    hand = Recovering("postgresql://nowhere", "one a", "http://one:1", 1.0)
+    asyncio.run(database_is_back(hand))
+    assert hand.asked == 3
+    assert time.monotonic() - hand.answered_at >= hand.renewed_s, "as long as it takes until the next renewal"

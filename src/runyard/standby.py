@@ -151,11 +151,11 @@ async def _look(lease: Lease, door: Door) -> int | None:
         await asyncio.to_thread(lease.wait, found.left_s)
     except psycopg.Error as error:
         _log.warning("the database does not answer: %s", str(error).partition("\n")[0])
-        await _database_is_back(lease)
+        await database_is_back(lease)
     return None
 
 
-async def _database_is_back(lease: Lease) -> None:
+async def database_is_back(lease: Lease) -> None:
     """Wait for the database, and then a moment more: who led before may have lost nothing but its sessions, and says so
     as soon as it can."""
     while True:

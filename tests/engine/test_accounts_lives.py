@@ -313,6 +313,7 @@ class Accounts(RuleBasedStateMachine):
         text = manifest(size=size, extra=extra)
         for run_id in self.yard.submit(text, parameters=({},) * count, who=PEOPLE[account]):
             self.books.runs[run_id] = self.yard.run(run_id)
+        self.posts()
 
     def one(self, which: int) -> Run | None:
         """One of the runs that are there."""

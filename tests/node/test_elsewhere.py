@@ -27,9 +27,30 @@ class Healthy(BaseHTTPRequestHandler):
         pass
 
 
+class Restarted(Healthy):
+    """Breaks off the first connection, as a server does that is killed."""
+
+    asked = 0
+
+    def do_GET(self) -> None:
+        Restarted.asked += 1
+        if Restarted.asked > 1:
+            super().do_GET()
+
+
 @pytest.fixture
 def answering() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Healthy)
+    yield from served(Healthy)
+
+
+@pytest.fixture
+def restarted() -> Iterator[str]:
+    Restarted.asked = 0
+    yield from served(Restarted)
+
+
+def served(kind: type[Healthy]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -55,3 +76,8 @@ def test_a_node_begins_anew_where_a_server_answers_when_its_own_does_not(answeri
 
 def test_a_node_stays_where_no_server_answers() -> None:
     assert said(*(f"http://127.0.0.1:{port}" for port in free_ports(2))) == "stayed"
+
+
+def test_a_node_waits_for_its_own_server_that_is_just_started_again(restarted: str, answering: str) -> None:
+    assert said(restarted, answering) == "stayed"
+    assert Restarted.asked == 2

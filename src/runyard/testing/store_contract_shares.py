@@ -110,10 +110,12 @@ class ShareContract:
 
     def test_the_window_of_an_account_is_that_of_its_heads(self, store: Store) -> None:
         for first, account in ((1, "acme"), (5, "beta")):
-            run = accept(store, first=first, account_id=account)[0]
+            run, granted = accept(store, 2, first=first, account_id=account)
             store.mark_staged(run.spec_id, "n1", NOW)
-        opens = {c.account_id: c.heads[0].opens_ms for c in store.classes(NOW, ALL, opens={"beta": NOW + 9})}
-        assert opens == {"acme": 0, "beta": NOW + 9}
+            step(store, lifecycle.granted(known(store, granted.id), "n1", NOW))
+        found = store.classes(NOW, ALL, opens={"beta": NOW + 9})
+        opens = {c.account_id: [(head.granted, head.opens_ms) for head in c.heads] for c in found}
+        assert opens == {"acme": [(False, 0), (True, 0)], "beta": [(False, NOW + 9), (True, NOW + 9)]}
 
     def test_limits_are_told_of_what_holds_room(self, store: Store) -> None:
         start(store, accept(store, spec=a_spec(options=Options(max_runtime_ms=7000, priority=60)))[0], now=NOW + 4)
