@@ -16,11 +16,15 @@ _ALL: Final = "SELECT run_id, position, after_id FROM dependencies WHERE true"
 _WAITING_FOR: Final = "SELECT run_id FROM dependencies WHERE true"
 _STANDING: Final = "SELECT id, seq, state, not_before_ms FROM runs WHERE true"
 
-# In the order of ``ix_runs_blocked``. Asked by ``seq`` alone, a planner walks all runs by their key.
-_BLOCKED: Final = (
-    f"SELECT seq, id FROM runs WHERE {BLOCKED_RUNS} AND not_before_ms = {BLOCKED} AND seq > :after "
-    "ORDER BY not_before_ms, seq LIMIT :limit"
-)
+# In the order of ``ix_runs_blocked``: by ``seq`` alone, and by an equal sign in PostgreSQL, a planner may walk all runs
+# by their key. SQLite reads a stretch of an index by an equal sign.
+_BLOCKED: Final = f"SELECT seq, id FROM runs WHERE {BLOCKED_RUNS} AND "
+_BEYOND: Final = {
+    True: f"not_before_ms = {BLOCKED} AND seq > :after",
+    False: f"(not_before_ms, seq) > ({BLOCKED}, :after)",
+}
+"""By whether it is SQLite."""
+_IN_ORDER: Final = " ORDER BY not_before_ms, seq LIMIT :limit"
 
 
 class DependencyTables:
@@ -46,7 +50,7 @@ class DependencyTables:
 
     def blocked(self, after_seq: int, limit: int) -> Sequence[tuple[int, str]]:
         with self._db.read() as tx:
-            rows = tx.rows(_BLOCKED, after=after_seq, limit=limit)
+            rows = tx.rows(_BLOCKED + _BEYOND[tx.is_sqlite] + _IN_ORDER, after=after_seq, limit=limit)
         return [(row[0], row[1]) for row in rows]
 
 
