@@ -6,8 +6,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pytest
 
 from runyard.adapters.sql.copying import Copier
 from runyard.adapters.sql.database import Turn
+from tests.support.waiting import wait_until
 
 PAGE = 4096
 
@@ -59,20 +58,13 @@ def copied(path: Path, aside: Path) -> int:
         return 0  # it was copied in between, or there was nothing yet
 
 
-def until(told: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not told():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_a_quiet_moment_is_used_and_no_commit_copies(tmp_path: Path) -> None:
     notes, aside = Notes(tmp_path / "notes.db", some=100), tmp_path / "aside.db"
     for number in range(6):
         notes.write(number)
     assert copied(notes.path, aside) == 0  # 96 pages, as they are counted: not yet worth it
     notes.write(6)
-    until(lambda: copied(notes.path, aside) == 7)
+    wait_until(lambda: copied(notes.path, aside) == 7, "the copying of the log", pause=0.01)
     notes.close()
 
 
@@ -94,7 +86,11 @@ def test_what_a_reader_still_needs_stays_in_the_log(tmp_path: Path) -> None:
         assert reader.execute("SELECT count(*) FROM notes").fetchone() == (1,)
         for number in range(1, 30):
             notes.write(number)
-        until(lambda: not any(thread.name == "copy the log" for thread in threading.enumerate()))
+        wait_until(
+            lambda: not any(thread.name == "copy the log" for thread in threading.enumerate()),
+            "the copying of the log",
+            pause=0.01,
+        )
         assert reader.execute("SELECT count(*) FROM notes").fetchone() == (1,)
         reader.execute("COMMIT")
         assert reader.execute("SELECT count(*) FROM notes").fetchone() == (30,)
@@ -113,7 +109,7 @@ def test_a_copy_that_fails_is_tried_again_with_later_commits(tmp_path: Path, cap
     notes, aside = Notes(tmp_path / "notes.db", some=16, quiet_s=0), tmp_path / "aside.db"
     real, notes.copier._connect = notes.copier._connect, refuse  # pyright: ignore[reportPrivateUsage]
     notes.write(0)
-    until(lambda: "could not be copied" in caplog.text)
+    wait_until(lambda: "could not be copied" in caplog.text, "the copying of the log", pause=0.01)
     assert copied(notes.path, aside) == 0
     notes.copier._connect = real  # pyright: ignore[reportPrivateUsage]
     numbers = iter(range(1, 10_000))
@@ -122,7 +118,7 @@ def test_a_copy_that_fails_is_tried_again_with_later_commits(tmp_path: Path, cap
         notes.write(next(numbers))
         return copied(notes.path, aside) > 0
 
-    until(again)
+    wait_until(again, "the copying of the log", pause=0.01)
     notes.close()
 
 
@@ -133,6 +129,7 @@ def refuse() -> sqlite3.Connection:
 WRITER = """
 import sys
 from pathlib import Path
+from tests.support.waiting import wait_until
 from tests.adapters.sql.test_copying import Notes
 notes = Notes(Path(sys.argv[1]), some=16, many=64, quiet_s=0.001)
 first = notes.driver.execute("SELECT count(*) FROM notes").fetchone()[0]
