@@ -27,13 +27,14 @@ TOO_LONG_S = 900.0
 @dataclass(slots=True)
 class Batch:
     """Runs of one submission. Times of CLOCK_BOOTTIME in ns: ``called`` before the POST, ``accepted`` after its answer,
-    ``finished`` when this process heard of each end. ``ways``: how each was started, as far as the service tells;
-    ``why``: what it says of those that were not started warm."""
+    ``finished`` when this process heard of each end. ``ended``: when each did by the server's clock, in ms. ``ways``:
+    how each was started, as far as the service tells; ``why``: what it says of those that were not started warm."""
 
     ids: tuple[str, ...]
     called: int
     accepted: int
     finished: dict[str, int] = field(default_factory=dict[str, int])
+    ended: dict[str, float] = field(default_factory=dict[str, float])
     ways: dict[str, str] = field(default_factory=dict[str, str])
     why: set[str] = field(default_factory=set[str])
 
@@ -111,10 +112,20 @@ class Yard:
                     batch.why.add(str(event.raw["way_note"]))
             elif event.kind == "finished":
                 batch.finished[event.run] = boottime_ns()
+                if event.at is not None:
+                    batch.ended[event.run] = event.at.timestamp() * 1e3
                 left -= 1
                 if left == 0:
                     break
         return batch
+
+    def skip_to(self, run: str) -> None:
+        """Wait until a run is ready, and hear nothing of what happened until then."""
+        deadline = time.monotonic() + TOO_LONG_S
+        while self.client.run(run).readiness == "staging":
+            check(time.monotonic() < deadline, f"{run} was never ready")
+            time.sleep(0.1)
+        self.seq = max(event.seq for event in self.client.history(run))
 
     def completed(self, batch: Batch) -> list[Run]:
         """The runs, each of which must have completed."""
