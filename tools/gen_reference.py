@@ -190,6 +190,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "uid_base": "others' programs run under this user id plus their member's number, when the node is root",
     "ca_file": "further certificate authorities for object stores and for the issuer of `oidc`, in a PEM file",
     "node_lost_after_s": "seconds that a machine may be silent before its attempts are given up",
+    "results_wait_days": "days that a machine may be silent before results that it has to store are lost; 0: for ever",
     "store_url": "another database, such as `postgresql+psycopg://...`",
     "shared_folder": "where the server's files are, in the place of `server` in the home: two servers share it",
     "advertise_url": "the address by which another server on the same database reaches this one; its own by default",

@@ -49,8 +49,8 @@ ARROWS: Final[Mapping[tuple[StateName, StateName], str]] = {
     (S.stopping, S.waiting): "made room, or new attempt",
     (S.storing, S.storing): "a try failed",
     (S.storing, S.completed): "stored",
-    (S.storing, S.failed): "stored",
-    (S.storing, S.canceled): "stored, or cancel while storing",
+    (S.storing, S.failed): "stored, or its results were lost",
+    (S.storing, S.canceled): "stored or lost, or cancel while storing",
 }
 """Mermaid takes no colon and no semicolon in these."""
 

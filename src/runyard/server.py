@@ -153,6 +153,7 @@ def _rules(settings: Settings) -> Rules:
         price=settings.price,
         configurations=settings.configurations,
         node_lost_after_ms=round(settings.node_lost_after_s * 1000),
+        results_wait_ms=days_ms(settings.results_wait_days),
         policy=settings.policy,
         keep=settings.keep,
         keep_definitions_ms=days_ms(settings.keep_definitions_days),

@@ -44,7 +44,8 @@ class Settings:
     this plus the member's number, when the node is root. ``ca_file``: further
     certificate authorities for object stores and for the issuer of ``oidc``.
     ``node_lost_after_s``: how long a machine may be silent before its
-    attempts are given up. ``store_url``: another database, e.g. ``postgresql+psycopg://...``.
+    attempts are given up, ``results_wait_days``: before what it has still to store counts as lost, 0 never.
+    ``store_url``: another database, e.g. ``postgresql+psycopg://...``.
     ``shared_folder``: where the server's files are (definitions, logs, metrics, the embedded store, the key) in the
     place of ``server`` in the home; with ``store_url``, two servers may share both; ``advertise_url``: by which the
     other one reaches this one, ``other_urls``: of the other servers,
@@ -85,6 +86,7 @@ class Settings:
     uid_base: int = 50_000
     ca_file: str | None = None
     node_lost_after_s: float = 600.0
+    results_wait_days: float = 7.0
     store_url: str | None = None
     shared_folder: str | None = None
     advertise_url: str | None = None

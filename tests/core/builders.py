@@ -166,6 +166,10 @@ def store_fails(now: int = T0 + 10_000, *, denied: bool = False) -> Fact:
     return lambda run: lifecycle.store_failed(run, "connection refused", now, denied=denied)
 
 
+def loses_results(now: int = T0 + 10_000) -> Fact:
+    return lambda run: lifecycle.results_lost(run, "The folder is gone.", now)
+
+
 def _starting() -> Run:
     return went(new_run(), staged(), assign())
 

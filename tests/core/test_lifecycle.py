@@ -38,6 +38,7 @@ from tests.core.builders import (
     in_every_state,
     is_lost,
     is_stopped_for_it,
+    loses_results,
     new_run,
     staged,
     staging_fails,
@@ -48,6 +49,9 @@ from tests.core.builders import (
     unblocked,
     went,
 )
+
+PLATFORM = [r for r in Reason if RULES[r].fault is Fault.platform and r is not Reason.results_lost]
+"""Those of attempts; what a run left behind is lost when its program has ended."""
 
 FACTS: Mapping[str, Fact] = {
     "assign": assign(now=T0 + 9_000),
@@ -69,6 +73,7 @@ FACTS: Mapping[str, Fact] = {
     "stored": stored(),
     "store_failed": store_fails(),
     "store_failed denied": store_fails(denied=True),
+    "results_lost": loses_results(),
     "stop cancel": stop(StopCause.cancel),
     "stop prune": stop(StopCause.prune),
     "stop time_limit": stop(StopCause.time_limit),
@@ -100,6 +105,7 @@ staging_failed       storing   .         .         .         .         .        
 stored               .         .         .         .         completed .          .       .
 store_failed         .         .         .         .         storing   .          .       .
 store_failed denied  .         .         .         .         storing   .          .       .
+results_lost         .         .         .         .         failed    .          .       .
 stop cancel          canceled  stopping  stopping  stopping  canceled  .          .       .
 stop prune           canceled  stopping  stopping  stopping  .         .          .       .
 stop time_limit      .         stopping  stopping  stopping  .         .          .       .
@@ -294,7 +300,7 @@ def test_no_backoff_where_the_platform_did_nothing_wrong(end: str) -> None:
     assert run.finished_ms is None
 
 
-@pytest.mark.parametrize("reason", [r for r in Reason if RULES[r].fault is Fault.platform])
+@pytest.mark.parametrize("reason", PLATFORM)
 def test_every_fault_of_the_platform_is_tried_again(reason: Reason) -> None:
     assert went(new_run(), assign(), is_lost(reason)).state_name is StateName.waiting
 
@@ -353,6 +359,33 @@ def test_results_of_a_program_are_stored_for_as_long_as_it_takes() -> None:
         assert isinstance(run.state, Storing)
         assert (run.state.tries, run.state.problem) == (tries, "connection refused")
     assert went(run, stored()).state_name is StateName.completed
+
+
+def test_results_that_are_lost_are_not_waited_for() -> None:
+    """What ended well has failed, by nobody's fault but ours; it is not begun again, and its bill stands."""
+    run = went(new_run(), assign(), begun(), exits(0), store_fails())
+    moved = checked(run, loses_results()(run))
+    assert moved.commands == (lifecycle.Command.release,)
+    assert moved.settled is None
+    assert moved.after.state == Finished(
+        Ending(StateName.failed, Reason.results_lost, exit_code=0, detail="The folder is gone.")
+    )
+    assert moved.after.stored_ms is None
+    assert moved.after.finished_ms == run.finished_ms
+    assert RULES[Reason.results_lost].fault is Fault.platform
+
+
+@pytest.mark.parametrize("state", [StateName.failed, StateName.canceled])
+def test_what_did_not_end_well_ends_as_it_was_to_without_its_results(state: StateName) -> None:
+    ended = exits(1) if state is StateName.failed else exits(143, cause=StopCause.cancel)
+    steps = () if state is StateName.failed else (stop(StopCause.cancel),)
+    run = went(new_run(), assign(), begun(), *steps, ended)
+    assert isinstance(run.state, Storing)
+    final = went(run, loses_results())
+    assert isinstance(final.state, Finished)
+    assert final.state.ending == run.state.ending
+    assert final.state_name is state
+    assert "lost before all of it was stored: The folder is gone." in final.state.note
 
 
 # ------------------------------------------------------------------------------------------ times

@@ -20,7 +20,7 @@ from runyard.core.run import FINAL, HOLDS_SLOT, Attempt, Finished, Run, StateNam
 from tests.core.builders import T0, checked, new_run
 
 PRICE = Price(gpu_hour=1_500_000, cpu_hour=40_000, gb_hour=5_000)
-PLATFORM = [reason for reason in Reason if RULES[reason].fault is Fault.platform]
+PLATFORM = [reason for reason in Reason if RULES[reason].fault is Fault.platform and RULES[reason].retry]
 STAGING = [Reason.code_invalid, Reason.data_not_found, Reason.data_access_denied, Reason.data_unreachable]
 
 
@@ -44,14 +44,14 @@ class Happening:
 
 ANY = [
     *("assign", "granted", "declined", "taken", "begun", "ended", "lost", "stop", "staged", "staging_failed"),
-    *("stored", "store_failed"),
+    *("stored", "store_failed", "results_lost"),
 ]
 LIKELY = {
     StateName.waiting: ["assign"] * 3 + ["staged"] + ["granted", "taken"] * 2 + ["declined", "lost", "stop"],
     StateName.starting: ["begun"] * 4 + ["ended", "lost", "stop"],
     StateName.running: ["ended"] * 2 + ["lost", "stop"],
     StateName.stopping: ["ended"] * 2 + ["begun", "lost", "stop"],
-    StateName.storing: ["stored", "store_failed", "stop"],
+    StateName.storing: ["stored", "store_failed", "results_lost", "stop"],
 }
 """By state, what mostly happens; anything else happens too, in one case of five."""
 
@@ -106,8 +106,16 @@ def tell(run: Run, h: Happening, policy: RetryPolicy, now: int) -> Transition | 
             return lifecycle.staged(run, "node-1", now)
         case "staging_failed":
             return lifecycle.staging_failed(run, STAGING[h.step_ms % len(STAGING)], "", now)
+        case _:
+            return tell_of_storing(run, h, now)
+
+
+def tell_of_storing(run: Run, h: Happening, now: int) -> Transition | None:
+    match h.what:
         case "stored":
             return lifecycle.stored(run, now, 1, 1)
+        case "results_lost":
+            return lifecycle.results_lost(run, "It is gone.", now)
         case _:
             return lifecycle.store_failed(run, "no answer", now, denied=h.denied)
 

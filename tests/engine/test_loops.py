@@ -139,6 +139,19 @@ def test_a_machine_that_stays_away_is_fenced_by_the_watch() -> None:
     assert yard.run(run).ready_on is None
 
 
+def test_results_of_a_machine_that_never_comes_back_are_given_up_by_the_watch() -> None:
+    yard = Yard(rules=Rules(node_lost_after_ms=50, results_wait_ms=1_000))
+    yard.join()
+    run = yard.storing()
+
+    async def story() -> None:
+        await asyncio.to_thread(nodes.disconnected, yard.world, "n1", lambda: False)
+        yard.fakes.clock.pass_by(1_000)
+        await until(lambda: yard.run(run).state_name is StateName.failed, "its results are lost")
+
+    turning(yard, story)
+
+
 class MoodyStore(MemoryStore):
     """A store that fails once."""
 

@@ -2,10 +2,14 @@
 
 import pytest
 
-from runyard.core.run import Starting, StateName, Waiting
-from runyard.engine import dispatch, nodes, queries
+from runyard.core.reasons import Reason
+from runyard.core.run import Ending, Finished, Starting, StateName, Waiting
+from runyard.engine import control, dispatch, nodes, queries, supervise
 from runyard.engine.restored import NOTE, note_of
+from runyard.engine.told import StoreFailed
+from runyard.ports.executor import StoreRequest
 from runyard.testing.builders import a_node
+from runyard.testing.fakes import Release
 from tests.engine.yard import Yard
 
 
@@ -66,6 +70,26 @@ def test_what_was_stored_since_is_stored(yard: Yard) -> None:
     yard.join(held=((kept, 1),))
     assert yard.run(run).state_name is StateName.completed
     assert yard.run(kept).state_name is StateName.storing
+
+
+def test_what_ended_since_and_is_canceled_before_it_runs_again_comes_to_an_end(yard: Yard) -> None:
+    """The machine removed its folder when it was told that all is stored: it has nothing to store, and says so."""
+    run = yard.running()
+    restored(yard, "n1")
+    yard.join()
+    assert isinstance(yard.run(run).state, Waiting)
+    control.cancel(yard.world, "acme", run)
+    assert yard.run(run).state_name is StateName.storing
+    order = yard.fakes.executor.of(StoreRequest)[-1]
+    assert (order.run_id, order.attempt) == (run, 1)
+    lost = StoreFailed(run, "The machine has no folder of attempt 1 any more.", denied=True, lost=True)
+    assert supervise.take(yard.world, "n1", [lost]) == [True]
+    state = yard.run(run).state
+    assert isinstance(state, Finished)
+    assert state.ending == Ending(StateName.canceled, Reason.canceled)
+    assert "no folder of attempt 1" in state.note
+    assert [(entry.cost, entry.waste) for entry in yard.fakes.store.ledger(run)] == [(0, True)]
+    assert Release("n1", run) in yard.fakes.executor.take()
 
 
 def test_without_a_restore_nothing_is_taken_over(yard: Yard) -> None:

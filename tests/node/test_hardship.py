@@ -199,7 +199,7 @@ def test_a_run_whose_folder_is_gone_cannot_be_stored_and_says_so(tmp_path: Path)
     with running_node(tmp_path) as node:
         node.server.give(store_of(results=RESULTS))
         failed = node.server.wait_for(facts.StoreFailed)
-        assert failed.denied
+        assert (failed.denied, failed.lost) == (True, True)
         assert "no folder of attempt 1" in failed.detail
 
 

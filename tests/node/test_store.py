@@ -1,6 +1,7 @@
 """Storing: the layout, what a hostile program cannot make us read, and stores that fail for a while."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,18 @@ def test_a_node_killed_while_it_stores_stores_the_rest(node: NodeProcess) -> Non
     assert node.server.wait_for(facts.Stored).objects == len(node.server.bucket("results")) > 200
     again = {line.partition("results/")[2] for line in node.server.requests[asked:] if line.startswith("PUT /data")}
     assert again & {key for key in half if "checkpoints/" not in key} == set()
+
+
+def test_a_folder_that_goes_while_it_is_stored_is_no_folder_that_was_stored(node: NodeProcess) -> None:
+    run_to_end(node, "for n in $(seq 3000); do echo $n > $RESULT_DIR/$n; done; exit 1")
+    node.server.give(store_of())
+    node.server.wait(lambda: len(node.server.bucket("results")) > 5, "the first objects", 10)
+    shutil.rmtree(node.attempt())
+    failed = node.server.wait_for(facts.StoreFailed)
+    assert failed.lost
+    assert "no folder of attempt 1" in failed.detail
+    assert len(node.server.bucket("results")) < 3000
+    assert not [each for each in node.server.facts if isinstance(each, facts.Stored)]
 
 
 def test_results_in_a_folder_of_the_machine(tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def _told(fact: facts.Fact) -> told.Told:
         case facts.Stored():
             return told.Stored(fact.run, fact.objects, fact.size)
         case facts.StoreFailed():
-            return told.StoreFailed(fact.run, fact.detail, fact.denied)
+            return told.StoreFailed(fact.run, fact.detail, fact.denied, fact.lost)
         case _:
             raise AssertionError(f"{fact} is not of a run")
 

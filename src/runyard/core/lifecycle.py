@@ -434,6 +434,21 @@ def store_failed(run: Run, detail: str, now: int, *, denied: bool) -> Transition
     return Transition(run, _move(run, state), (event,))
 
 
+def results_lost(run: Run, detail: str, now: int) -> Transition | None:
+    """What the run left behind is nowhere any more, and not all of it is in the bucket. ``detail`` says in a sentence
+    how that is known.
+
+    A run that ended well has failed then; one that ended otherwise ends as it was to. Its program had its slots and is
+    not begun again: the bill stands.
+    """
+    if not isinstance(run.state, Storing):
+        return None
+    ending, note = run.state.ending, f"What it left behind was lost before all of it was stored: {detail}"
+    if ending.outcome is StateName.completed:
+        ending, note = replace(ending, outcome=StateName.failed, reason=Reason.results_lost, detail=detail), ""
+    return _finish(run, ending, now, note=note, settled_commands=(Command.release,))
+
+
 def _finish(
     run: Run,
     ending: Ending,

@@ -49,6 +49,7 @@ class Reason(StrEnum):
     shim_lost = "shim_lost"
     node_lost = "node_lost"
     machine_restarted = "machine_restarted"
+    results_lost = "results_lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +182,13 @@ RULES: Final[Mapping[Reason, Rule]] = MappingProxyType(
         ),
         Reason.node_lost: Rule(Fault.platform, True, False, "The machine was not heard of for too long."),
         Reason.machine_restarted: Rule(Fault.platform, True, False, "The machine was restarted while the program ran."),
+        Reason.results_lost: Rule(
+            Fault.platform,
+            False,
+            True,
+            "The program ended well, and what it left behind was lost before all of it was in the results bucket: "
+            "see what is there (`runyard download`), and submit it again.",
+        ),
     }
 )
 

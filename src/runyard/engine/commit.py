@@ -10,7 +10,7 @@ from runyard.core.lifecycle import Transition, is_granted
 from runyard.core.metering import LedgerEntry, settle
 from runyard.core.reasons import Reason
 from runyard.core.run import FINAL, HOLDS_SLOT, Run, Starting, StateName, Storing
-from runyard.engine.bell import AFTER, DISPATCH, EVENTS, STAGE, log_topic
+from runyard.engine.bell import AFTER, DISPATCH, EVENTS, NODES, STAGE, log_topic
 from runyard.engine.orders import CannotLaunch, direct
 from runyard.engine.shares import held_of
 from runyard.engine.world import World
@@ -109,6 +109,8 @@ def _topics(done: Sequence[Transition]) -> list[str]:
             topics.add(DISPATCH)
         if after in FINAL:
             topics.add(AFTER)
+        if before is StateName.waiting and after is StateName.storing:
+            topics.add(NODES)  # whose it is to store may be away for good
         if after is StateName.waiting and transition.after.ready_on is None:
             topics.add(STAGE)
     return sorted(topics)

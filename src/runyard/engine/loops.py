@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from runyard.core.errors import StoreAway
-from runyard.engine import after, dispatch, nodes, room, stage
+from runyard.engine import abandoned, after, dispatch, nodes, room, stage
 from runyard.engine.bell import NODES
 from runyard.engine.world import World
 
@@ -41,7 +41,7 @@ async def _keep(turn: Callable[[World], Awaitable[None]], world: World) -> None:
 
 async def watch_nodes(world: World) -> None:
     """Fence the attempts of nodes that stay away for too long; how long they were away before this server began does
-    not count, since nobody was there to hear them."""
+    not count, since nobody was there to hear them. Much later, end what was to be stored by them."""
     since = world.clock.now_ms()
     with world.bell.listen(NODES) as ear:
         while True:
@@ -51,4 +51,9 @@ async def watch_nodes(world: World) -> None:
             for node in late:
                 if await asyncio.to_thread(nodes.fence, world, node.id, since):
                     _log.warning("fenced the attempts of node %s, which stayed away", node.name)
+            gone, gone_at = await asyncio.to_thread(abandoned.overdue, world, now, since)
+            for node in gone:
+                if count := await asyncio.to_thread(abandoned.end, world, node.id, since):
+                    _log.warning("%d runs had results on node %s, which did not come back", count, node.name)
+            wake_at = min((at for at in (wake_at, gone_at) if at is not None), default=None)
             await ear.wait(None if wake_at is None else max(0.01, (wake_at - now) / 1000))

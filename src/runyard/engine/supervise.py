@@ -107,9 +107,12 @@ class _Fold:
                 stores = _stores(run, self._node_id)
                 return self._move(lifecycle.stored(run, self._now, told.objects, told.size) if stores else None)
             case StoreFailed():
-                stores = _stores(run, self._node_id)
-                failed = lifecycle.store_failed(run, told.detail, self._now, denied=told.denied)
-                return self._move(failed if stores else None)
+                return self._move(self._not_stored(run, told) if _stores(run, self._node_id) else None)
+
+    def _not_stored(self, run: Run, told: StoreFailed) -> Transition | None:
+        if told.lost:
+            return lifecycle.results_lost(run, told.detail, self._now)
+        return lifecycle.store_failed(run, told.detail, self._now, denied=told.denied)
 
     def _look_for_stray(self, then: Then, before: str, number: int) -> None:
         """An attempt that has begun after one of the run ``before``: maybe it was given up before that was known."""

@@ -88,11 +88,12 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class StoreFailed:
-    """A try at storing failed; the node goes on trying."""
+    """A try at storing failed; the node goes on trying. ``lost``: it has nothing to store any more."""
 
     run_id: str
     detail: str
     denied: bool
+    lost: bool = False
 
 
 Told: TypeAlias = Declined | Began | GpuError | WentQuiet | Exited | Lost | Stored | StoreFailed

@@ -49,13 +49,15 @@ MOST_CLASSES: Final = 1024
 class Rules:
     """Settings of the operator that decide about runs. ``most_runs``: in one submission; ``policy``: how the queue is
     served; ``keep`` and what begins so: ages from which on things go (0: never), looked at every ``sweep_every_ms`` at
-    most; ``disk_reserve``: bytes of the server's disk that nothing new may take; ``idle``: of runs that do nothing."""
+    most; ``results_wait_ms``: so long a machine that stays away is waited for where it has results to store (0: for
+    ever); ``disk_reserve``: bytes of the server's disk that nothing new may take; ``idle``: of runs that do nothing."""
 
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     price: Price = field(default_factory=Price)
     configurations: Mapping[str, ComputeConfiguration] = field(default_factory=lambda: DEFAULT_CONFIGURATIONS)
     most_runs: int = 250_000
     node_lost_after_ms: int = 600_000
+    results_wait_ms: int = 7 * 86_400_000
     stage_window: int = 16
     stage_attempts: int = 5
     default_results_bucket: str = "results"

@@ -16,6 +16,7 @@ from runyard.node.link import Backoff
 from runyard.node.prepare import Stopped, forget_orders, read_order
 from runyard.node.report import Report
 from runyard.node.shims import kill_shim
+from runyard.node.store import FolderLost
 from runyard.node.sweep import Tree
 from runyard.node.together import Objects, Together
 from runyard.node.views import without_secret
@@ -172,7 +173,7 @@ class Finishing:
         run = storing.order.run
         denied = isinstance(error, StoreError) and error.definite and error.kind != "changed"
         words = error.message if isinstance(error, StoreError) else f"A file could not be read: {error.strerror}."
-        self._report.tell(StoreFailed(run, words, denied))
+        self._report.tell(StoreFailed(run, words, denied, isinstance(error, FolderLost)))
         self._hands.later.put(
             storing.backoff.pause_s(),
             lambda: self._hands.lanes.put(run, self._crew, lambda: self._try(storing)),

@@ -25,10 +25,16 @@ from runyard.wire.orders import Store
 
 WIDTH = 4
 """Uploads at once: each large one has parts in memory."""
-NOTHING = "there is nothing to store. Cancel the run to close it."
 FIRST = f"{LEARNER}1"
 LEFT_OUT = f"{FIRST}/left-out.txt"
 """What was not stored and why, when there is such a thing."""
+
+
+class FolderLost(StoreError):
+    """The folder of an attempt is not on this machine any more: there is nothing to store."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__("invalid", f"The machine has no folder of attempt {number} any more.")
 
 
 class Storing:
@@ -44,7 +50,8 @@ class Storing:
     def store(self, order: Store, stopped: Callable[[], bool], *, first: bool = False) -> Stored:
         """Upload whatever is not in the bucket yet, and read its size back. ``first``: nothing of the run is there yet.
 
-        Raises :class:`StoreError` (try again), ``OSError``, or :class:`runyard.node.prepare.Stopped`.
+        Raises :class:`StoreError` (try again), :class:`FolderLost` (in vain), ``OSError``, or
+        :class:`runyard.node.prepare.Stopped`.
         """
         store = self.access.open(order.results)
         try:
@@ -98,7 +105,7 @@ class Storing:
     def _everything(self, store: PlaceStore, order: Store, stopped: Callable[[], bool], *, first: bool) -> Stored:
         folder = self._home.attempt(order.run, order.attempt)
         if not os.path.isdir(folder.path):
-            raise StoreError("invalid", f"This machine has no folder of attempt {order.attempt} any more: {NOTHING}")
+            raise FolderLost(order.attempt)
         learners = self._home.learners(order.run, order.attempt)
         earlier = [each for number in order.earlier for each in self._home.learners(order.run, number)]
         taken, synced = self._checkpoints(store, order.run, folder, stopped)
@@ -114,6 +121,8 @@ class Storing:
             sizes[LEFT_OUT] = len(text)
         if stopped():
             raise Stopped
+        if not os.path.isdir(folder.path):
+            raise FolderLost(order.attempt)  # meanwhile: what was left out is not what could not be read
         _verify(store, order.run, sizes)
         return Stored(order.run, len(sizes), sum(sizes.values()))
 

@@ -225,14 +225,16 @@ class Quiet(msgspec.Struct, frozen=True, tag="quiet"):
     at_ms: int
 
 
-class StoreFailed(msgspec.Struct, frozen=True, tag="store_failed"):
+class StoreFailed(msgspec.Struct, frozen=True, tag="store_failed", omit_defaults=True):
     """One try at storing failed; the node tries again by itself, unless it is told to stop.
 
-    ``denied``: the store gave a definite no (bucket missing, credentials refused)."""
+    ``denied``: the store gave a definite no (bucket missing, credentials refused). ``lost``: the node has no folder of
+    the run any more, so there is nothing to store."""
 
     run: str
     detail: str
     denied: bool = False
+    lost: bool = False
 
 
 class Sent(msgspec.Struct, frozen=True, tag="sent", omit_defaults=True):
