@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -10,9 +13,10 @@ from runyard.core.budget import Budget, Period
 from runyard.core.lifecycle import Exit
 from runyard.core.reasons import Reason
 from runyard.core.run import GRANTED, StateName, Waiting
-from runyard.core.scheduling.ahead import HOLD_MS, LEASE_MS
+from runyard.core.scheduling.ahead import HOLD_MS, LEASE_MS, Grant, lasts_ms
 from runyard.core.scheduling.decisions import Wait
-from runyard.engine import control, dispatch, queries, shares, supervise
+from runyard.engine import control, dispatch, queries, seeing, shares, supervise
+from runyard.engine.bell import DISPATCH, REFILL
 from runyard.engine.told import Began, Declined, Exited, Lost, Stored, Then, Told
 from runyard.ports.executor import LaunchRequest, StoreRequest
 from runyard.testing.fakes import Release, Stop, Synced, Withdraw
@@ -317,3 +321,41 @@ def test_nothing_is_granted_as_a_window_closes(yard: Yard) -> None:
     yard.fakes.executor.take()
     dispatch.dispatch(yard.world)
     assert taken_back(yard) == granted(yard)
+
+
+def test_what_is_used_up_in_room_that_goes_on_frees_nothing(yard: Yard) -> None:
+    runs = short(yard)
+    yard.bell.rung.clear()
+    take(yard, exited(yard, runs[0], runs[2]))
+    assert REFILL in yard.bell.rung
+    assert DISPATCH not in yard.bell.rung
+    take(yard, exited(yard, runs[1], runs[3]), exited(yard, runs[2]))
+    assert DISPATCH in yard.bell.rung, "one of two rooms is nobody's"
+
+
+def test_what_is_used_up_is_granted_again_when_it_is_a_quarter(yard: Yard) -> None:
+    runs = short(yard)
+    seen = seeing.snapshot(yard.world, yard.now)
+    pace = yard.world.pace.means()
+    assert lasts_ms(seen, (), pace) == pytest.approx(100 * 10 / 4)
+    assert lasts_ms(replace(seen, classes=()), (), pace) == 0, "nothing is granted"
+    assert lasts_ms(replace(seen, classes=()), (Grant(runs[2], yard.run(runs[2]).class_id, "n1"),), pace) > 0
+
+
+def test_a_machine_is_granted_more_while_its_room_goes_on(yard: Yard) -> None:
+    runs = short(yard)
+
+    async def use_up() -> None:
+        yard.bell.attach(asyncio.get_running_loop())
+        station = asyncio.create_task(dispatch.turn(yard.world))
+        try:
+            async with asyncio.timeout(20):
+                for before, after in pairwise((runs[0], *runs[2:30])):
+                    while after not in granted(yard):
+                        await asyncio.sleep(0.005)
+                    await asyncio.to_thread(take, yard, exited(yard, before, after))
+        finally:
+            station.cancel()
+
+    asyncio.run(use_up())
+    assert yard.run(runs[29]).state_name is StateName.starting

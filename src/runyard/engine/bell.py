@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 DISPATCH: Final = "dispatch"
+REFILL: Final = "refill"
+"""A machine has begun what it was granted, in room that it had: nothing is free, and soon it is to be granted more."""
 STAGE: Final = "stage"
 EVENTS: Final = "events"
 NODES: Final = "nodes"
@@ -40,6 +42,10 @@ class Ear:
     def ring(self) -> None:
         """Remember; to be called in the loop's thread."""
         self._event.set()
+
+    def forget(self) -> None:
+        """What was rung for up to now is about to be looked at."""
+        self._event.clear()
 
     async def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until rung (True) or until the time is over (False); forgets the ring."""

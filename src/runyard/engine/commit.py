@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from runyard.core import lifecycle
@@ -10,7 +11,7 @@ from runyard.core.lifecycle import Transition, is_granted
 from runyard.core.metering import LedgerEntry, settle
 from runyard.core.reasons import Reason
 from runyard.core.run import FINAL, HOLDS_SLOT, Run, Starting, StateName, Storing
-from runyard.engine.bell import AFTER, DISPATCH, EVENTS, NODES, STAGE, log_topic
+from runyard.engine.bell import AFTER, DISPATCH, EVENTS, NODES, REFILL, STAGE, log_topic
 from runyard.engine.orders import CannotLaunch, direct
 from runyard.engine.shares import held_of
 from runyard.engine.world import World
@@ -101,16 +102,21 @@ def _note_pace(world: World, transition: Transition) -> None:
 
 def _topics(done: Sequence[Transition]) -> list[str]:
     topics = {EVENTS} if done else set[str]()
+    freed: Counter[int] = Counter()
     for transition in done:
         topics.add(log_topic(transition.after.id))
         before, after = transition.before.state_name, transition.after.state_name
-        waits = after is StateName.waiting and not is_granted(transition.after)
-        if waits or (before in HOLDS_SLOT and after not in HOLDS_SLOT):
+        freed[transition.after.class_id] += (before in HOLDS_SLOT) - (after in HOLDS_SLOT)
+        if after is StateName.waiting and not is_granted(transition.after):
             topics.add(DISPATCH)
+        elif before in HOLDS_SLOT and after not in HOLDS_SLOT:
+            topics.add(REFILL)
         if after in FINAL:
             topics.add(AFTER)
         if before is StateName.waiting and after is StateName.storing:
             topics.add(NODES)  # whose it is to store may be away for good
         if after is StateName.waiting and transition.after.ready_on is None:
             topics.add(STAGE)
+    if any(room > 0 for room in freed.values()):  # else whoever ended has made room for one of its class
+        topics.add(DISPATCH)
     return sorted(topics)

@@ -11,11 +11,11 @@ from typing import Final
 from runyard.core import lifecycle
 from runyard.core.lifecycle import Transition, is_granted
 from runyard.core.run import Run, Running, Starting, StateName, StopCause, Waiting
-from runyard.core.scheduling.ahead import Grant, Place, give_ahead, to_take_back
+from runyard.core.scheduling.ahead import Grant, Place, give_ahead, lasts_ms, to_take_back
 from runyard.core.scheduling.plan import Plan, Preempt, Start, make_plan
 from runyard.core.scheduling.snapshot import Snapshot
 from runyard.engine import shares
-from runyard.engine.bell import DISPATCH
+from runyard.engine.bell import DISPATCH, REFILL
 from runyard.engine.commit import apply
 from runyard.engine.seeing import Look
 from runyard.engine.world import World
@@ -23,19 +23,30 @@ from runyard.ports.store import Holding
 
 TOGETHER_S: Final = 0.05
 """Where nodes have grants to go on with, rings that come less than this after a plan are answered by one."""
+LONGEST_S: Final = 0.25
+"""Where they have enough of them, the word that some were used up is answered so long after a plan, at most."""
 
 
 async def turn(world: World) -> None:
     """Start what may start whenever something changed, until cancelled."""
-    with world.bell.listen(DISPATCH) as ear:
+    with world.bell.listen(DISPATCH) as urgent, world.bell.listen(DISPATCH, REFILL) as ear:
         while True:
-            plan, ahead, opens_ms = await asyncio.to_thread(_plan_once, world)
-            if ahead:
+            urgent.forget()
+            ear.forget()
+            plan, rest_s, opens_ms = await asyncio.to_thread(_plan_once, world)
+            if rest_s > 0:
                 await asyncio.sleep(TOGETHER_S)
-            now = world.clock.now_ms()
-            wakes = [at for at in (plan.wake_at_ms, opens_ms, world.awaited.wake_at_ms(now)) if at is not None]
-            wait_s = max(0.001, (min(wakes) - now) / 1000) if wakes else None
-            await ear.wait(wait_s)
+                due_s = _due_s(world, plan, opens_ms)
+                if await urgent.wait(min(LONGEST_S, rest_s - TOGETHER_S, LONGEST_S if due_s is None else due_s)):
+                    continue
+            await ear.wait(_due_s(world, plan, opens_ms))
+
+
+def _due_s(world: World, plan: Plan, opens_ms: int | None) -> float | None:
+    """How long it is until something changes by itself; None: nothing does."""
+    now = world.clock.now_ms()
+    wakes = [at for at in (plan.wake_at_ms, opens_ms, world.awaited.wake_at_ms(now)) if at is not None]
+    return max(0.001, (min(wakes) - now) / 1000) if wakes else None
 
 
 def dispatch(world: World) -> Plan:
@@ -46,9 +57,9 @@ def dispatch(world: World) -> Plan:
     return _plan_once(world)[0]
 
 
-def _plan_once(world: World) -> tuple[Plan, bool, int | None]:
-    """See :func:`dispatch`; and whether there are grants that nodes may begin by themselves, and when the next budget
-    begins anew."""
+def _plan_once(world: World) -> tuple[Plan, float, int | None]:
+    """See :func:`dispatch`; and for how many seconds nodes go on by themselves before they are to be granted more (0:
+    nothing is granted), and when the next budget begins anew."""
     with world.orders:
         now = world.clock.now_ms()
         world.ahead.plans(now)
@@ -64,8 +75,8 @@ def _plan_once(world: World) -> tuple[Plan, bool, int | None]:
     begun = sum(yes for yes, t in zip(applied, transitions, strict=True) if t.after.state_name is StateName.starting)
     if begun < len(plan.starts) or _more_behind(seen, plan.starts, grants):
         world.bell.ring(DISPATCH)
-    ahead = bool(grants) or any(head.granted for each in seen.classes for head in each.heads)
-    return plan, ahead, shares.wakes_ms(world, now, look.parts, look.holdings)
+    rest_s = lasts_ms(seen, grants, world.pace.means()) / 1000
+    return plan, rest_s, shares.wakes_ms(world, now, look.parts, look.holdings)
 
 
 def _take_back(world: World, run_ids: Sequence[str]) -> None:

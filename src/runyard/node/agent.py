@@ -14,6 +14,7 @@ from runyard.node.access import StoreAccess
 from runyard.node.became import Became, boot_id, clock_ms
 from runyard.node.cache import Cache
 from runyard.node.cache_orders import CacheOrders
+from runyard.node.company import Company
 from runyard.node.containers.boxes import FEATURE, Boxes
 from runyard.node.data import DataFetcher
 from runyard.node.endings import Endings
@@ -98,8 +99,9 @@ class Agent:
         self.url = address.url
         self._home, self._address, self._inventory = home, address, inventory
         self.link = Link(address)
-        self.report = Report(self.link)
-        self.shipping = Shipping(self.link)
+        self.watch, self._company = _watched()
+        self.report = Report(self.link, self._company)
+        self.shipping = Shipping(self.link, self._company)
         self.shipping.companion = Collecting(self.shipping)
         self.shipping.is_known = self.report.is_known
         embedded = EmbeddedAccess(address.url, address.token or "")
@@ -119,7 +121,7 @@ class Agent:
         lent = _lent(home, settings, owned, sealed, missing_walls(spaces))
         ground = Ground(home, cache, specs, inventory, interpreter, mapping, own, settings.limits, spaces, lent, boxes)
         storing = Storing(home, specs, access)
-        self.watch, lanes, later = Watch(), Lanes(), Later()
+        lanes, later = Lanes(), Later()
         self.grants = Grants(home, self.report.follow)
         self.endings = Endings(ground, self.report, self.shipping, self.watch, lanes, later, self.grants)
         parents = WarmParents(Housing(home, own, ground.namespaces, owned.hidden), later) if ground.namespaces else None
@@ -155,9 +157,8 @@ class Agent:
         self.finishing = self._finish(hands, settings)
 
     def _finish(self, hands: Hands, settings: Settings) -> Finishing:
-        is_busy = self.watch.is_busy
-        self.report.is_busy = self.shipping.is_busy = is_busy
-        return Finishing(hands, self.launching, self.report, Together(self.link, is_busy), settings.sync_every_s)
+        together = Together(self.link, self._company)
+        return Finishing(hands, self.launching, self.report, together, settings.sync_every_s)
 
     def _guard(self, caution: Caution) -> Guarding:
         around = Surroundings(self._home, self._address.name, self._inventory, self._living, self.report.tell)
@@ -275,6 +276,14 @@ class Agent:
     def _specs_in_use(self) -> Collection[int]:
         orders_kept = (read_order(self._home.attempt(run, number)) for run, number in self.watch.watched())
         return self.launching.specs() | {kept.spec for kept in orders_kept if kept is not None}
+
+
+def _watched() -> tuple[Watch, Company]:
+    """Who listens to the shims, and who knows by that whether there will soon be more to tell."""
+    watch = Watch()
+    company = Company(watch.is_busy)
+    watch.hung_up = company.ended
+    return watch, company
 
 
 def _gpus_of(inventory: Inventory, home: Home) -> Gpus | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from runyard.node.became import clock_ms, now_ms
-from runyard.node.company import COMPANY_S, MOMENT_S, always
+from runyard.node.company import MOMENT_S, Company
 from runyard.node.home import Grumble
 from runyard.node.link import Backoff, Link, Refused, Unreachable
 from runyard.wire.facts import Began, Exited, Fact, Lost, StageProgress, Stored, encode
@@ -25,8 +25,10 @@ class Report:
     """Facts on their way to the server. They are held in memory only: what a fact tells lies in folders, and
     :meth:`renew` takes all of it again at every connect."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, company: Company | None = None) -> None:
         self._link = link
+        self._company = company or Company()
+        self._company.when_quiet(self._wake)
         self._waiting: list[Fact] = []
         self._changed = threading.Condition()
         self._connected = False
@@ -41,8 +43,6 @@ class Report:
         self._urgent = False
         self._asleep = True
         self._sent_at = 0.0
-        self.is_busy: Callable[[], bool] = always
-        """Whether programs run here, of which there will soon be more to tell."""
 
     def tell(self, fact: Fact) -> None:
         """Send a fact as soon as can be; one that nobody waits for, with the next ones."""
@@ -51,6 +51,10 @@ class Report:
             self._urgent |= is_urgent(fact)
             if self._asleep or self._urgent:
                 self._changed.notify()
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify()
 
     def follow(self, attempt: Attempt, before: Attempt) -> None:
         """Tell nothing of an attempt before the end of another has been told."""
@@ -110,8 +114,9 @@ class Report:
             while not (batch := self._sendable()):
                 self._changed.wait()
             self._asleep = False
-            if not self._urgent and time.monotonic() - self._sent_at < MOMENT_S and self.is_busy():
-                self._changed.wait_for(lambda: self._urgent, COMPANY_S)
+            patience_s = self._company.patience_s() if time.monotonic() - self._sent_at < MOMENT_S else 0.0
+            if not self._urgent and patience_s > 0:
+                self._changed.wait_for(lambda: self._urgent or not self._company.is_busy(), patience_s)
                 batch = self._sendable()
             self._urgent = False
             return batch

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from runyard.node.company import COMPANY_S, always
+from runyard.node.company import Company
 from runyard.node.home import STREAM_FILES, AttemptFolder, Key, say
 from runyard.node.inotify import IN_MODIFY, IN_ONESHOT, Inotify
 from runyard.node.lanes import do_safely
@@ -99,8 +99,9 @@ class Companion(Protocol):
 class Shipping:
     """All streams of all learners here, and the thread that sends them. ``companion``: who collects their metrics."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, company: Company | None = None) -> None:
         self._link = link
+        self._company = company or Company()
         self._inotify = Inotify()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._lock = threading.Lock()
@@ -112,8 +113,6 @@ class Shipping:
         self.companion: Companion | None = None
         self.is_known: Callable[[tuple[str, int]], bool] = lambda _attempt: True
         """Whether the server has a place for what is shipped of an attempt (a run and a number)."""
-        self.is_busy: Callable[[], bool] = always
-        """Whether programs run here: after a request what they leave gathers for a while, whatever rings."""
         threading.Thread(target=self._work, name="ship", daemon=True).start()
 
     def open(self, folder: AttemptFolder, *, fresh: bool = False) -> None:
@@ -297,9 +296,9 @@ class Shipping:
         self._wait(seconds, growth=False)
         with self._lock:
             self._in_step = False
-        left = begun + COMPANY_S - time.monotonic()
-        if left > 0 and self.is_busy():
-            time.sleep(left)
+        left = begun + self._company.patience_s() - time.monotonic()
+        if left > 0:
+            self._company.wait(left)
 
     def _wait(self, seconds: float | None, *, growth: bool) -> None:
         poll = select.poll()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from runyard.node.company import COMPANY_S, MOMENT_S, always
+from runyard.node.company import MOMENT_S, Company
 from runyard.node.lanes import do_safely
 from runyard.node.link import Link, Refused, Unreachable
 from runyard.stores.errors import StoreError
@@ -40,10 +40,9 @@ class _Waiting:
 class Together:
     """The thread that sends them: while one request is on its way, the next one gathers."""
 
-    def __init__(self, link: Link, is_busy: Callable[[], bool] = always) -> None:
-        """``is_busy``: whether programs run here, which may soon leave more."""
+    def __init__(self, link: Link, company: Company | None = None) -> None:
         self._link = link
-        self._is_busy = is_busy
+        self._company = company or Company()
         self._changed = threading.Condition()
         self._waiting: list[_Waiting] = []
         self._started = False
@@ -63,8 +62,8 @@ class Together:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting)
-            if time.monotonic() - self._sent_at < MOMENT_S and self._is_busy():
-                time.sleep(COMPANY_S)
+            if time.monotonic() - self._sent_at < MOMENT_S:
+                self._company.wait(self._company.patience_s())
             with self._changed:
                 batch = self._next()
             do_safely(lambda batch=batch: self._send(batch))

@@ -47,6 +47,8 @@ class Watch:
         self._selector = selectors.EpollSelector()  # what is registered while the thread waits is heard at once
         self._lock = threading.Lock()
         self._lines: dict[Key, _Line] = {}
+        self.hung_up: Callable[[bool], None] = lambda _more: None
+        """Told whenever a shim is listened to no longer; and whether any other is."""
 
     def start(self, listener: Listener) -> None:
         """Begin to listen."""
@@ -70,9 +72,12 @@ class Watch:
         """Listen to a learner's shim no longer, which is gone."""
         with self._lock:
             line = self._lines.pop(folder.key, None)
+            more = bool(self._lines)
             if line is not None:
                 self._selector.unregister(line.connection)
                 line.connection.close()
+        if line is not None:
+            self.hung_up(more)
 
     def is_watched(self, run: str, attempt: int) -> bool:
         """Whether any shim of an attempt is being listened to."""
@@ -139,10 +144,14 @@ class Watch:
 
     def _hang_up(self, line: _Line) -> None:
         with self._lock:
-            if self._lines.get(line.folder.key) is line:  # else it was dropped meanwhile
+            own = self._lines.get(line.folder.key) is line  # else it was dropped meanwhile
+            if own:
                 del self._lines[line.folder.key]
                 self._selector.unregister(line.connection)
                 line.connection.close()
+            more = bool(self._lines)
+        if own:
+            self.hung_up(more)
 
     def _reap(self, descriptor: int, child: subprocess.Popen[bytes]) -> None:
         with self._lock:

@@ -8,7 +8,7 @@ order of the queue, so that nobody is overtaken.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,6 +48,14 @@ class Grant:
 def per_attempt(pace_ms: float) -> int:
     """Grants for each running attempt of a class of this pace; 0 for one that is not short."""
     return min(MOST, max(1, int(WORK_MS / max(1.0, pace_ms)))) if pace_ms < SHORT_MS else 0
+
+
+def lasts_ms(snapshot: Snapshot, grants: Sequence[Grant], pace: Mapping[int, float]) -> float:
+    """How long it takes, about, until the first of the classes with grants has used up the quarter that is refilled; 0
+    where there are no grants."""
+    classes = {each.id for each in snapshot.classes if any(head.granted for head in each.heads)}
+    classes |= {grant.class_id for grant in grants}
+    return min((max(1.0, pace.get(each, 0.0)) * per_attempt(pace.get(each, 0.0)) / 4 for each in classes), default=0.0)
 
 
 def give_ahead(
