@@ -8,10 +8,10 @@ import time
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from runyard.core.command import fill, identical_runs_refusal, placeholders, scalar_text
+from runyard.core.command import Filling, fill, identical_runs_refusal, placeholders, scalar_text
 from runyard.core.spec import Scalar
 
 SHOW = "printf '%s\\0' "
@@ -132,8 +132,49 @@ def test_bash_reads_each_value_as_it_is(command: str, wanted: list[str], value: 
 )
 @settings(max_examples=60, deadline=None)
 @given(value=NASTY.map(lambda text: " ".join(text.split()) or "-"))
+@example("\x01\x01")
+@example("\x01\x7f")
+@example("EOF")
+@example("EOF)x")
+@example("E F")
 def test_values_survive_substitutions(command: str, value: str) -> None:
-    assert printed(fill(command, {"v": value}, append_args=False)).decode() == value + "x"
+    """But for what bash loses, or would take for the end of a here-document: that is refused."""
+    try:
+        filled = fill(command, {"v": value}, append_args=False)
+    except ValueError:
+        ends = re.match(r"(EOF|E F)($|.*\))", value)
+        assert ("<<" in command and ends) or ("<<-'" in command and "\x01" in value)
+        return
+    assert printed(filled).decode() == value + "x"
+
+
+@pytest.mark.parametrize(
+    ("command", "values"),
+    [
+        ("cat <<EOF\n{v}\nEOF\n", {"v": "EOF"}),
+        ("cat <<EOF\n{v}{w}\nEOF\n", {"v": "E", "w": "OF"}),
+        ("cat <<EOF\nE{v}F\nEOF\n", {"v": "O"}),
+        ("cat <<-'E F'\n\t\t{v}\n\tE F\n", {"v": "E F"}),
+        ("cat <<-'E F'\n{v}\nE F\n", {"v": "\tE F"}),
+        ("cat <<''\n{v}\n\n", {"v": ""}),
+        ("$(cat <<EOF\n{v}\nEOF\n)", {"v": "EOF and )"}),
+        ("(cat <<EOF\n{v} and )\nEOF\n)", {"v": "EOF"}),
+        ("cat <<1.0\n{v}\n1.0\n", {"v": 1.0}),
+    ],
+)
+def test_a_value_does_not_end_a_here_document(command: str, values: dict[str, Scalar]) -> None:
+    with pytest.raises(ValueError, match=r"`v` makes the line that ends its here-document"):
+        fill(command, values, append_args=False)
+    with pytest.raises(ValueError, match="give that another end"):
+        Filling(command, append_args=False).check(values)
+
+
+def test_a_line_of_a_here_document_is_compared_as_a_whole() -> None:
+    other = {"v": "EOF", "w": ""}
+    assert printed(fill("cat <<EOF\n {v}\nEOF\n", other, append_args=False)) == b" EOF\n"
+    assert printed(fill("cat <<EOF\n{v})\nEOF\n", other, append_args=False)) == b"EOF)\n"
+    assert printed(fill("cat <<EOF\n{v}{u}\nEOF\n", other, append_args=False)) == b"EOF{u}\n"
+    assert printed(fill("cat <<EOF; printf %s {v}\n-{w}-\nEOF\n", other, append_args=False)) == b"--\nEOF"
 
 
 @settings(max_examples=150, deadline=None)
@@ -199,6 +240,7 @@ def test_long_commands_are_read_in_linear_time() -> None:
     size = 25_000
     texts = ["<<a " * size + "\n", "<<a\n" * size, "(" * size + "{v}" * size, '`"' * size + "{v}" * size]
     texts += ["".join(f"<<a{n}\n" for n in range(size)), "{" * 4 * size, "'\\" * 2 * size, "$(" * size + ")" * size]
+    texts += ["<<E\n" + "{v}" * size + "\nE", "<<E\n" + "{v}\n" * size + "E"]
     started = time.perf_counter()
     for text in texts:
         assert fill(text, {"w": "a b"}, append_args=False) == text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from runyard.core.spec import Scalar
@@ -49,6 +49,26 @@ class _Spot:
     ticked: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """What stands in a here-document, and the line that ends it: whether tabs before that are dropped, and whether a
+    parenthesis is open around it."""
+
+    delimiter: str
+    tabs: bool
+    nested: bool
+    start: int
+    end: int
+
+    def is_ended_by(self, line: str) -> bool:
+        """Whether bash takes a line for the end. In a ``$(...)`` what follows it may hold the parenthesis."""
+        line = line.lstrip("\t") if self.tabs else line
+        if not line.startswith(self.delimiter):
+            return False
+        rest = line[len(self.delimiter) :]
+        return not rest or (self.nested and ")" in rest)
+
+
 @dataclass(slots=True)
 class _Scan:
     """A walk over a bash command that knows at each place what quoting holds.
@@ -66,6 +86,7 @@ class _Scan:
         default_factory=dict[tuple[str, bool], list[tuple[int, int]]]
     )
     ticks: int = 0
+    bodies: list[_Body] = field(default_factory=list["_Body"])
     tail: str = ""  # the quoting that the command's last character stands in, if it is not the command itself
 
     def run(self) -> _Scan:
@@ -132,6 +153,7 @@ class _Scan:
             if last is None:  # a shift in arithmetic, or bash will complain itself
                 continue
             self._leaf("raw" if raw else "here", position, last[0])
+            self.bodies.append(_Body(delimiter, tabs, "(" in self.stack, position, last[0]))
             position = last[1]
             self.tail = "document" if position == len(self.command) else ""
         self.documents.clear()
@@ -156,13 +178,53 @@ def placeholders(command: str, names: Collection[str]) -> frozenset[str]:
     return frozenset(spot.name for spot in _Scan(command).run().spots if spot.name in names)
 
 
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line of a here-document with placeholders, and what is written around them."""
+
+    parts: tuple[str | _Spot, ...]
+    body: _Body
+
+    def check(self, parameters: Mapping[str, Scalar]) -> None:
+        """Raise ``ValueError`` where it would end its document once it is filled."""
+        line = "".join(part if isinstance(part, str) else _written(part, parameters) for part in self.parts)
+        if self.body.is_ended_by(line):
+            name = next(part.name for part in self.parts if not isinstance(part, str))
+            raise ValueError(
+                f"`{name}` makes the line that ends its here-document ({self.body.delimiter}): give that another end."
+            )
+
+
+def _written(spot: _Spot, parameters: Mapping[str, Scalar]) -> str:
+    if spot.name not in parameters:
+        return f"{{{spot.name}}}"
+    return _encoded(spot, scalar_text(parameters[spot.name]))
+
+
+def _lines(scan: _Scan) -> Iterator[_Line]:
+    """The lines of here-documents that have placeholders."""
+    command, spots, number = scan.command, scan.spots, 0
+    for body in scan.bodies:
+        while number < len(spots) and spots[number].start < body.start:
+            number += 1
+        while number < len(spots) and spots[number].start < body.end:
+            begin = max(body.start, command.rfind("\n", 0, spots[number].start) + 1)
+            end, parts = command.find("\n", spots[number].end), list[str | _Spot]()
+            while number < len(spots) and spots[number].start < end:
+                parts += command[begin : spots[number].start], spots[number]
+                begin, number = spots[number].end, number + 1
+            yield _Line((*parts, command[begin:end]), body)
+
+
 class Filling:
     """A command that was read once, to be filled with the hyper-parameters of any number of runs; see :func:`fill`."""
 
     def __init__(self, command: str, *, append_args: bool) -> None:
         self._command = _open_ended(command) if append_args else command
         self._append_args = append_args
-        self._spots = tuple(_Scan(self._command).run().spots)
+        scan = _Scan(self._command).run()
+        self._spots = tuple(scan.spots)
+        self._lines = tuple(_lines(scan))
         self._choosy = tuple(spot for spot in self._spots if spot.ticked or spot.quoting in _CHOOSY)
 
     def check(self, parameters: Mapping[str, Scalar]) -> None:
@@ -173,6 +235,8 @@ class Filling:
         for spot in self._choosy:
             if spot.name in parameters:
                 _encoded(spot, scalar_text(parameters[spot.name]))
+        for line in self._lines:
+            line.check(parameters)
 
     def fill(self, parameters: Mapping[str, Scalar]) -> str:
         """The command with the values of one run in it. Raises ``ValueError`` where one cannot be written."""
@@ -267,6 +331,8 @@ def _encoded(spot: _Spot, text: str) -> str:
     """Write ``text`` for the quoting of ``spot``."""
     if spot.quoting in ("here", "raw") and "\n" in text:
         raise ValueError(f"`{spot.name}` holds a line break, which cannot be put into a here-document.")
+    if spot.quoting == "raw" and "\x01" in text:  # bash 5.2 loses it there inside of $(...)
+        raise ValueError(f"`{spot.name}` holds the character U+0001, which bash loses in a here-document.")
     if spot.quoting == "expansion" and shlex.quote(text) != text:
         raise ValueError(f"`{spot.name}` cannot be put into a ${{...}} between quotes: give it to a variable first.")
     if spot.ticked and shlex.quote(text) != text:
