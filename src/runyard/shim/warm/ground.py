@@ -29,6 +29,7 @@ class Ground:
         "control",
         "env",
         "exits",
+        "kept",
         "last",
         "names",
         "pools",
@@ -53,6 +54,8 @@ class Ground:
         """Variables that imports have read."""
         self.exits: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] = []
         """What imports have registered for the end."""
+        self.kept: list[object] = []
+        """What fills the holes among what is imported."""
         self.names: frozenset[str] = frozenset()
         """All modules that are imported."""
         self.last = ""

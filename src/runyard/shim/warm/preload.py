@@ -1,18 +1,17 @@
 """The imports of a warm parent, and the test whether it may fork: one thread, no GPU in use, threads that work in a
-child."""
+child. What it has by then its forks share as it lies in memory, which is put in order."""
 
 from __future__ import annotations
 
 import atexit
 import gc
 import os
-import select
 import sys
 import time
 
-from runyard.shim.lean import signals
 from runyard.shim.warm.ground import Ground, Watch
-from runyard.shim.warm.memory import join_pages
+from runyard.shim.warm.memory import fill_holes, join_pages
+from runyard.shim.warm.rehearsal import Learnt, rehearse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ ALONE = {"OPENBLAS_NUM_THREADS": "1"}
 """What starts threads when it is imported is told not to."""
 UNTOUCHED = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 """PyTorch is told to ask for GPUs without taking hold of them, which a fork would not survive."""
-TEST_LIMIT_S = 10.0
 
 
 class Unfit(Exception):
@@ -42,36 +40,62 @@ def preload(ground: Ground, modules: list[str]) -> tuple[int, dict[str, str]]:
     """Import modules; returns the milliseconds and, by module that is not there, why. Raises :class:`Unfit` and
     :class:`Spoilt`."""
     began = time.monotonic()
-    failed: dict[str, str] = {}
-    spoilt: dict[str, str] = {}
     gc.disable()
     os.environ.update({**ALONE, **UNTOUCHED})
     with Watch(ground):
-        for name in modules:
-            try:
-                __import__(name)
-            except BaseException as error:  # whatever an import does, the others may still work
-                (failed if _is_not_there(error, name) else spoilt)[name] = f"{type(error).__name__}: {error}"[:300]
-    if spoilt:
-        raise Spoilt(spoilt)
+        failed = _import(modules)
+        torch: Any = sys.modules.get("torch")
+        learnt = None if torch is None else _rehearsed(torch, modules)
     for name in (*ALONE, *UNTOUCHED):
         os.environ.pop(name)
         if name in ground.env:
             os.environ[name] = ground.env[name]
     ground.read -= {*ALONE, *UNTOUCHED}
     _keep_few_exits(ground)
-    torch: Any = sys.modules.get("torch")
     if torch is not None:
         _forget_gpus(torch)
-    if threads() != 1:
-        raise Unfit(f"The imports have started {threads() - 1} more threads: {', '.join(modules)} cannot be forked.")
+    _must_be_alone(modules)
+    if learnt is not None:
+        learnt.get_ready()
     gc.collect()
+    ground.kept = fill_holes()
     gc.freeze()
-    if torch is not None:
-        _test(torch)
+    if learnt is not None:
         join_pages()
     gc.enable()
     return int((time.monotonic() - began) * 1000), failed
+
+
+def _import(modules: list[str]) -> dict[str, str]:
+    """Import modules; returns, by module that is not there, why. Raises :class:`Spoilt`."""
+    failed: dict[str, str] = {}
+    spoilt: dict[str, str] = {}
+    for name in modules:
+        try:
+            __import__(name)
+        except BaseException as error:  # whatever an import does, the others may still work
+            (failed if _is_not_there(error, name) else spoilt)[name] = f"{type(error).__name__}: {error}"[:300]
+    if spoilt:
+        raise Spoilt(spoilt)
+    return failed
+
+
+def _rehearsed(torch: Any, modules: list[str]) -> Learnt:
+    """Import what a child had to import that computed; returns what else it had to get. Raises :class:`Unfit`."""
+    _must_be_alone(modules)
+    learnt = rehearse(torch)
+    if learnt is None:
+        raise Unfit("A forked child could not compute with two threads.")
+    try:
+        _import(learnt.modules)
+    except Spoilt as spoilt:  # though the child could: begun again, it would be the same
+        raise Unfit(f"A part of PyTorch could not be imported: {spoilt.failed}.") from None
+    return learnt
+
+
+def _must_be_alone(modules: list[str]) -> None:
+    if threads() != 1:
+        raise Unfit(f"The imports have started {threads() - 1} more threads: {', '.join(modules)} cannot be forked.")
 
 
 def _is_not_there(error: BaseException, name: str) -> bool:
@@ -104,26 +128,3 @@ def _forget_gpus(torch: Any) -> None:
         raise Unfit("The imports have initialised CUDA: no fork could use a GPU.")
     if getattr(torch.cuda, "_cached_device_count", None) is not None:
         torch.cuda._cached_device_count = None  # counted without the run's CUDA_VISIBLE_DEVICES
-
-
-def _test(torch: Any) -> None:
-    """Whether a child can compute with two threads, forward and backward. Raises :class:`Unfit`."""
-    heard, told = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            torch.set_num_threads(2)
-            weights = torch.ones((400, 400), requires_grad=True)
-            (weights @ weights).sum().backward()
-            os.write(told, b"1")
-        finally:
-            os._exit(0)
-    os.close(told)
-    ready = select.select([heard], [], [], TEST_LIMIT_S)[0]
-    worked = bool(ready) and os.read(heard, 1) == b"1"
-    os.close(heard)
-    if not worked:
-        os.kill(child, signals.SIGKILL)
-    os.waitpid(child, 0)
-    if not worked:
-        raise Unfit("A forked child could not compute with two threads.")

@@ -33,10 +33,12 @@ class Fresh(Exception):
 class Program:
     """What there is to run, and how it failed."""
 
-    __slots__ = ("arguments", "end", "entry", "failure")
+    __slots__ = ("arguments", "end", "entry", "failure", "ground")
 
     def __init__(self, code: CodeType | None, module: str | None, ground: Ground) -> None:
         self.failure: BaseException | None = None
+        self.ground = ground
+        """Held to the end: to let go of what fills holes would be to write to pages all over the parent's memory."""
         self.end = ending.End(ground.names, ground.last)
         if code is not None:
             self.entry: Callable[..., object] = exec
