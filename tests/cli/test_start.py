@@ -113,6 +113,25 @@ def test_a_typo_is_recognised(nobody: Cli) -> None:
     assert "did you mean `cancel`?" in nobody("cancle", "last").stderr
 
 
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("pause", "did you mean `queue pause`?"),
+        ("resume", "did you mean `queue resume` or `nodes resume`?"),
+        ("drain", "did you mean `nodes drain`?"),
+        ("push", "did you mean `data push`?"),
+        ("resme", "did you mean `queue resume` or `nodes resume`?"),
+        ("shwo", "did you mean `show`?"),
+        ("add", "did you mean `connections add` or `secrets add` or `frameworks add` or `tokens add`?"),
+        ("xyzzy", "`runyard --help` lists them."),
+    ],
+)
+def test_a_command_below_another_is_found_by_its_own_name(nobody: Cli, word: str, told: str) -> None:
+    done = nobody(word, "last")
+    assert done.returncode == 2
+    assert f"There is no command `{word}`: {told}" in done.stderr
+
+
 @pytest.mark.parametrize("words", [["version"], ["version", "--json"], ["--json", "version"]])
 def test_version(nobody: Cli, words: list[str]) -> None:
     done = nobody(*words)

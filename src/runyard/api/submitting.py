@@ -62,7 +62,7 @@ def request_of(
         name=over.name,
         tags=over.tags,
         priority=over.priority,
-        max_runtime_ms=parse_duration(over.max_runtime) if over.max_runtime is not None else None,
+        max_runtime_ms=None if over.max_runtime is None else parse_duration(over.max_runtime, "runyard.max_runtime"),
         gpus=over.gpus,
         framework=over.framework,
         env=tuple(over.env.items()),

@@ -52,10 +52,12 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command, or say which one may have been meant."""
         if args and not args[0].startswith("-") and args[0] not in COMMANDS and args[0] not in LATER:
-            from difflib import get_close_matches  # noqa: PLC0415  # for start-up: only a mistake needs it
+            from runyard.cli.meant import meant  # noqa: PLC0415  # for start-up: only a mistake needs it
 
-            near = get_close_matches(args[0], COMMANDS, 1)
-            hint = f"did you mean `{near[0]}`?" if near else f"`{ctx.info_name} --help` lists them."
+            loaded = {name: self.get_command(ctx, name) for name in COMMANDS}
+            near = meant(args[0], {name: command for name, command in loaded.items() if command is not None})
+            words = " or ".join(f"`{each}`" for each in near)
+            hint = f"did you mean {words}?" if near else f"`{ctx.info_name} --help` lists them."
             raise click.UsageError(f"There is no command `{args[0]}`: {hint}", ctx)
         return super().resolve_command(ctx, args)
 

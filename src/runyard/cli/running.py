@@ -66,7 +66,7 @@ def run(session: Session, words: tuple[str, ...], **options: Any) -> int:
                 return 0
         overrides = Overrides(after=earlier(session, options), paths=assignments("--override", options["override"]))
         order = order_of(session, code_in(folder), inferred.recipe.text(), options, overrides)
-        done = send(session, order, options, line)
+        done = send(session, order, options, line, written=True)
     return done if isinstance(done, int) else stay(session, done, follow=options["follow"], wait=options["stay"])
 
 

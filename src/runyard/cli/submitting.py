@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from runyard.cli.failures import REFUSED
+from runyard.cli.flags import of_options
 from runyard.cli.progress import Line
 from runyard.cli.selecting import complete_runs
 from runyard.cli.session import Function, Session
@@ -19,6 +20,7 @@ from runyard.cli.times import local, money
 from runyard.client.calls import Progress
 from runyard.client.data_calls import bucket_name
 from runyard.client.decode import Json, child, integer, moment, text, truth
+from runyard.client.errors import ManifestRefused
 from runyard.client.packing import Packed
 from runyard.client.records import Checked, Submitted
 from runyard.client.run_calls import Overrides
@@ -83,12 +85,18 @@ def order_of(
     )
 
 
-def send(session: Session, order: Order, options: dict[str, Any], line: Line) -> int | Submitted:
-    """Check or submit an order, as its options ask: the exit code of a check, or what was submitted."""
+def send(
+    session: Session, order: Order, options: dict[str, Any], line: Line, *, written: bool = False
+) -> int | Submitted:
+    """Check or submit an order, as its options ask: the exit code of a check, or what was submitted. ``written``: its
+    manifest says what the options do, and nobody has seen it."""
     watching = _Telling(session, line)
-    if options["dry_run"]:
-        return _tell_check(session, check(session.client, order, watching=watching))
-    return submit(session.client, order, idempotency_key=options["idempotency_key"], watching=watching)
+    try:
+        if options["dry_run"]:
+            return _tell_check(session, check(session.client, order, watching=watching))
+        return submit(session.client, order, idempotency_key=options["idempotency_key"], watching=watching)
+    except ManifestRefused as error:
+        raise of_options(error, options, written=written) from None
 
 
 def earlier(session: Session, options: dict[str, Any]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import cast
+from typing import ClassVar, cast
 
 from runyard.core.errors import Problem, RunyardError
 
@@ -92,18 +92,20 @@ class Refused(ClientError):
         super().__init__(self._sentence(problem), code=problem.code)
         self.problem = problem
 
-    @staticmethod
-    def _sentence(problem: ProblemReport) -> str:
+    @classmethod
+    def _sentence(cls, problem: ProblemReport) -> str:
         return problem.detail or problem.title
 
 
 class ManifestRefused(Refused):
     """The manifest cannot be accepted."""
 
-    @staticmethod
-    def _sentence(problem: ProblemReport) -> str:
+    heading: ClassVar[str] = "The manifest cannot be accepted"
+
+    @classmethod
+    def _sentence(cls, problem: ProblemReport) -> str:
         lines = [str(each) for each in problem.problems] or [problem.detail]
-        return "The manifest cannot be accepted:\n" + "\n".join(f"  {line}" for line in lines)
+        return f"{cls.heading}:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 class NotFound(Refused):

@@ -19,8 +19,9 @@ MAX_SIZE_MIB: Final = 1 << 30
 MIB: Final = 1 << 20
 
 
-def parse(value: str | float) -> int:
-    """Milliseconds of a duration: ``2h``, ``1h30m``, ``30s``, ``500ms``, ``1d``, or a number of seconds.
+def parse(value: str | float, path: str = "") -> int:
+    """Milliseconds of a duration: ``2h``, ``1h30m``, ``30s``, ``500ms``, ``1d``, or a number of seconds. ``path``:
+    where it stands in a manifest.
 
     Raises :class:`ManifestError` with one problem for anything else, and for more than ten years.
     """
@@ -28,10 +29,10 @@ def parse(value: str | float) -> int:
     if _SECONDS.fullmatch(text):
         text += "s"
     if not _DURATION.fullmatch(text):
-        raise _unreadable("This is no duration: write 2h, 1h30m, 30s, or a number of seconds.")
+        raise _unreadable("This is no duration: write 2h, 1h30m, 30s, or a number of seconds.", path)
     total = sum(_scaled(number, _UNIT_MS[unit]) for number, unit in _PARTS.findall(text))
     if total > MAX_DURATION_MS:
-        raise _unreadable("A duration has at most 3650 days.")
+        raise _unreadable("A duration has at most 3650 days.", path)
     return total
 
 
@@ -57,5 +58,5 @@ def _scaled(number: str, unit: int) -> int:
     return int(whole) * unit + -(-int(fraction or 0) * unit // 10 ** len(fraction))
 
 
-def _unreadable(sentence: str) -> ManifestError:
-    return ManifestError((Problem(sentence),))
+def _unreadable(sentence: str, path: str = "") -> ManifestError:
+    return ManifestError((Problem(sentence, 0, path),))
