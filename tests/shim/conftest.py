@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.shim.launching import Launcher, launcher_in
+from tests.shim.warm_shims import Warm
 
 
 @pytest.fixture
@@ -27,3 +28,23 @@ def open_launcher() -> Iterator[Launcher]:
             yield made
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.fixture
+def base() -> Iterator[Path]:
+    """A folder that every user can pass."""
+    folder = Path(tempfile.mkdtemp(prefix="warm-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def warm(base: Path) -> Iterator[Warm]:
+    """A warm parent that is ready, under its shim."""
+    made = Warm(base)
+    try:
+        assert made.hear()["event"] == "ready"
+        yield made
+    finally:
+        made.close()

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from tests.shim.launching import needs_root
-from tests.support.waiting import wait_until
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 CLONE_NEWPID = 0x20000000
@@ -26,26 +25,18 @@ def become(birth):
     {become}
 if {user} is not None:
     os.setgroups([]), os.setgid({user}), os.setuid({user})
-init.serve(status, release, {{"missing": [], "view": []}}, become, ahead={ahead})
+init.serve(status, release, {{"missing": [], "view": []}}, become)
 """
-EXECUTE = 'birth.leave(); os.execve("/bin/bash", ["bash", "-c", sys.argv[3]], {"PATH": "/usr/bin:/bin"})'
-
-
-NAMESPACED = ("namespace", "namespace ahead")
-Way = tuple[bool, bool]
-"""Whether it is process 1 of a namespace, and whether it forks the program before it has leave."""
+EXECUTE = 'os.execve("/bin/bash", ["bash", "-c", sys.argv[3]], {"PATH": "/usr/bin:/bin"})'
 
 
 class Started:
     """An init under test: what it says, and leave for it."""
 
-    def __init__(self, command: str, become: str = EXECUTE, *, way: Way, user: int | None = None) -> None:
-        namespace, self.ahead = way
+    def __init__(self, command: str, become: str = EXECUTE, *, namespace: bool, user: int | None = None) -> None:
         heard, status = os.pipe()
         release, self.leave = os.pipe()
-        text = HARNESS.format(
-            source=str(SOURCE), become=textwrap.indent(become, "    ").strip(), user=user, ahead=self.ahead
-        )
+        text = HARNESS.format(source=str(SOURCE), become=textwrap.indent(become, "    ").strip(), user=user)
         libc = ctypes.CDLL(None)
         arguments = [str(status), str(release), command]
         self.process = subprocess.Popen(
@@ -62,13 +53,7 @@ class Started:
         line = self.lines.readline()
         return json.loads(line) if line else None
 
-    def join(self) -> None:
-        """It is in its control group: one that forks ahead may."""
-        if self.ahead:
-            os.write(self.leave, b"0")
-
     def go(self) -> None:
-        self.join()
         os.write(self.leave, b"1")
         os.close(self.leave)
 
@@ -89,13 +74,14 @@ assert os.getpid() == 1
 """The namespace holds the children of the process that made it: the first of them is its init."""
 
 
-@pytest.fixture(params=["plain", "ahead", *(pytest.param(each, marks=needs_root) for each in NAMESPACED)])
-def way(request: pytest.FixtureRequest) -> Way:
-    return "namespace" in request.param, "ahead" in request.param
+@pytest.fixture(params=["plain", pytest.param("namespace", marks=needs_root)])
+def namespace(request: pytest.FixtureRequest) -> bool:
+    """Whether it is process 1 of a namespace."""
+    return request.param == "namespace"
 
 
-def test_it_tells_the_end_of_the_program_and_stays_for_what_is_left(way: Way) -> None:
-    run = Started('read -t 20 <> <(:) & echo "$!"; exit 7', way=way)
+def test_it_tells_the_end_of_the_program_and_stays_for_what_is_left(namespace: bool) -> None:
+    run = Started('read -t 20 <> <(:) & echo "$!"; exit 7', namespace=namespace)
     assert run.hear() == {"ready": True, "missing": [], "view": []}
     run.go()
     assert run.hear() == {"begun": True}
@@ -107,7 +93,7 @@ def test_it_tells_the_end_of_the_program_and_stays_for_what_is_left(way: Way) ->
     assert run.process.poll() is None  # the reader in the background lives
     assert run.process.stdout is not None
     left = int(run.process.stdout.readline())
-    if way[0]:
+    if namespace:
         run.process.kill()
         assert run.process.wait(30) == -signal.SIGKILL
     else:
@@ -116,9 +102,9 @@ def test_it_tells_the_end_of_the_program_and_stays_for_what_is_left(way: Way) ->
     run.end()
 
 
-def test_a_program_that_cannot_be_executed_is_a_failed_stage(way: Way) -> None:
+def test_a_program_that_cannot_be_executed_is_a_failed_stage(namespace: bool) -> None:
     become = 'birth.stage = "cwd"\nos.chdir("/nowhere")'
-    run = Started("", become, way=way)
+    run = Started("", become, namespace=namespace)
     run.hear()
     run.go()
     failed = run.hear()
@@ -129,8 +115,8 @@ def test_a_program_that_cannot_be_executed_is_a_failed_stage(way: Way) -> None:
     assert run.end() == 0
 
 
-def test_without_leave_nothing_runs(way: Way, tmp_path: Path) -> None:
-    run = Started(f"touch {tmp_path}/ran", way=way)
+def test_without_leave_nothing_runs(namespace: bool, tmp_path: Path) -> None:
+    run = Started(f"touch {tmp_path}/ran", namespace=namespace)
     run.hear()
     os.close(run.leave)
     assert run.hear() is None
@@ -138,43 +124,8 @@ def test_without_leave_nothing_runs(way: Way, tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("namespace", [False, pytest.param(True, marks=needs_root)])
-def test_one_that_is_forked_ahead_runs_nothing_of_the_users_before_it_has_leave(
-    namespace: bool, tmp_path: Path
-) -> None:
-    become = f'open("{tmp_path}/ready", "w").close()\nbirth.leave()\nopen("{tmp_path}/ran", "w").close()\nos._exit(5)'
-    run = Started("", become, way=(namespace, True))
-    run.hear()
-    assert not (tmp_path / "ready").exists(), "it is not known to be in its control group"
-    run.join()
-    wait_until((tmp_path / "ready").exists, "the child is forked")
-    assert not (tmp_path / "ran").exists()
-    os.write(run.leave, b"1")
-    assert run.hear() == {"begun": True}
-    ended = run.hear()
-    assert ended is not None
-    assert os.waitstatus_to_exitcode(ended["ended"]) == 5
-    assert (tmp_path / "ran").exists()
-    assert run.end() == 0
-
-
-@pytest.mark.parametrize("namespace", [False, pytest.param(True, marks=needs_root)])
-def test_one_that_was_forked_ahead_ends_where_there_is_no_leave(namespace: bool, tmp_path: Path) -> None:
-    become = (
-        f'open("{tmp_path}/ready", "w").write(str(os.getpid()))\nbirth.leave()\nopen("{tmp_path}/ran", "w").close()'
-    )
-    run = Started("", become, way=(namespace, True))
-    run.hear()
-    run.join()
-    wait_until((tmp_path / "ready").exists, "the child is forked")
-    os.close(run.leave)
-    assert run.hear() is None, "nobody holds the pipe any more: the child has ended, too"
-    assert run.end() == 127
-    assert not (tmp_path / "ran").exists()
-
-
-def test_a_program_that_is_killed_tells_its_signal(way: Way) -> None:
-    run = Started("kill -9 $$", way=way)
+def test_a_program_that_is_killed_tells_its_signal(namespace: bool) -> None:
+    run = Started("kill -9 $$", namespace=namespace)
     run.hear()
     run.go()
     assert run.hear() == {"begun": True}
@@ -193,8 +144,8 @@ exit 3
 """
 
 
-def test_a_program_reaches_neither_its_signals_nor_its_descriptors(way: Way) -> None:
-    run = Started(ATTACK, way=way, user=50001 if os.geteuid() == 0 else None)
+def test_a_program_reaches_neither_its_signals_nor_its_descriptors(namespace: bool) -> None:
+    run = Started(ATTACK, namespace=namespace, user=50001 if os.geteuid() == 0 else None)
     run.hear()
     run.go()
     assert run.hear() == {"begun": True}

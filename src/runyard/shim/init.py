@@ -28,24 +28,24 @@ FAILED = 127
 class Birth:
     """What a forked child holds while it becomes the program."""
 
-    __slots__ = ("_waiting", "pipe", "stage")
+    __slots__ = ("pipe", "stage")
 
-    def __init__(self, pipe: int, waiting: int) -> None:
+    def __init__(self, pipe: int) -> None:
         self.pipe = pipe
         """Closed by execve(2), or by :meth:`begun`: until then the program counts as not begun."""
-        self._waiting = waiting
         self.stage = "exec"
         """Named in the report when an ``OSError`` comes out: set it before each step that can fail."""
 
     def leave(self) -> None:
-        """Wait for leave, before anything of the user's is run; ends the process where there will be none."""
-        if not os.read(self._waiting, 1):
-            os._exit(FAILED)
-        os.close(self._waiting)
+        """Wait for leave, before anything of the user's is run: an init has it before it forks."""
 
     def begun(self) -> None:
         """Say that the program begins, in a child that becomes it without execve(2)."""
         os.close(self.pipe)
+
+    def anew(self, why: str) -> None:
+        """Say that the program begins, in a child of a warm parent that executes an interpreter, and why."""
+        os.write(self.pipe, encode({"begun": True, "fresh": why}).encode())
 
 
 def explained(stage: str, error: OSError) -> "dict[str, object]":
@@ -61,7 +61,6 @@ def serve(
     explain: "Callable[[str, OSError], dict[str, object]]" = explained,
     spawn: "Callable[[], int] | None" = None,
     settle: "Callable[[], object] | None" = None,
-    ahead: bool = False,
 ) -> "NoReturn":
     """Be the init of one run; ends the process.
 
@@ -69,32 +68,24 @@ def serve(
     ``{"begun": true}`` or ``{"stage", "errno", "message"}``; ``{"ended": wait status, "at_boottime_ns", "user_cpu_s",
     "system_cpu_s", "max_rss_kib"}`` of the program and the children it waited for. ``release``: where one byte is
     leave; the end of the file is death. Both are closed in the child, whose signals are as a program finds them.
-    ``become`` makes the child the program and never returns; an ``OSError`` of it is a failed stage. It calls
-    :meth:`Birth.leave` before anything of the user's is run. ``spawn``, where given, starts the program instead and
-    returns its process id. ``settle``: done while leave is waited for; an ``OSError`` of it is a failed stage
-    ``filter``. ``ahead``: the child is forked while leave is waited for, too; a byte that comes before that of leave
-    says that this process is in its control group, so that its child will be.
+    ``become`` makes the child the program and never returns; an ``OSError`` of it is a failed stage. ``spawn``, where
+    given, starts the program instead and returns its process id. ``settle``: done while leave is waited for; an
+    ``OSError`` of it is a failed stage ``filter``.
     """
     signals.pthread_sigmask(signals.SIG_BLOCK, signals.valid_signals())
     prctl(PR_SET_DUMPABLE, 0)
     if os.getpid() != 1:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
     try:
-        _tell(status, encode({"ready": True, **ready}))
+        tell(status, encode({"ready": True, **ready}))
         refused = _settle(settle, explain)
-        unborn = None
-        if ahead and os.read(release, 1) and refused is None:
-            unborn = _conceive((status, release), become, explain)
         if os.read(release, 1):
-            if refused is not None:
-                _tell(status, encode(refused))
-                os._exit(FAILED)
-            if spawn is None:
-                unborn = unborn or _conceive((status, release), become, explain)
-                os.close(release)
-                _stay(status, _begin(status, unborn))
             os.close(release)
-            _stay(status, _spawn(status, spawn, explain))
+            if refused is not None:
+                tell(status, encode(refused))
+                os._exit(FAILED)
+            program = _fork(status, become, explain) if spawn is None else _spawn(status, spawn, explain)
+            _stay(status, program)
     except OSError:
         pass  # nobody hears any more: the supervisor is gone, and the run with it
     os._exit(FAILED)
@@ -112,38 +103,22 @@ def _settle(
     return None
 
 
-def _conceive(
-    ours: "tuple[int, ...]",
-    become: "Callable[[Birth], NoReturn]",
-    explain: "Callable[[str, OSError], dict[str, object]]",
-) -> "tuple[int, int, int]":
-    """Fork the child that is to be the program, and waits for leave. ``ours``: descriptors that it does not get.
-    Returns its process id, where it reports, and where leave is given."""
+def _fork(
+    status: int, become: "Callable[[Birth], NoReturn]", explain: "Callable[[str, OSError], dict[str, object]]"
+) -> int:
+    """Fork the program, and report whether it began. Returns its process id."""
     heard, pipe = os.pipe()
-    waiting, leave = os.pipe()
     child = os.fork()
     if child == 0:
-        for descriptor in (heard, leave, *ours):
-            os.close(descriptor)
-        _be_born(Birth(pipe, waiting), become, explain)
+        os.close(heard)
+        os.close(status)
+        _be_born(Birth(pipe), become, explain)
     os.close(pipe)
-    os.close(waiting)
-    return child, heard, leave
-
-
-def _begin(status: int, unborn: "tuple[int, int, int]") -> int:
-    """Give a child leave, and report whether it began. Returns its process id."""
-    child, heard, leave = unborn
-    try:
-        os.write(leave, b"1")
-    except BrokenPipeError:
-        pass  # it has failed already, and reported why
-    os.close(leave)
     report = b""
     while chunk := os.read(heard, 4096):
         report += chunk
     os.close(heard)
-    _tell(status, report.decode() or '{"begun": true}')
+    tell(status, report.decode() or '{"begun": true}')
     return child
 
 
@@ -152,9 +127,9 @@ def _spawn(status: int, spawn: "Callable[[], int]", explain: "Callable[[str, OSE
     try:
         child = spawn()
     except OSError as error:
-        _tell(status, encode(explain("exec", error)))
+        tell(status, encode(explain("exec", error)))
         return -1
-    _tell(status, '{"begun": true}')
+    tell(status, '{"begun": true}')
     return child
 
 
@@ -182,16 +157,18 @@ def _stay(status: int, program: int) -> "NoReturn":
         except ChildProcessError:
             os._exit(0)
         if pid == program:
-            _tell(status, _ended(ended, usage))
+            tell(status, ended_line(ended, usage))
 
 
-def _ended(status: int, usage: "struct_rusage") -> str:
+def ended_line(status: int, usage: "struct_rusage") -> str:
+    """What an init tells of the program's end."""
     at = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     cpu = f'"user_cpu_s": {usage.ru_utime:.6f}, "system_cpu_s": {usage.ru_stime:.6f}'
     return f'{{"ended": {status}, "at_boottime_ns": {at}, {cpu}, "max_rss_kib": {usage.ru_maxrss}}}'
 
 
-def _tell(status: int, line: str) -> None:
+def tell(status: int, line: str) -> None:
+    """Write a line, whole. Raises ``OSError``."""
     text = line.encode() + b"\n"
     while text:
         text = text[os.write(status, text) :]

@@ -121,10 +121,22 @@ def fork_into(group: str | None, namespaces: int = 0) -> tuple[int, bool]:
     return (_clone3(namespaces, 0) if namespaces else os.fork()), False
 
 
-def _clone3(flags: int, group: int) -> int:
-    """fork(2) with flags of clone3(2). Raises ``OSError``."""
+class _ProcessId(_ctypes._SimpleCData):  # pyright: ignore - the stub asks for a type, C for this name
+    _type_ = "i"
+
+
+def fork_as(number: int) -> int:
+    """fork(2), the child having that process id in its namespace, whose owner the caller must be where that is to work
+    (clone3(2), Linux 5.5). Raises ``OSError``."""
+    wanted: Any = _ProcessId
+    held = wanted(number)
+    return _clone3(0, 0, _ctypes.addressof(held))
+
+
+def _clone3(flags: int, group: int, as_number: int = 0) -> int:
+    """fork(2) with flags of clone3(2). ``as_number``: the address of the process id to be had. Raises ``OSError``."""
     # struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack and size, tls, set_tid and size, cgroup
-    words = (flags, 0, 0, 0, signals.SIGCHLD, 0, 0, 0, 0, 0, group)
+    words = (flags, 0, 0, 0, signals.SIGCHLD, 0, 0, 0, as_number, int(as_number != 0), group)
     arguments = b"".join(word.to_bytes(8, sys.byteorder) for word in words)
     pid = -1
     interpreter("PyOS_BeforeFork")

@@ -54,6 +54,16 @@ def start_ticks(pid: int, living: bool = False) -> int | None:
     return None if living and fields[0] in b"ZX" else int(fields[19])
 
 
+def peak_kib(pid: int) -> int:
+    """The most memory that a process has held at once (proc(5), VmHWM); 0: it is gone."""
+    try:
+        text = read(f"/proc/{pid}/status")
+    except OSError:
+        return 0
+    words = text.partition(b"VmHWM:")[2].split(None, 1)
+    return int(words[0]) if words else 0
+
+
 def is_child(pid: int) -> bool:
     """Whether a process, which may have ended, is a child of the calling one that has not been collected."""
     try:

@@ -7,8 +7,6 @@ from runyard.shim.lean import boottime_ns, epoch_ms
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from resource import struct_rusage
-
     from runyard.shim.confine import Order
     from runyard.shim.control import Clients
     from runyard.shim.lean import Record
@@ -24,11 +22,11 @@ class Usage:
         self.system_cpu_s = 0.0
         self.max_rss_kib = 0
 
-    def add(self, usage: "struct_rusage") -> None:
+    def count(self, user_cpu_s: float, system_cpu_s: float, max_rss_kib: int) -> None:
         """Add what a child that was waited for, and those that it had waited for, have used."""
-        self.user_cpu_s += usage.ru_utime
-        self.system_cpu_s += usage.ru_stime
-        self.max_rss_kib = max(self.max_rss_kib, usage.ru_maxrss)
+        self.user_cpu_s += user_cpu_s
+        self.system_cpu_s += system_cpu_s
+        self.max_rss_kib = max(self.max_rss_kib, max_rss_kib)
 
 
 class Launch:

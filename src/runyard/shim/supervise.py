@@ -105,9 +105,13 @@ class Run(Facts):
         """Make the control group, where there is to be one."""
         limits = self.order.cgroup
         if limits is not None:
-            if self.order.namespaces and limits.get("pids") is not None:
-                limits = {**limits, "pids": limits["pids"] + 1}  # the init
+            if limits.get("pids") is not None:
+                limits = {**limits, "pids": limits["pids"] + self.beside()}
             self.group = cgroups.create(self.order.cgroup_name, limits)
+
+    def beside(self) -> int:
+        """How many processes are in its control group that are not the program's: its init."""
+        return 1 if self.order.namespaces else 0
 
     def most_processes(self) -> int | None:
         """How many the program may have in its user namespace; None: a control group says so, or nothing can."""
@@ -364,7 +368,7 @@ class Run(Facts):
 
     def reaped(self, pid: int, status: int, usage: "struct_rusage") -> None:
         """Take in the end of a child."""
-        self.usage.add(usage)
+        self.count(usage)
         if pid != self.pid:
             return
         self.gone = True
@@ -374,6 +378,10 @@ class Run(Facts):
             self._program_ended(status, boottime_ns())
         if self.has_init:
             self._see_whether_over()
+
+    def count(self, usage: "struct_rusage") -> None:
+        """Add what a child has used."""
+        self.usage.count(usage.ru_utime, usage.ru_stime, usage.ru_maxrss)
 
     def childless(self) -> None:
         """As a subreaper a shim inherits each orphan of the tree, so having no child at all means that nothing of the

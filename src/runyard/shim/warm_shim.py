@@ -9,16 +9,16 @@ import _socket
 import os
 
 from runyard.shim import cgroups, init, mounts, processes, records, supervise  # noqa: F401 # pyright: ignore[reportUnusedImport] - init is imported while its file can be reached
+from runyard.shim.cells import Cells
 from runyard.shim.confine import Child, Order, failure, read_order
 from runyard.shim.control import Clients, Control, descriptors_of
 from runyard.shim.isolation import flags_of, map_other
-from runyard.shim.lean import boottime_ns, decode, encode, fork_into, signals
+from runyard.shim.lean import decode, encode, fork_into, signals
 from runyard.shim.loop import Loop, prepare
-from runyard.shim.supervise import Run
+from runyard.shim.warm_run import WarmRun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from resource import struct_rusage
     from typing import NoReturn
 
@@ -26,74 +26,9 @@ if TYPE_CHECKING:
 
 AT = 3
 """The descriptor at which the parent finds the connection to this process."""
-SUCCESSOR_NS = 3_000_000
-"""How long the record of an end waits for the launch of the program that follows."""
 NEVER_KILLED = "-1000"
 NO_NAMESPACES = "The program has no namespaces of its own: user namespaces are not allowed on this machine."
 GONE = "The warm parent has ended."
-
-
-class WarmRun(Run):
-    """A run whose init is forked by the warm parent. Until that has told the init's process id, it is being born."""
-
-    __slots__ = ("_ready", "mounts", "number", "outside")
-
-    def __init__(
-        self, order: Order, folder: int, clients: Clients, loop: Loop, holding: "Sequence[int]", number: int
-    ) -> None:
-        super().__init__(order, folder, clients, loop, holding)
-        self.number = number
-        self.has_init = True
-        self.namespaces = list(order.namespaces)
-        self.mounts: mounts.Mounts | None = None
-        self.outside: list[str] = []
-        self._ready: Record | None = None
-
-    @property
-    def is_being_born(self) -> bool:
-        """Whether the parent has still to say what became of it."""
-        return self.pid == 0 and not self.over
-
-    def adopt(self, pid: int) -> None:
-        """The init is there, and waits: put it into its control group, in which it may fork the program then, and let
-        it go on once it is ready."""
-        self.pid = pid
-        self.outside = [] if self.group is None else cgroups.join(self.group.folders, pid)
-        try:
-            os.write(self.launch.release, b"0")
-        except OSError:
-            pass  # it died meanwhile: its wait status says so
-        if self.cause is not None:
-            self.due.kill_at = boottime_ns()  # stopped before it was known
-        elif self._ready is not None:
-            self.release(self._ready)
-
-    def refuse(self, message: str) -> None:
-        """There will be no init."""
-        if self.is_being_born:
-            self.launch.failed = {"stage": "launch", "errno": None, "message": message}
-            self.over = True
-
-    def release(self, report: "Record") -> None:
-        """As any run; but an init may be ready before it is known which process it is."""
-        self._ready = report
-        if self.pid and self.cause is None:
-            made = self.mounts
-            covered, missing = ([], []) if made is None else (made.covered, made.missing)
-            view, lacking = [*covered, *report.get("view", [])], [*missing, *report.get("missing", [])]
-            super().release({"view": view, "missing": lacking, "outside": self.outside})
-
-    def on_time(self, now: int) -> None:
-        """As any run; but its end goes to the disk a moment after it was told that nothing is left of it: the node may
-        have the next one begin meanwhile, which is forked while this process writes."""
-        if self.over and not self.over_told:
-            self.tell_over()
-            self.due.none_but_record()
-            self.due.record_at = now + SUCCESSOR_NS
-        super().on_time(now)
-
-    def childless(self) -> None:
-        """Says nothing of this run: its init may not be known yet."""
 
 
 class Parent:
@@ -155,6 +90,11 @@ class Parent:
         privileged = "user" in own or (os.geteuid() == 0 and self.order.get("uid") is None)
         return [name for name in order.namespaces if name in own] if privileged else []
 
+    def parts_processes(self) -> bool:
+        """Whether its forks can have PID namespaces, and so run in cells."""
+        own: list[str] = self.order["namespaces"]
+        return "pid" in own and ("user" in own or (os.geteuid() == 0 and self.order.get("uid") is None))
+
     def map_user(self) -> None:
         """Give it its user id in the user namespace that it has made. Raises ``OSError``."""
         uid, gid = self.order.get("uid"), self.order.get("gid")
@@ -183,12 +123,13 @@ class Parent:
 class WarmShim:
     """The loop over the node's messages, the parent's, and the runs."""
 
-    __slots__ = ("_early", "control", "groups_count_processes", "loop", "parent")
+    __slots__ = ("_early", "cells", "control", "groups_count_processes", "loop", "parent")
 
     def __init__(self, control: Control, parent: Parent, loop: Loop) -> None:
         self.control: Control | None = control
         self.parent = parent
         self.loop = loop
+        self.cells = Cells(loop, self._ask_for_cell)
         self._early: dict[int, tuple[int, struct_rusage]] = {}
         """Children that ended before the parent had told whose they are."""
         self.groups_count_processes = False
@@ -208,9 +149,19 @@ class WarmShim:
             self.loop.turn()
             if self.control is None and not any(run.is_being_born for run in self._runs()):
                 self.parent.end()
+            elif not self.loop.runs and self.parent.is_ready:
+                self._rest()
 
     def _runs(self) -> list[WarmRun]:
         return [run for run in self.loop.runs if isinstance(run, WarmRun)]
+
+    def _rest(self) -> None:
+        """Nothing runs."""
+        try:
+            if self.parent.parts_processes():
+                self.cells.rest()
+        except OSError:
+            pass  # the next launch will tell what is wrong
 
     # -------------------------------------------------------------------------------------------------------- node
 
@@ -264,7 +215,7 @@ class WarmShim:
             run.over = True
 
     def _have_forked(self, parent: Control, run: WarmRun) -> None:
-        """Have the init forked, and make its control group meanwhile; before that, where the init may have to be told a
+        """Have it forked, and make its control group meanwhile; before that, where the program may have to be told a
         limit which no group can set. Raises ``OSError``."""
         if not self.groups_count_processes:
             run.make_group()
@@ -274,21 +225,33 @@ class WarmShim:
         self.groups_count_processes = run.group is not None and "pids" in run.group.controllers
 
     def _ask(self, parent: Control, run: WarmRun) -> None:
-        """Make what the run needs, and hand it to the parent. Raises ``OSError``."""
+        """Make what the run needs, and hand it to a cell, or to the parent. Raises ``OSError``."""
         run.mounts = self.parent.mounts_for(run.order)
         heard, status = os.pipe()
         waiting, release = os.pipe()
         os.set_blocking(heard, False)
         run.launch.status, run.launch.release = heard, release
-        ordered = _in_memory(_order_of(run))
+        ordered = _in_memory(run.told())
         given = [ordered, run.log, status, waiting, *([] if run.mounts is None else run.mounts.descriptors)]
-        taken = parent.tell({"op": "run", "number": run.number}, given)
-        for descriptor in (ordered, status, waiting):
-            os.close(descriptor)
-        if run.mounts is not None:
-            run.mounts.close()
+        try:
+            if run.is_for_a_cell():
+                run.cell = self.cells.take(run, given)
+                taken = run.cell is not None
+            else:
+                taken = parent.tell({"op": "run", "number": run.number}, given)
+        finally:
+            for descriptor in (ordered, status, waiting):
+                os.close(descriptor)
+            if run.mounts is not None:
+                run.mounts.close()
         if not taken:
             run.refuse("The warm parent does not take any launch.")
+        elif run.cell is not None and run.cell.pid:
+            run.adopt(run.cell.pid)
+
+    def _ask_for_cell(self, message: "Record", descriptors: "list[int]") -> bool:
+        parent = self.parent
+        return parent.is_ready and parent.control is not None and parent.control.tell(message, descriptors)
 
     # ------------------------------------------------------------------------------------------------------ parent
 
@@ -322,7 +285,7 @@ class WarmShim:
         elif event == "failed":
             self._lose_parent(str(message.get("message")))
         elif event in ("forked", "refused"):
-            self._born(message)
+            self._forked(message)
 
     def _map_user(self) -> None:
         try:
@@ -334,20 +297,28 @@ class WarmShim:
         if self.parent.control is not None:
             self.parent.control.tell({"op": "mapped"})
 
-    def _born(self, message: "Record") -> None:
-        for run in self._runs():
-            if run.number == message.get("number") and run.is_being_born:
-                if message["event"] == "refused":
-                    run.refuse(f"The warm parent could not fork: {message.get('message')}")
-                    return
-                pid = int(message["pid"])
-                if pid not in self._early and not processes.is_child(pid):
-                    run.refuse("The warm parent named a process that is none of its forks.")
-                    return
+    def _forked(self, message: "Record") -> None:
+        """The parent has forked what it was asked for, or could not."""
+        number, pid = int(message["number"]), int(message.get("pid", 0))
+        why = "" if pid else f"The warm parent could not fork: {message.get('message')}"
+        if pid and pid not in self._early and not processes.is_child(pid):
+            why = "The warm parent named a process that is none of its forks."
+        run = next((run for run in self._runs() if run.number == number and run.is_being_born), None)
+        cell = self.cells.refused(number) if why else self.cells.forked(number, pid)
+        if cell is not None:
+            tenant = cell.tenant
+            run = tenant if isinstance(tenant, WarmRun) else None
+        if run is None:
+            if pid in self._early:
+                self.cells.ended(pid)
+        elif why:
+            run.refuse(why)
+        else:
+            if cell is None:
                 run.adopt(pid)
-                if pid in self._early:
-                    run.reaped(pid, *self._early.pop(pid))
-                return
+            if pid in self._early:
+                run.reaped(pid, *self._early[pid])
+        self._early.pop(pid, None)
 
     def _lose_parent(self, message: str, *, sudden: bool = False) -> None:
         """Say once that the parent forks nothing (any more); runs that are being born will not be. ``sudden``: it had
@@ -357,6 +328,7 @@ class WarmShim:
             parent.failed = message
             self._tell({"event": "gone" if parent.is_ready else "failed", "message": message, "sudden": sudden})
         parent.is_ready = False
+        self.cells.lose_parent()
         for run in self._runs():
             run.refuse(message)
 
@@ -376,35 +348,11 @@ class WarmShim:
             while self.parent.control is not None and self.loop.is_readable(self.parent.control.fileno()):
                 self._hear_parent()  # what it said last
             self._lose_parent(f"The warm parent ended {how}.", sudden=code < 0)
-        elif any(run.is_being_born for run in self._runs()):
+        elif self.cells.is_expecting() or any(run.is_being_born for run in self._runs()):
             self._early[pid] = (status, usage)
-
-
-def _order_of(run: WarmRun) -> "Record":
-    """What the parent is told of a run."""
-    order = run.order
-    still = None if run.mounts is None else run.mounts.still
-    prepared = run.mounts is not None and still is None
-    return {
-        "program": order.program,
-        "env": order.env,
-        "cwd": order.cwd,
-        "open_calls": order.open_calls,
-        "most_processes": run.most_processes(),
-        "view": [] if run.mounts is not None else order.visible,
-        "hide": [] if run.mounts is not None else order.hide,
-        "namespaces": [name for name in order.namespaces if name != "mount" or not prepared],
-        "mounts": prepared,
-        "covers": still,
-        "network": order.network,
-        "shm_mib": None if prepared else order.shm_mib,
-        "nice": order.nice,
-        "closed_devices": [] if prepared else order.closed_devices,
-        "read_only": [] if prepared else order.read_only,
-        "writable": [] if prepared else order.writable,
-        "fixed": [] if run.mounts is not None else order.fixed,
-        "tmp": None if run.mounts is not None else order.tmp,
-    }
+        else:
+            self._early.clear()
+            self.cells.ended(pid)
 
 
 def _in_memory(record: "Record") -> int:

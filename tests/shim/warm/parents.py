@@ -73,6 +73,8 @@ class Warm:
         self.socket.settimeout(PATIENCE_S)
         self.number = 0
         self.failure = ""
+        self.free: list[Cell] = []
+        """Cells in which another program may run."""
         seen = [*interpreter_paths(executable), str(SHIM), *visible]
 
         def confine() -> None:
@@ -141,31 +143,73 @@ class Warm:
         log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         heard, status = os.pipe()
         release, leave = os.pipe()
-        self.say({"op": "run", "number": self.number}, [memory, log, status, release])
-        for descriptor in (memory, log, status, release):
+        given = [memory, log, status, release]
+        cell = self.free.pop() if self.free else self._new_cell() if "pid" in self.namespaces else None
+        if cell is None:
+            self.say({"op": "run", "number": self.number}, given)
+            pid = self._forked()
+        else:
+            socket.send_fds(cell.socket, [json.dumps({"number": self.number}).encode()], given)
+            pid = cell.pid
+        for descriptor in given:
             os.close(descriptor)
+        return Run(self, pid, heard, leave, path, cell)
+
+    def _new_cell(self) -> "Cell":
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.settimeout(PATIENCE_S)
+        self.say({"op": "cell", "number": 0}, [theirs.fileno()])
+        theirs.close()
+        return Cell(self._forked(), ours)
+
+    def _forked(self) -> int:
         answer = self.hear()
         assert answer["event"] == "forked", answer
-        return Run(answer["pid"], heard, leave, path)
+        return answer["pid"]
 
     def close(self) -> None:
+        for cell in self.free:
+            cell.end()
         self.socket.close()
         self.process.wait(PATIENCE_S)
 
 
-class Run:
-    """One forked run: its init's process id, and what is heard of it."""
+@dataclass
+class Cell:
+    """One that the parent has forked; one program after another runs in it."""
 
-    def __init__(self, pid: int, heard: int, leave: int, log: Path) -> None:
+    pid: int
+    socket: socket.socket
+
+    def over(self) -> dict[str, Any] | None:
+        """What it says once nothing is left of the program; None: it was killed."""
+        while said := self.socket.recv(1 << 16):
+            if (report := json.loads(said))["event"] == "over":
+                return report
+        return None
+
+    def end(self) -> None:
+        self.socket.close()
+        os.waitpid(self.pid, 0)
+
+
+class Run:
+    """One forked run: the process id of its cell, or of its init, and what is heard of it."""
+
+    def __init__(self, warm: Warm, pid: int, heard: int, leave: int, log: Path, cell: Cell | None) -> None:
+        self.warm = warm
+        self.cell = cell
         self.pid = pid
         self.leave = leave
         self.log = log
         self.heard = heard
         self.begun = b""
+        self.over: dict[str, Any] | None = None
+        """What its cell said once nothing of it was left."""
         self.reports: list[dict[str, Any]] = []
 
     def go(self) -> None:
-        os.write(self.leave, b"01")
+        os.write(self.leave, b"1")
         os.close(self.leave)
 
     def wait_for(self, key: str) -> dict[str, Any]:
@@ -198,7 +242,11 @@ class Run:
         if time.monotonic() > deadline:
             os.kill(self.pid, signal.SIGKILL)
         os.close(self.heard)
-        _, self.status, self.usage = os.wait4(self.pid, 0)
+        self.over = None if self.cell is None else self.cell.over()
+        if self.over is None:
+            _, self.status = os.waitpid(self.pid, 0)
+        elif self.cell is not None and not self.over["changed"]:
+            self.warm.free.append(self.cell)
         ended = [report["ended"] for report in self.reports if "ended" in report]
         code = os.waitstatus_to_exitcode(ended[0]) if ended else -999
         return Ran(self.log.read_text(errors="replace"), code, self.reports)

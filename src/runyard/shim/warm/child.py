@@ -1,4 +1,4 @@
-"""From the fork to the init of a run: what the program may see, and which rights it has."""
+"""From the fork to the init of a run, or in a cell to the program: what it may see, and which rights it has."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import os
 import sys
 
 from runyard.shim import init, isolation, scope, seccomp, trees, view
-from runyard.shim.lean import PR_SET_PDEATHSIG, encode, libc, prctl, signals
+from runyard.shim.lean import PR_SET_DUMPABLE, PR_SET_PDEATHSIG, decode, encode, libc, prctl, signals
 from runyard.shim.warm import program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import NoReturn
 
     from runyard.shim.lean import Record
@@ -30,57 +29,132 @@ CAPABILITIES_3 = 0x20080522
 """The version of struct __user_cap_header_struct with 64 capabilities (capget(2))."""
 
 
+class Steps:
+    """How far the confinement is, for the report of what fails."""
+
+    __slots__ = ("stage",)
+
+    def __init__(self) -> None:
+        self.stage = "session"
+
+
+class CellBirth(init.Birth):
+    """What the fork of a cell holds while it becomes the program: it reports, and waits for leave, by itself."""
+
+    __slots__ = ("_release",)
+
+    def __init__(self, status: int, release: int) -> None:
+        super().__init__(status)
+        self.stage = "session"
+        self._release = release
+
+    def leave(self) -> None:
+        """Wait for leave; ends the process where there will be none."""
+        if not os.read(self._release, 1):
+            os._exit(init.FAILED)
+        os.close(self._release)
+
+    def begun(self) -> None:
+        """Say that the program begins. From here on it can be traced as any process of its user."""
+        init.tell(self.pipe, '{"begun": true}')
+        os.close(self.pipe)
+        prctl(PR_SET_DUMPABLE, 1)
+
+    def anew(self, why: str) -> None:
+        """Say that the program begins, and why by a fresh interpreter."""
+        init.tell(self.pipe, encode({"begun": True, "fresh": why}))
+
+    def failed(self, error: OSError) -> NoReturn:
+        """Say which step failed; ends the process."""
+        init.tell(self.pipe, encode(explain(self.stage, error)))
+        os._exit(init.FAILED)
+
+
 def begin(ground: Ground, order: Record, log: int, status: int, release: int, *mounts: int) -> NoReturn:
     """Confine the calling process, just forked, and be the init of the run; ends the process. ``mounts``: copies of
     mounts for the paths of ``covers``, without which they are a mount namespace that the shim has made for it, and the
     root folder there."""
-    stage = "session"
+    steps = Steps()
     try:
         ground.control.close()
         os.setsid()
         prctl(PR_SET_PDEATHSIG, signals.SIGKILL)
-        stage = "view"
-        namespaces: list[str] = order["namespaces"]
-        covered: dict[str, list[str]] = {}
-        missing: list[str] = []
-        if order.get("covers") is not None:
-            covers, beside = order["covers"]
-            _put(covers, beside, mounts)
-            stage = "shm"
-            missing = _own_places(namespaces, order)
-        elif mounts:
-            missing = _enter(mounts, namespaces)
-        elif "mount" in namespaces:
-            view.own_mounts(born=True)
-            covered = _cover(order)
-            stage = "shm"
-            missing = _own_places(namespaces, order)
-        stage = "network"
-        if not order.get("network", True):
-            isolation.start_loopback()
-        stage = "user"
-        if "user" in namespaces:
-            isolation.bound_processes(order.get("most_processes"))
-            _give_up_rights()
-        ready = {"missing": missing + seccomp.missing(), "view": list(covered)}
+        ready = _confine(steps, order, mounts)
 
         def become(birth: init.Birth) -> NoReturn:
             program.become(birth, ground, order, log)
 
-        init.serve(
-            status,
-            release,
-            ready,
-            become,
-            explain,
-            settle=lambda: _refuse(namespaces, order.get("open_calls") or ()),
-            ahead=True,
-        )
+        def settle() -> None:
+            scope.enclose(order.get("open_calls") or ())
+            _refuse(order)
+
+        init.serve(status, release, ready, become, explain, settle=settle)
     except OSError as error:
-        os.write(status, encode(explain(stage, error)).encode() + b"\n")
+        init.tell(status, encode(explain(steps.stage, error)))
     except Exception as error:  # a mistake of ours ends the launch, and never runs the program unconfined
-        os.write(status, encode(explain(stage, OSError(0, type(error).__name__))).encode() + b"\n")
+        init.tell(status, encode(explain(steps.stage, OSError(0, type(error).__name__))))
     os._exit(init.FAILED)
+
+
+def be_born(ground: Ground, ordered: int, log: int, status: int, release: int, *mounts: int) -> NoReturn:
+    """Confine the calling process, just forked by a cell, and become the program. ``ordered``: the run's order, which
+    the cell itself does not read, so that no other program finds anything of it in memory. Raises
+    :class:`program.Forked`, or ends the process."""
+    birth = CellBirth(status, release)
+    try:
+        order = read_order(ordered)
+        os.close(ordered)
+        flags = isolation.flags_of(set(order["namespaces"]) - {"user", "pid"})
+        if not order.get("network", True):
+            flags |= isolation.CLONE_NEWNET
+        birth.stage = "view"
+        libc("unshare", flags)
+        init.tell(status, encode({"ready": True, **_confine(birth, order, mounts)}))
+        birth.stage = "filter"
+        _refuse(order)
+        signals.pthread_sigmask(signals.SIG_SETMASK, ())
+        program.become(birth, ground, order, log)
+    except OSError as error:
+        birth.failed(error)
+    except Exception as error:  # a mistake of ours is a failed stage, too: it must not look like the program's end
+        birth.failed(OSError(0, type(error).__name__))
+
+
+def read_order(descriptor: int) -> Record:
+    """The order of a run, a file in memory. Raises ``OSError`` or ``ValueError``."""
+    text = b""
+    while chunk := os.pread(descriptor, 1 << 16, len(text)):
+        text += chunk
+    return decode(text)
+
+
+def _confine(steps: Steps | CellBirth, order: Record, mounts: tuple[int, ...]) -> Record:
+    """Leave the calling process, whose namespaces are its own, what the program may see and do. Returns the folders
+    that are covered in ``view``, and sentences on what could not be had in ``missing``. Raises ``OSError``."""
+    steps.stage = "view"
+    namespaces: list[str] = order["namespaces"]
+    covered: dict[str, list[str]] = {}
+    missing: list[str] = []
+    if order.get("covers") is not None:
+        covers, beside = order["covers"]
+        _put(covers, beside, mounts)
+        steps.stage = "shm"
+        missing = _own_places(namespaces, order)
+    elif mounts:
+        missing = _enter(mounts, namespaces)
+    elif "mount" in namespaces:
+        view.own_mounts(born=True)
+        covered = _cover(order)
+        steps.stage = "shm"
+        missing = _own_places(namespaces, order)
+    steps.stage = "network"
+    if not order.get("network", True):
+        isolation.start_loopback()
+    steps.stage = "user"
+    if "user" in namespaces:
+        isolation.bound_processes(order.get("most_processes"))
+        _give_up_rights()
+    return {"missing": missing + seccomp.missing(), "view": list(covered)}
 
 
 def _cover(order: Record) -> dict[str, list[str]]:
@@ -100,10 +174,9 @@ def _own_places(namespaces: list[str], order: Record) -> list[str]:
     return missing + isolation.close_folders(read_only, writable)
 
 
-def _refuse(namespaces: list[str], open_calls: Sequence[str]) -> None:
-    scope.enclose(open_calls)
+def _refuse(order: Record) -> None:
     if not seccomp.missing():
-        seccomp.refuse("pid" in namespaces, open_calls)
+        seccomp.refuse("pid" in order["namespaces"], order.get("open_calls") or ())
 
 
 def _put(covers: dict[str, list[str]], beside: list[str], copies: tuple[int, ...]) -> None:

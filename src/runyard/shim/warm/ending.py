@@ -10,7 +10,7 @@ import sys
 from _io import BufferedRandom, BufferedWriter, TextIOWrapper
 from _weakref import ref
 
-from runyard.shim.lean import encode, libc, signals
+from runyard.shim.lean import libc, signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 HERE = __file__.rpartition("/")[0] + "/"
 FLUSH_FAILED = 120
 """Exit code of an interpreter that could not write out the last of its output."""
-
-
-def fresh_line(reason: str) -> bytes:
-    """The report of a program that a fresh interpreter is executed for."""
-    return encode({"begun": True, "fresh": reason}).encode()
 
 
 class End:

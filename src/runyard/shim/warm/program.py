@@ -84,13 +84,13 @@ def become(birth: Birth, ground: Ground, order: Record, log: int) -> NoReturn:
         code, first, search = _prepare(ground, program, env, executable, typed)
     except Fresh as reason:
         birth.leave()
-        os.write(birth.pipe, ending.fresh_line(str(reason)))
+        birth.anew(str(reason))
         os.execve(executable, typed, env)
     birth.leave()
+    forked = Forked(Program(code, program.get("module"), ground))
+    birth.begun()  # before anything of the user's: from here on nothing that it could write to is believed
     _customize(search)
     sys.path.insert(0, first)
-    forked = Forked(Program(code, program.get("module"), ground))
-    birth.begun()
     raise forked
 
 
@@ -132,9 +132,12 @@ def _prepare(
 
 def _customize(search: list[str]) -> None:
     """Import what an interpreter imports by itself when it starts, before the program's own folder is searched."""
-    for name in SITE:
-        if search and name not in sys.modules and any(os.path.exists(f"{entry}/{name}.py") for entry in search):
-            __import__(name)
+    if not search or "site" not in sys.modules:
+        return
+    site: Any = sys.modules["site"]
+    for name, execute in {SITE[0]: site.execsitecustomize, SITE[1]: site.execusercustomize}.items():
+        if name not in sys.modules and any(os.path.exists(f"{entry}/{name}.py") for entry in search):
+            execute()
 
 
 def obstacle(ground: Ground, env: dict[str, str], folders: list[str], module: str | None) -> str:

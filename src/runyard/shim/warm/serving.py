@@ -11,7 +11,7 @@ import sys
 from runyard.shim import isolation, lean, seccomp
 from runyard.shim.control import Control
 from runyard.shim.lean import PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, interpreter, libc, prctl, signals
-from runyard.shim.warm import child
+from runyard.shim.warm import cell, child
 from runyard.shim.warm.ground import Ground
 from runyard.shim.warm.preload import Spoilt, Unfit, preload, threads
 from runyard.shim.warm.program import Forked
@@ -57,7 +57,7 @@ def serve(descriptor: int, started: frozenset[str]) -> NoReturn:
     ground.settle()
     control.tell({"event": "ready"})
     while (received := control.receive()) is not None:
-        _run(control, ground, *received)
+        _fork(control, ground, *received)
     os._exit(0)
 
 
@@ -100,35 +100,39 @@ def _enter_user_namespace(control: Control) -> None:
             return  # beyond the last one
 
 
-def _run(control: Control, ground: Ground, message: Record, descriptors: list[int]) -> None:
-    """Fork a run, or say why not."""
+def _fork(control: Control, ground: Ground, message: Record, descriptors: list[int]) -> None:
+    """Fork a cell, or the init of one run; or say why not."""
     number = message.get("number")
     try:
-        if message.get("op") != "run" or len(descriptors) < 4:
-            raise ValueError("only runs with four descriptors, and those of its mounts, are understood here")
-        order = _read(descriptors[0])
         if threads() != 1:
             raise ValueError("the warm parent has several threads")
-        flags = isolation.flags_of(set(order["namespaces"]) - {"user"})
-        if not order.get("network", True):
-            flags |= isolation.CLONE_NEWNET
-        pid = _clone(CLONE_PARENT | flags)
+        if message.get("op") == "cell" and len(descriptors) == 1:
+            pid = _clone(CLONE_PARENT | isolation.NAMESPACES["pid"])
+            if pid == 0:
+                cell.serve(ground, *descriptors)
+        else:
+            pid = _run(ground, message, descriptors)
     except (OSError, ValueError, KeyError) as error:
         control.tell({"event": "refused", "number": number, "message": str(error)})
     else:
-        if pid == 0:
-            os.close(descriptors[0])
-            child.begin(ground, order, *descriptors[1:])
         control.tell({"event": "forked", "number": number, "pid": pid})
     for descriptor in descriptors:
         os.close(descriptor)
 
 
-def _read(descriptor: int) -> Record:
-    text = b""
-    while chunk := os.pread(descriptor, 1 << 16, len(text)):
-        text += chunk
-    return lean.decode(text)
+def _run(ground: Ground, message: Record, descriptors: list[int]) -> int:
+    """Fork the init of a run; returns its process id. Raises ``OSError``, ``ValueError`` and ``KeyError``."""
+    if message.get("op") != "run" or len(descriptors) < 4:
+        raise ValueError("only cells and runs with four descriptors, and those of its mounts, are understood here")
+    order = child.read_order(descriptors[0])
+    flags = isolation.flags_of(set(order["namespaces"]) - {"user"})
+    if not order.get("network", True):
+        flags |= isolation.CLONE_NEWNET
+    pid = _clone(CLONE_PARENT | flags)
+    if pid == 0:
+        os.close(descriptors[0])
+        child.begin(ground, order, *descriptors[1:])
+    return pid
 
 
 def _clone(flags: int) -> int:
