@@ -212,10 +212,15 @@ def test_a_stop_does_not_rewrite_an_end(launcher: Launcher) -> None:
     client = attempt.running()
     attempt.wait_for_line("begun")
     init = attempt.started()["pid"]
-    wait_until(lambda: main_is_gone(init), "the end of the program")
+    wait_until(lambda: main_is_gone(init) and sleeps(init), "the end of the program, and that its init has told it")
     client.say(op="stop", cause="cancel", grace_s=0)
     record = client.wait_for("exited")["record"]
     assert (record["exit_code"], record["cause"]) == (0, None)
+
+
+def sleeps(pid: int) -> bool:
+    """Whether a process waits for something."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
 
 
 def main_is_gone(init: int) -> bool:
