@@ -11,8 +11,9 @@ from runyard.core.errors import Problem
 from tests.cli.calling import Cli
 from tests.client.api_server import ApiServer
 
-NONE: dict[str, object] = {"override": (), "name": None, "gpus": None, "memory": None, "framework": None, "max_runtime": None,
-        "tag": (), "env": (), "data": (), "after": (), "python": None, "priority": None}  # fmt: skip
+NAMES = ("name", "gpus", "memory", "framework", "max_runtime", "python", "priority")
+MANY = ("override", "tag", "env", "data", "after")
+NONE: dict[str, object] = {**dict.fromkeys(NAMES), **dict.fromkeys(MANY, ())}
 
 
 def refused(*problems: Problem) -> ManifestRefused:
