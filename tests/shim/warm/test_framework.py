@@ -173,6 +173,36 @@ def test_a_variable_that_an_import_reads_needs_a_fresh_interpreter(folder: Path)
     warm.close()
 
 
+AT_FORKS = """
+import os
+from os import register_at_fork
+CALLED = []
+def note(what): return lambda: CALLED.append(what)
+os.register_at_fork(before=note("before 1"), after_in_child=note("child 1"), after_in_parent=note("parent 1"))
+os.register_at_fork(before=note("before 2"), after_in_child=note("child 2"))
+try:
+    os.register_at_fork()
+except TypeError:
+    CALLED.append("refused")
+def later(): register_at_fork(after_in_child=note("child 3"))
+"""
+
+
+def test_what_imports_ask_for_at_forks_is_done_once_and_for_the_programs_own(folder: Path) -> None:
+    (folder / "forks.py").write_text(AT_FORKS)
+    warm = Warm("forks", env={"PYTHONPATH": str(folder)}, visible=[str(folder)])
+    text = "import os, forks\nprint(*forks.CALLED, sep=',', flush=True)\nforks.CALLED.clear()\nforks.later()\n"
+    text += "pid = os.fork()\nif pid: os.waitpid(pid, 0)\nprint(*forks.CALLED, sep=',', flush=True)\n"
+    ran = Twice(warm, folder).forked({"t.py": text}, PYTHONPATH=f"{folder}/warm:{folder}")
+    assert (ran.code, ran.fresh) == (0, None)
+    assert ran.text.splitlines() == [
+        "refused,before 2,before 1,child 1,child 2",
+        "before 2,before 1,child 1,child 2,child 3",
+        "before 2,before 1,parent 1",
+    ]
+    warm.close()
+
+
 FOR_OLD_PYTHONS = [
     "init",
     "lean",

@@ -29,6 +29,7 @@ class Ground:
         "control",
         "env",
         "exits",
+        "forks",
         "kept",
         "last",
         "names",
@@ -54,6 +55,8 @@ class Ground:
         """Variables that imports have read."""
         self.exits: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] = []
         """What imports have registered for the end."""
+        self.forks: list[dict[str, Callable[[], object]]] = []
+        """What imports have asked for at each fork: for a program it is done once, and its init is spared."""
         self.kept: list[object] = []
         """What fills the holes among what is imported."""
         self.names: frozenset[str] = frozenset()
@@ -84,15 +87,18 @@ class Ground:
 
 
 class Watch:
-    """While open, notes which variables are read and what is registered for the end."""
+    """While open, notes which variables are read, and what is registered for the end and for forks; the latter is not
+    done at a fork of this process."""
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
+        self._open = True
 
     def __enter__(self) -> None:
         kind: Any = type(os.environ)
-        self._get, self._register = kind.__getitem__, atexit.register
+        self._get, self._register, self._at_fork = kind.__getitem__, atexit.register, os.register_at_fork
         get, register, read, exits = self._get, self._register, self._ground.read, self._ground.exits
+        at_fork, forks = self._at_fork, self._ground.forks
 
         def noting_get(environ: object, name: str) -> str:
             read.add(name)
@@ -102,10 +108,19 @@ class Watch:
             exits.append((function, args, named))
             return register(function, *args, **named)
 
+        def noting_at_fork(**named: Any) -> None:
+            if self._open and named and all(map(callable, named.values())):
+                forks.append(named)
+            else:  # a module has kept this function, or has made a mistake
+                at_fork(**named)
+
         kind.__getitem__ = noting_get
+        os.register_at_fork = noting_at_fork
         atexit.register = noting_register  # pyright: ignore[reportAttributeAccessIssue] - for as long as imports last
 
     def __exit__(self, *_: object) -> None:
         kind: Any = type(os.environ)
         kind.__getitem__ = self._get
+        os.register_at_fork = self._at_fork
+        self._open = False
         atexit.register = self._register

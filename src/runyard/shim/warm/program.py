@@ -124,6 +124,7 @@ def _prepare(
     if hasattr(sys, "orig_argv"):
         sys.orig_argv[:] = typed
     sys.path[:] = list(dict.fromkeys(search + ground.base))
+    traps.have_forked(ground)
     traps.take_environment(ground, env)
     traps.put_right(ground, env)
     _fresh_main(file)

@@ -8,6 +8,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from runyard.shim.warm.ground import Ground
@@ -50,6 +51,25 @@ def _user_site(site: Any) -> None:
         sys.path[:] = [entry for entry in sys.path if entry != before]
         if os.path.isdir(now):
             site.addsitedir(now)
+
+
+def have_forked(ground: Ground) -> None:
+    """What imports have asked for at forks, once for the two that lead here; it is asked for again, for those that the
+    program makes."""
+    for named in reversed(ground.forks):
+        _call(named.get("before"))
+    for named in ground.forks:
+        _call(named.get("after_in_child"))
+    for named in ground.forks:
+        os.register_at_fork(**named)
+
+
+def _call(function: Callable[[], object] | None) -> None:
+    try:
+        if function is not None:
+            function()
+    except BaseException:
+        pass  # in a fresh interpreter there would have been none
 
 
 def put_right(ground: Ground, env: dict[str, str]) -> None:
