@@ -102,7 +102,7 @@ class Agent:
         self.watch, self._company = _watched()
         self.report = Report(self.link, self._company)
         self.shipping = Shipping(self.link, self._company)
-        self.shipping.companion = Collecting(self.shipping)
+        self.shipping.companion = collecting = Collecting(self.shipping)
         self.shipping.is_known = self.report.is_known
         embedded = EmbeddedAccess(address.url, address.token or "")
         mapping = Mapping(settings.uid_base, settings.users) if os.geteuid() == 0 else None
@@ -121,6 +121,7 @@ class Agent:
         lent = _lent(home, settings, owned, sealed, missing_walls(spaces))
         ground = Ground(home, cache, specs, inventory, interpreter, mapping, own, settings.limits, spaces, lent, boxes)
         storing = Storing(home, specs, access)
+        storing.is_bare = collecting.is_bare
         lanes, later = Lanes(), Later()
         self.grants = Grants(home, self.report.follow)
         self.endings = Endings(ground, self.report, self.shipping, self.watch, lanes, later, self.grants)

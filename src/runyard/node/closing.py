@@ -25,7 +25,12 @@ def close_log(folder: AttemptFolder, exit_record: Record, note: str = "") -> Non
     text = _closing_text(folder, exit_record, base, note, is_trimmed=trimmed is not None)
     if trimmed is not None:
         rewrite(folder, text)
-        return
+    elif text:
+        _append(log, base, text)
+
+
+def _append(log: str, base: int, text: bytes) -> None:
+    """Write what is missing of the closing lines behind the program's own bytes."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CLOEXEC)
     try:
         written = os.fstat(descriptor).st_size - base

@@ -192,11 +192,13 @@ def settle(folder: AttemptFolder, limit: int) -> None:
 def is_settled(folder: AttemptFolder, limit: int) -> bool:
     """Whether the file of an ended program is what the log is to be: within its limit, or trimmed."""
     try:
+        if limit == 0 or os.stat(folder.log("training-log")).st_size <= limit:
+            return True
         descriptor = os.open(folder.log("training-log"), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return True
     try:
-        return limit == 0 or os.path.exists(folder.log_rest) or find_cut(descriptor, limit) is None
+        return os.path.exists(folder.log_rest) or find_cut(descriptor, limit) is None
     finally:
         os.close(descriptor)
 
@@ -211,6 +213,8 @@ def _read_rest(folder: AttemptFolder) -> _Rest | None:
 
 def _make_rest(folder: AttemptFolder, limit: int) -> _Rest | None:
     try:
+        if os.stat(folder.log("training-log")).st_size <= limit:
+            return None
         descriptor = os.open(folder.log("training-log"), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None

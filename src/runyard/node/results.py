@@ -30,28 +30,33 @@ def gathered(
     earlier: Sequence[AttemptFolder],
     outputs: Sequence[str],
     taken: Collection[str] = (),
+    *,
+    bare: bool = False,
 ) -> Generator[tuple[list[Upload], list[LeftOut]]]:
     """What is to be stored of a run's attempts (checkpoints apart), and what is left out and why.
 
     ``learners``: of the last attempt, the first one first; ``earlier``: of those before it, whose logs go along. Logs
-    come before what the program may have put in their places. ``taken``: keys that are stored otherwise. The folders
-    are held open for as long as the context lasts.
+    come before what the program may have put in their places. ``taken``: keys that are stored otherwise; ``bare``: in
+    ``RESULT_DIR``, ``LOG_DIR`` and ``JOB_STATE_DIR`` there is nothing, as is known. The folders are held open for as
+    long as the context lasts.
     """
     with ExitStack() as stack:
-        gathering = _Gathering(stack, taken)
+        gathering = _Gathering(stack, taken, bare=bare)
         for folder in learners:
             gathering.logs(folder, f"{LEARNER}{folder.learner}")
         for old in earlier:
             gathering.logs(old, f"attempts/{old.number}/{LEARNER}{old.learner}")
         for folder in learners:
             gathering.work(folder, outputs)
-        gathering.results(learners[0])
+        if not bare:
+            gathering.results(learners[0])
         yield list(gathering.uploads.values()), gathering.left_out
 
 
 class _Gathering:
-    def __init__(self, stack: ExitStack, taken: Collection[str]) -> None:
+    def __init__(self, stack: ExitStack, taken: Collection[str], *, bare: bool) -> None:
         self._stack = stack
+        self._bare = bare
         self._taken = taken
         self.uploads: dict[str, Upload] = {}
         self.left_out: list[LeftOut] = []
@@ -74,10 +79,14 @@ class _Gathering:
         """Our own logs, then what the program wrote to ``LOG_DIR`` and ``JOB_STATE_DIR/logs``."""
         for name in STREAM_FILES.values():
             path = f"{folder.path}/{name}"
-            if os.path.exists(path):
-                key = f"{place}/{name}"
+            try:
                 size = os.stat(path).st_size
-                self.uploads[key] = Upload(key, size, lambda path=path: os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            key = f"{place}/{name}"
+            self.uploads[key] = Upload(key, size, lambda path=path: os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        if self._bare:
+            return
         self._tree(folder, "own/logs", place + "/")
         self._tree(folder, "own/state/logs", place + "/")
 

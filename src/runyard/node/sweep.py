@@ -82,8 +82,9 @@ class Tree:
         yield from self._walk(folder.strip("/"), 0)
 
     def _walk(self, folder: str, depth: int) -> Iterator[Found | LeftOut]:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
         try:
-            descriptor = open_beneath(self._root, folder or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            descriptor = open_beneath(self._root, folder, flags) if folder else self._root
         except OSError as error:
             yield LeftOut(folder, f"the folder cannot be read: {error.strerror}")
             return
@@ -98,7 +99,8 @@ class Tree:
                 else:
                     yield from self._walk(path, depth + 1)
         finally:
-            os.close(descriptor)
+            if folder:
+                os.close(descriptor)
 
     def _plain(self, path: str, entry: os.DirEntry[str]) -> Found | None:
         """A plain file of the owner's, which root may read in any case, without opening it; None: look closer."""

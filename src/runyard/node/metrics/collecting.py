@@ -12,7 +12,7 @@ from functools import partial
 from runyard.node.home import AttemptFolder, Key, say
 from runyard.node.inotify import IN_CREATE, IN_MODIFY, IN_MOVED_TO, IN_ONLYDIR, IN_Q_OVERFLOW, Inotify
 from runyard.node.lanes import Crew, do_safely
-from runyard.node.metrics.collector import Collector, has_nothing
+from runyard.node.metrics.collector import Collector, look_at_end
 from runyard.node.ship import Shipping
 
 EVERY_S, SELDOM_S = 0.5, 5.0
@@ -42,7 +42,7 @@ class _Learner:
         self.since = time.monotonic()
         self.due = time.monotonic() + (EVERY_S if fresh else 0.0)
         self.look_due = self.poll_at = 0.0
-        self.busy = self.last = self.done = False
+        self.busy = self.last = self.done = self.bare = False
         self.failures = 0
 
 
@@ -85,17 +85,26 @@ class Collecting:
             learner.due = 0.0
             untouched = learner.collector is None and not learner.busy
             learner.busy |= untouched
-        nothing = False
+        found = None
         try:
-            nothing = untouched and has_nothing(folder)
+            found = look_at_end(folder) if untouched else None
         finally:
+            nothing = found is not None and found.whole and not found.sources
             with self._lock:
                 learner.busy &= not untouched
                 learner.done |= nothing
+                learner.bare = found is not None and found.bare
         if nothing:
             self._finished(learner)
         else:
             self._ring()
+
+    def is_bare(self, folder: AttemptFolder) -> bool:
+        """Whether the program of a learner, which is gone, is known to have left nothing but folders outside of its
+        working directory."""
+        with self._lock:
+            learner = self._learners.get(folder.key)
+            return learner is not None and learner.bare
 
     def forget(self, run: str) -> None:
         """Collect nothing more of a run: its folders are gone."""

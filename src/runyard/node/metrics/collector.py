@@ -7,7 +7,7 @@ from typing import Protocol
 
 from runyard.node.became import now_ms
 from runyard.node.home import AttemptFolder, read_record
-from runyard.node.metrics.finding import Finder, Source, place_of
+from runyard.node.metrics.finding import Finder, Found, Source, place_of
 from runyard.node.metrics.gathering import Gathering
 from runyard.node.metrics.lines import Evaluations, Recorded
 from runyard.node.metrics.regexes import Expressions
@@ -35,20 +35,19 @@ class Visit(Protocol):
     def __call__(self, path: str, descriptor: int, *, holds: bool) -> None: ...
 
 
-def has_nothing(folder: AttemptFolder) -> bool:
-    """Whether the program of a learner, which is gone, left nothing to be collected, and nothing was before: a look
-    through its folders that tells it for most short programs."""
+def look_at_end(folder: AttemptFolder) -> Found | None:
+    """What the program of a learner, which is gone, has left: a look through its folders that tells for most short
+    programs that there is nothing to be collected. None: there is, or there was before, as is known without it."""
     if os.path.exists(folder.spool):
-        return False
+        return None
     kept = read_order(folder)
     if kept is None or kept.evaluation.groups or kept.evaluation.source:
-        return False
+        return None
     try:
         with Tree(folder.path, "own", kept.uid) as tree:
-            found = Finder().look(tree, _not_watched)
+            return Finder().look(tree, _not_watched)
     except OSError:
-        return False
-    return found.whole and not found.sources
+        return None
 
 
 def _not_watched(_path: str, _descriptor: int) -> None:

@@ -16,7 +16,8 @@ RECORDED = "state/metrics.jsonl"
 """What ``runyard.log`` writes to: ``RUNYARD_METRICS``."""
 EVALUATIONS = "evaluation-metrics.txt"
 EVENTS = "events.out.tfevents."
-ROOTS = ("state", "logs", "result", "work")
+WORK = "work"
+ROOTS = ("state", "logs", "result", WORK)
 TENSORBOARD = "state/logs/tb"
 MOST_FOLDERS = 1000
 MOST_ENTRIES = 50_000
@@ -43,10 +44,12 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a look found: the sources, and whether it was the whole of the folders."""
+    """What a look found: the sources, and whether it was the whole of the folders; ``bare``: it was, and outside of
+    the working directory there are only folders."""
 
     sources: tuple[Source, ...]
     whole: bool
+    bare: bool = False
 
 
 def place_of(text: str) -> str | None:
@@ -80,11 +83,14 @@ class Finder:
         sources: list[Source] = []
         waiting = deque((root, 0) for root in ROOTS)
         folders = entries = 0
+        bare = True
         while waiting and folders < MOST_FOLDERS and entries < MOST_ENTRIES and len(sources) < MOST_FILES:
             path, depth = waiting.popleft()
+            at_work = path == WORK or path.startswith(WORK + "/")
             try:
                 descriptor = tree.folder(path)
             except OSError:
+                bare = bare and at_work
                 continue  # it went, or it is no folder of the program's own any more
             try:
                 visit(path, descriptor)
@@ -94,13 +100,17 @@ class Finder:
                     below = f"{path}/{entry.name}"
                     if not entry.is_dir(follow_symlinks=False):
                         sources += self._source(below, path, entry.name)
+                        bare = bare and at_work
                     elif depth < MOST_DEPTH and entry.name not in PASSED_OVER:
                         waiting.append((below, depth + 1))
+                    else:
+                        bare = bare and at_work
             except OSError:
+                bare = bare and at_work
                 continue
             finally:
                 os.close(descriptor)
-        return Found(tuple(sources[:MOST_FILES]), not waiting)
+        return Found(tuple(sources[:MOST_FILES]), not waiting, bare and not waiting)
 
     def _source(self, path: str, folder: str, name: str) -> list[Source]:
         if path == RECORDED:
