@@ -165,7 +165,8 @@ class Finishing:
                 self._report.tell(stored)
 
         self._hands.shipping.when_done(stored.run, tell)
-        self._hands.later.put(EVIDENCE_PATIENCE_S, tell)
+        if not untold.locked():
+            self._hands.later.put(EVIDENCE_PATIENCE_S, tell)
 
     def _failed(self, storing: _Storing, error: StoreError | OSError) -> None:
         if not self._stands(storing):
@@ -245,7 +246,10 @@ class Finishing:
             return
         for folder in attempts:
             hands.endings.bring_to_end(folder)
-        hands.shipping.when_done(run, lambda: hands.lanes.put(run, self._removing, lambda: self._remove(run)))
+        if hands.shipping.is_done(run):
+            self._remove(run)
+        else:
+            hands.shipping.when_done(run, lambda: hands.lanes.put(run, self._removing, lambda: self._remove(run)))
 
     def _remove(self, run: str) -> None:
         try:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -323,7 +324,12 @@ class Home:
     @property
     def group(self) -> str:
         """The control group above those of this home's attempts."""
-        return "runyard/" + hashlib.sha256(os.path.realpath(self.root).encode()).hexdigest()[:12]
+        return _group_of(self.root)
+
+
+@cache
+def _group_of(root: str) -> str:
+    return "runyard/" + hashlib.sha256(os.path.realpath(root).encode()).hexdigest()[:12]
 
 
 def open_home(root: str) -> Home:

@@ -186,7 +186,7 @@ class Shipping:
         """Call ``then`` once the server has all logs of a run (or the run is gone there): now, or from the
         shipping thread."""
         with self._lock:
-            done = all(stream.done for stream in self._of(run))
+            done = self._is_done(run)
             if not done:
                 self._waiters.append((run, then))
         if done:
@@ -202,6 +202,14 @@ class Shipping:
                 del self._streams[stream.folder.key, stream.name]
         if self.companion is not None:
             self.companion.forget(run)
+
+    def is_done(self, run: str) -> bool:
+        """Whether the server has all logs of a run."""
+        with self._lock:
+            return self._is_done(run)
+
+    def _is_done(self, run: str) -> bool:
+        return all(stream.done for stream in self._of(run))
 
     def _of(self, run: str) -> list[Stream]:
         return [stream for stream in self._streams.values() if stream.folder.run == run]
@@ -400,7 +408,7 @@ class Shipping:
 
     def _answer_waiters(self) -> None:
         with self._lock:
-            ready = [(run, then) for run, then in self._waiters if all(stream.done for stream in self._of(run))]
+            ready = [(run, then) for run, then in self._waiters if self._is_done(run)]
             self._waiters = [waiter for waiter in self._waiters if waiter not in ready]
         for _, then in ready:
             do_safely(then)
