@@ -54,15 +54,16 @@ def serve(ground: Ground, connection: int) -> NoReturn:
 def _run(ground: Ground, control: Control, number: int, descriptors: list[int]) -> dict[str, object]:
     """Fork a program, and stay until nothing of it is left. Returns what its processes have used."""
     status = descriptors[2]
+    born = encode({"event": "born", "number": number}).encode()  # here, where it touches no page of the program's
     program = -1
     try:
         program = _fork()
         if program == 0:
-            control.tell({"event": "born", "number": number})
+            _say(control.fileno(), born)
             control.close()
             child.be_born(ground, *descriptors)
     except OSError as error:
-        _say(status, encode(child.explain("launch", error)))
+        _say(status, encode(child.explain("launch", error)).encode() + b"\n")
     for descriptor in descriptors:
         if descriptor != status:
             os.close(descriptor)
@@ -89,12 +90,12 @@ def _stay(status: int, program: int) -> dict[str, object]:
             return {"user_cpu_s": user, "system_cpu_s": system, "max_rss_kib": most}
         user, system, most = user + usage.ru_utime, system + usage.ru_stime, max(most, usage.ru_maxrss)
         if pid == program:
-            _say(status, init.ended_line(ended, usage))
+            _say(status, init.ended_line(ended, usage).encode() + b"\n")
 
 
-def _say(status: int, line: str) -> None:
+def _say(descriptor: int, text: bytes) -> None:
     try:
-        init.tell(status, line)
+        os.write(descriptor, text)
     except OSError:
         pass  # the shim hears no more: its end will be this one's, too
 
