@@ -9,11 +9,12 @@ import json
 import math
 import os
 import resource
+import sqlite3
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -263,7 +264,29 @@ def fill(bench: Bench) -> None:
     bench.add(row(f"filled to {bench.waiting:,} waiting, made ready", [time.perf_counter() - begun], "s"))
 
 
-def asking(bench: Bench, times: int = 300) -> None:
+def bare_commits(folder: Path, count: int, rows: int = 16) -> list[float]:
+    """Milliseconds of durable commits of a bare table, each of as many pages as a cancel writes: the yardstick."""
+    with closing(sqlite3.connect(folder / "bare.db", isolation_level=None)) as driver:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=0"):
+            driver.execute(f"PRAGMA {pragma}").fetchall()
+        driver.execute("CREATE TABLE pages (number INTEGER PRIMARY KEY, content BLOB)")
+        everywhere = [(number, bytes(3500)) for number in range(100 * rows)]
+        driver.execute("BEGIN")
+        driver.executemany("INSERT INTO pages VALUES (?, ?)", everywhere)
+        driver.execute("COMMIT")
+
+        def commit(first: int) -> None:
+            driver.execute("BEGIN IMMEDIATE")
+            driver.executemany(
+                "UPDATE pages SET content = ? WHERE number = ?",
+                [(first.to_bytes(4, "big"), (first + 97 * row) % len(everywhere)) for row in range(rows)],
+            )
+            driver.execute("COMMIT")
+
+        return [seconds(lambda: commit(number)) * 1000 for number in range(count)]  # noqa: B023 - at once
+
+
+def asking(bench: Bench, times: int = 1000) -> None:
     """Single runs and first pages in the deep queue."""
     _, ids = bench.submit(times, "single")
     bench.submit(1, "rare")
@@ -275,6 +298,8 @@ def asking(bench: Bench, times: int = 300) -> None:
     bench.add(row(f"explain of the last {depth}", explains, "ms", "<= 50"))
     cancels = [seconds(lambda: client.cancel(run_id)) * 1000 for run_id in ids]  # noqa: B023 - at once
     bench.add(row(f"cancel to canceled p99 {depth}", cancels, "ms", "<= 10", ours=p99(cancels)))
+    commits = bare_commits(bench.runyard.home, times)
+    bench.add(row("a bare durable commit of as many pages, p99", commits, "ms", ours=p99(commits)))
     if any(client.run(run_id).state != "canceled" for run_id in ids[:5]):
         raise SystemExit("a canceled run is not canceled")
     pages: dict[str, Callable[[], object]] = {

@@ -21,13 +21,15 @@ PAGE = 4096
 class Notes:
     """A table of its own, written a row of a page's size in a transaction, with a copier."""
 
-    def __init__(self, path: Path, *, some: int = 60, many: int = 10**9, quiet_s: float = 0.05) -> None:
+    def __init__(
+        self, path: Path, *, some: int = 60, many: int = 10**9, long: int = 10**9, quiet_s: float = 0.05
+    ) -> None:
         self.path = path
         self.turn = Turn()
         self.driver = self._connect()
         self.driver.execute("PRAGMA wal_autocheckpoint=0")  # nobody but the copier copies
         self.driver.execute("CREATE TABLE IF NOT EXISTS notes (number INTEGER PRIMARY KEY, text TEXT)")
-        self.copier = Copier(self._connect, self.turn, some=some, many=many, quiet_s=quiet_s)
+        self.copier = Copier(self._connect, self.turn, some=some, many=many, long=long, quiet_s=quiet_s)
 
     def _connect(self) -> sqlite3.Connection:
         driver = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
@@ -58,6 +60,10 @@ def copied(path: Path, aside: Path) -> int:
         return 0  # it was copied in between, or there was nothing yet
 
 
+def nobody_copies() -> bool:
+    return not any(thread.name == "copy the log" for thread in threading.enumerate())
+
+
 def test_a_quiet_moment_is_used_and_no_commit_copies(tmp_path: Path) -> None:
     notes, aside = Notes(tmp_path / "notes.db", some=100), tmp_path / "aside.db"
     for number in range(6):
@@ -69,12 +75,43 @@ def test_a_quiet_moment_is_used_and_no_commit_copies(tmp_path: Path) -> None:
 
 
 def test_without_a_quiet_moment_the_log_does_not_grow_for_ever(tmp_path: Path) -> None:
-    notes = Notes(tmp_path / "notes.db", some=16, many=160, quiet_s=3600)
+    notes = Notes(tmp_path / "notes.db", some=16, many=160, long=160, quiet_s=3600)
     sizes: list[int] = []
     for number in range(400):
         notes.write(number)
         sizes.append(notes.log_size())
     assert max(sizes) < 200 * 3 * PAGE  # of 400 rows, each of two or three pages
+    notes.close()
+
+
+@pytest.mark.parametrize(("long", "in_turn"), [(10**9, [False]), (1, [False, False, True])])
+def test_who_writes_while_it_copies_waits_only_for_the_rest_of_a_long_log(
+    tmp_path: Path, long: int, in_turn: list[bool]
+) -> None:
+    notes = Notes(tmp_path / "notes.db", some=16, long=long, quiet_s=0)
+    numbers = iter(range(100))
+    held: list[bool] = []
+
+    class Slow(sqlite3.Connection):
+        """Somebody writes after each copy that is not in a turn."""
+
+        def execute(self, sql: str, parameters: object = ()) -> sqlite3.Cursor:
+            found = super().execute(sql, parameters)  # type: ignore[arg-type]  # as it came
+            if "checkpoint" in sql:
+                held.append(notes.turn._taken)  # pyright: ignore[reportPrivateUsage]
+                if len(held) <= 2 and not held[-1]:
+                    notes.write(next(numbers))
+            return found
+
+    def connect() -> sqlite3.Connection:
+        driver = sqlite3.connect(notes.path, isolation_level=None, factory=Slow)
+        driver.execute("PRAGMA synchronous=FULL").close()
+        return driver
+
+    notes.copier._connect = connect  # pyright: ignore[reportPrivateUsage]
+    notes.write(next(numbers))
+    wait_until(nobody_copies, "the copying of the log", pause=0.01)
+    assert held == in_turn
     notes.close()
 
 
@@ -86,11 +123,7 @@ def test_what_a_reader_still_needs_stays_in_the_log(tmp_path: Path) -> None:
         assert reader.execute("SELECT count(*) FROM notes").fetchone() == (1,)
         for number in range(1, 30):
             notes.write(number)
-        wait_until(
-            lambda: not any(thread.name == "copy the log" for thread in threading.enumerate()),
-            "the copying of the log",
-            pause=0.01,
-        )
+        wait_until(nobody_copies, "the copying of the log", pause=0.01)
         assert reader.execute("SELECT count(*) FROM notes").fetchone() == (1,)
         reader.execute("COMMIT")
         assert reader.execute("SELECT count(*) FROM notes").fetchone() == (30,)
@@ -100,9 +133,9 @@ def test_what_a_reader_still_needs_stays_in_the_log(tmp_path: Path) -> None:
 def test_closing_waits_for_no_quiet_moment_and_leaves_no_thread(tmp_path: Path) -> None:
     notes = Notes(tmp_path / "notes.db", some=16, quiet_s=3600)
     notes.write(0)
-    assert any(thread.name == "copy the log" for thread in threading.enumerate())
+    assert not nobody_copies()
     notes.close()
-    assert not any(thread.name == "copy the log" for thread in threading.enumerate())
+    assert nobody_copies()
 
 
 def test_a_copy_that_fails_is_tried_again_with_later_commits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -131,7 +164,7 @@ import sys
 from pathlib import Path
 from tests.support.waiting import wait_until
 from tests.adapters.sql.test_copying import Notes
-notes = Notes(Path(sys.argv[1]), some=16, many=64, quiet_s=0.001)
+notes = Notes(Path(sys.argv[1]), some=16, many=64, long=90, quiet_s=0.001)
 first = notes.driver.execute("SELECT count(*) FROM notes").fetchone()[0]
 for number in range(first, 10**6):
     notes.write(number)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from runyard.adapters.sql import SqlStore, open_store
 from runyard.adapters.sql.database import Database, Transaction, Turn, to_pyformat
@@ -40,6 +41,23 @@ def test_other_urls_are_refused_or_mended(url: str) -> None:
         return
     with pytest.raises(ValueError, match="sqlite:///"):
         open_store(url)
+
+
+def test_a_commit_that_fails_leaves_nothing_and_lets_the_next_one_in(url: str) -> None:
+    store, database = open_store(url), Database(url)
+    with database.write() as tx:
+        tx.change("CREATE TABLE parents (id INTEGER PRIMARY KEY)")
+        reference = "REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED"
+        tx.change(f"CREATE TABLE children (id INTEGER {reference})")
+    with pytest.raises(IntegrityError), database.write() as tx:
+        tx.change("INSERT INTO children VALUES (7)")
+    with database.write() as tx:
+        assert tx.value("SELECT count(*) FROM children") == 0
+        tx.change("INSERT INTO parents VALUES (7)")
+    with database.read() as tx:
+        assert tx.value("SELECT id FROM parents") == 7
+    database.close()
+    store.close()
 
 
 def test_a_password_is_in_no_message(tmp_path: Path) -> None:

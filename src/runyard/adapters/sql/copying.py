@@ -2,8 +2,8 @@
 
 By itself SQLite copies in the commit that made the log longer than a thousand pages, and that commit waits for the
 disk (sqlite.org/wal.html, "Checkpointing"). Here a thread does it once the writers are quiet. Where they never are, it
-copies beside them, and the little that was written meanwhile in a turn of its own: only a log that is copied whole
-begins again at its start.
+copies beside them. Only a log that is copied whole begins again at its start: where something is always written
+meanwhile it grows on, until it is long, and the little that is left then is copied in a turn of the thread's own.
 """
 
 from __future__ import annotations
@@ -19,10 +19,15 @@ from typing import Final
 SOME: Final = 1000
 """Pages in the log from which on a quiet moment is used: as many as SQLite by itself would copy."""
 MANY: Final = 8000
-"""Pages in the log (32 MB) at which no quiet moment is waited for any longer."""
-MOST: Final = 32_000
-"""Pages at which SQLite itself copies, within a commit: only where the thread does not get to it."""
-QUIET_S: Final = 0.05
+"""Pages that are not copied yet (32 MB) at which no quiet moment is waited for any longer."""
+LONG: Final = 12_000
+"""Pages in the log from which on writers are made to wait for the rest of them: looked at each 8,000, a log of small
+transactions stays below 16,000, the size at which its file is kept."""
+MOST: Final = 64_000
+"""Pages at which SQLite itself copies, within a commit: only where the thread does not get to it. The largest
+submission has 40,000."""
+QUIET_S: Final = 0.25
+"""A busy machine stops a process for 50 ms: those who write one after another are not quiet then."""
 _PAGES: Final = 16
 """A small transaction changes about so many pages, a large one a page for every eight rows."""
 _ROWS_A_PAGE: Final = 8
@@ -40,12 +45,14 @@ class Copier:
         *,
         some: int = SOME,
         many: int = MANY,
+        long: int = LONG,
         quiet_s: float = QUIET_S,
     ) -> None:
         self._connect = connect
         self._turn = turn
         self._some = some
         self._many = many
+        self._long = long
         self._quiet_s = quiet_s
         self._pages = 0
         self._written = 0.0
@@ -95,13 +102,19 @@ class Copier:
     def _copy(self) -> None:
         with closing(self._connect()) as driver:
             before = self._pages
-            _checkpoint(driver)
+            is_long = _checkpoint(driver) >= self._long
+            if is_long and self._pages != before:
+                _checkpoint(driver)  # as long as they write beside it: what is left for the turn is little
             with self._turn:
-                if self._pages != before:
+                left = self._pages - before
+                if left and is_long:
                     _checkpoint(driver)
-                self._pages = 0
+                    left = 0
+                self._pages = left
 
 
-def _checkpoint(driver: sqlite3.Connection) -> None:
+def _checkpoint(driver: sqlite3.Connection) -> int:
+    """Copy what can be copied; returns how many pages the log has."""
     # Waits for nobody: what a reader still needs stays in the log (sqlite.org/pragma.html#pragma_wal_checkpoint).
-    driver.execute("PRAGMA wal_checkpoint(PASSIVE)").close()
+    _busy, pages, _copied = driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    return int(pages)

@@ -222,7 +222,12 @@ class Database:
             return
         if self._kept is None:
             self._kept = self._writer.connect()
-        yield self._kept
+        try:
+            yield self._kept
+        finally:
+            left = Transaction(self._kept, pyformat=False)
+            if left.is_open():  # a commit that failed may have undone nothing (sqlite.org/lang_transaction.html)
+                left.change("ROLLBACK")
 
     @contextmanager
     def read(self) -> Generator[Transaction]:
