@@ -136,7 +136,7 @@ def assemble(machine: str, alone: bool, open_calls: Sequence[str] = ()) -> bytes
     numbers = sorted(number for number in rows.values() if number is not None)
     answers: dict[int, list[Instruction]] = {number: [(RETURN, 0, 0, ERRNO | EPERM)] for number in numbers}
     if NAMESPACES not in open_calls:
-        answers |= _namespaces(column)
+        answers.update(_namespaces(column))
     if SOCKETS not in open_calls:
         answers[SOCKET[column]] = [(LOAD, 0, 0, ARGUMENT), *_among(FAMILIES, ALLOW, ERRNO | EAFNOSUPPORT)]
     if machine == "x86_64":

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -203,12 +204,43 @@ def test_what_imports_ask_for_at_forks_is_done_once_and_for_the_programs_own(fol
     warm.close()
 
 
+OTHER_PYTHONS = [f"3.{minor}" for minor in range(8, 15) if minor != sys.version_info.minor]
+BY_ANY_PYTHON = """
+import os, random, sys, threading
+from concurrent.futures import ThreadPoolExecutor
+with ThreadPoolExecutor(2) as pool: print(pool.submit("{0[0]}.{0[1]}".format, sys.version_info).result())
+print(threading.main_thread().ident == threading.get_ident())
+here, pid = random.random(), os.fork()
+if pid == 0:
+    print(random.random() != here, threading.active_count(), flush=True)
+    os._exit(0)
+os.waitpid(pid, 0)
+"""
+
+
+@pytest.mark.parametrize("version", OTHER_PYTHONS)
+def test_programs_are_forked_by_whichever_python_there_is(folder: Path, version: str) -> None:
+    built = Path.home() / ".pyenv" / "versions"  # where https://github.com/pyenv/pyenv has them
+    found = [*built.glob(f"{version}.*/bin/python{version}"), Path("/usr/bin") / f"python{version}"]
+    executable = next((str(path) for path in found if path.exists()), None)
+    if executable is None:
+        pytest.skip(f"this machine has no Python {version}")
+    warm = Warm("logging", "random", "concurrent.futures", "threading", executable=executable, visible=[str(folder)])
+    assert warm.failure == ""
+    ran = Twice(warm, folder).forked({"t.py": BY_ANY_PYTHON}, PATH=f"{Path(executable).parent}:/usr/bin:/bin")
+    assert (ran.code, ran.fresh, ran.text.split()) == (0, None, [version, "True", "True", "1"])
+    warm.close()
+
+
 FOR_OLD_PYTHONS = [
     "init",
     "lean",
     "view",
     "isolation",
     "control",
+    "scope",
+    "seccomp",
+    "trees",
     *(f"warm/{path.stem}" for path in (SHIM / "warm").glob("*.py")),
 ]
 
