@@ -107,8 +107,8 @@ class Agent:
         embedded = EmbeddedAccess(address.url, address.token or "")
         mapping = Mapping(settings.uid_base, settings.users) if os.geteuid() == 0 else None
         access = StoreAccess(embedded, settings.roots, settings.ca_bundle, mapping)
-        cache, specs = Cache(home, settings.cache_limit), Specs(home)
-        self._specs = specs
+        cache = Cache(home, settings.cache_limit)
+        self._specs = specs = Specs(home)
         data = DataFetcher(cache, access, settings.patience_s)
         interpreter = find_interpreter(home.root)
         own = dict(os.environ)
@@ -120,8 +120,7 @@ class Agent:
         sealed = mapping is None and "mount" in spaces
         lent = _lent(home, settings, owned, sealed, missing_walls(spaces))
         ground = Ground(home, cache, specs, inventory, interpreter, mapping, own, settings.limits, spaces, lent, boxes)
-        storing = Storing(home, specs, access)
-        storing.is_bare = collecting.is_bare
+        storing = Storing(home, specs, access, collecting.is_bare)
         lanes, later = Lanes(), Later()
         self.grants = Grants(home, self.report.follow)
         self.endings = Endings(ground, self.report, self.shipping, self.watch, lanes, later, self.grants)

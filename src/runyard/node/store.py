@@ -40,14 +40,15 @@ class FolderLost(StoreError):
 class Storing:
     """Stores runs of one home, a try at a time."""
 
-    def __init__(self, home: Home, specs: Specs, access: StoreAccess) -> None:
+    def __init__(self, home: Home, specs: Specs, access: StoreAccess, is_bare: Callable[[AttemptFolder], bool]) -> None:
+        """``is_bare``: whether the program of an attempt is known to have left nothing outside of its working
+        directory."""
+        self._is_bare = is_bare
         self._home = home
         self._specs = specs
         self.access = access
         self.crew = Crew("upload", WIDTH + WIDTH // 2)
         self.sync_crew = Crew("sync", 1)
-        self.is_bare: Callable[[AttemptFolder], bool] = lambda _: False
-        """Whether the program of an attempt is known to have left nothing outside of its working directory."""
 
     def store(self, order: Store, stopped: Callable[[], bool], *, first: bool = False) -> Stored:
         """Upload whatever is not in the bucket yet, and read its size back. ``first``: nothing of the run is there yet.
@@ -80,7 +81,7 @@ class Storing:
             full = join(place.prefix, f"{order.run}/{key}")
             found.append((Named(place.account, place.bucket, full, len(content)), content))
 
-        with gathered([folder], [], order.outputs, bare=self.is_bare(folder)) as (uploads, left_out):
+        with gathered([folder], [], order.outputs, bare=self._is_bare(folder)) as (uploads, left_out):
             sizes = [upload.size for upload in uploads]
             if sum(sizes) > TOGETHER or max(sizes, default=0) > SMALL:
                 return None
