@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import sys
 
@@ -84,6 +85,7 @@ class Ground:
             for name, value in os.environ.items()
             if self.env.get(name) != value and not any(place in value for place in places if place)
         }
+        gc.freeze()
 
 
 class Watch:
