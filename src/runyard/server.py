@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -58,6 +59,9 @@ from runyard.shim.lean import PR_SET_PDEATHSIG, prctl
 ACCOUNT = "default"
 MEMBER = "owner"
 NODE = "local"
+UPGRADING = "upgrading"
+"""In the installation's folder while the database's schema is brought forward."""
+_NOTED_S = 0.5
 PATIENCE_S = 300.0
 """How long a connection may take none of the bytes that wait for it. Readers of events and logs come back by themselves
 and go on where they were."""
@@ -276,7 +280,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         authority = options.authority.read_text() if options.authority is not None else ""
         settings = settings_room.load(options.home)
         folder = server_folder(options.home, settings)
-        bring_forward(folder, store_url(folder, settings))
+        bring_forward(folder, store_url(folder, settings), options.home / UPGRADING)
         leading = _take_the_lead(options.home, settings, bootstrap, listening, url)
         app, context = build(folder, settings, bootstrap, url, authority, leading)
     except RunyardError as error:
@@ -309,29 +313,31 @@ def _end(_number: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
-def bring_forward(folder: Path, url: str) -> None:
+def bring_forward(folder: Path, url: str, signs: Path) -> None:
     """Have a schema that is not current made, or migrated, by a fork: what that loads and writes to (20 MB with
     Alembic) does not stay with the server. Ends this process where that failed, which the fork has told. To be called
-    before there are threads."""
+    before there are threads. ``signs``: a file that says meanwhile how far it is, and changes while it gets on."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    signs.unlink(missing_ok=True)
     if is_current(url):
         return
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _migrate(parent, folder, url)
+        _migrate(parent, folder, url, signs)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    signs.unlink(missing_ok=True)
     if code != 0:
         raise SystemExit(code if code > 0 else 1)
 
 
-def _migrate(parent: int, folder: Path, url: str) -> NoReturn:
+def _migrate(parent: int, folder: Path, url: str, signs: Path) -> NoReturn:
     """The life of the fork; it never returns to the server's frames."""
     code = 1
     try:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # it is one transaction, and nobody would know of its end
         if os.getppid() == parent:
-            open_store(url, folder / BEFORE).close()
+            open_store(url, folder / BEFORE, tell=_noting(signs)).close()
             code = 0
     except RunyardError as error:
         logging.getLogger(__name__).error("%s", error.message)
@@ -340,6 +346,20 @@ def _migrate(parent: int, folder: Path, url: str) -> NoReturn:
         logging.getLogger(__name__).exception("the schema of the database was not made")
     finally:
         os._exit(code)
+
+
+def _noting(signs: Path) -> Callable[[str, int], None]:
+    """Note in a file what is being done and how far it is; twice a second at most."""
+    due = 0.0
+
+    def tell(what: str, count: int) -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            due = time.monotonic() + _NOTED_S
+            with suppress(OSError):  # a disk that is full is the upgrade's trouble, and told of there
+                signs.write_text(f"{what} {count}", encoding="utf-8")
+
+    return tell
 
 
 def _take_the_lead(

@@ -13,28 +13,72 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from runyard.up.progress import Progress
+
 _READY_S: Final = 60.0
+UPGRADING: Final = "upgrading"
+"""The server's file (:mod:`runyard.server`), which is not loaded for its name alone."""
 
 
 def wait_ready(
-    url: str, token: Path, process: subprocess.Popen[bytes], trusting: ssl.SSLContext | None = None
+    home: Path,
+    url: str,
+    process: subprocess.Popen[bytes],
+    trusting: ssl.SSLContext | None = None,
+    patience_s: float = _READY_S,
 ) -> str | None:
-    """Wait until the server answers and its node has joined; returns what went wrong, None when nothing did."""
-    deadline = time.monotonic() + _READY_S
-    for pause in _pauses(deadline):
-        if process.poll() is not None:
-            return f"Runyard ended at once (status {process.returncode})."
-        if token.exists() and _node_joined(url, token.read_text().strip(), trusting):
-            return None
-        time.sleep(pause)
-    return f"Runyard was not ready within {_READY_S:g} seconds."
+    """Wait until the server answers and its node has joined; returns what went wrong, None when nothing did. While the
+    server says that it gets on with an upgrade of the database it is waited for."""
+    token, upgrade = home / "token", _Upgrade(home / UPGRADING)
+    try:
+        for pause in _pauses(upgrade, patience_s):
+            if process.poll() is not None:
+                return f"Runyard ended at once (status {process.returncode})."
+            if token.exists() and _node_joined(url, token.read_text().strip(), trusting):
+                return None
+            time.sleep(pause)
+    finally:
+        upgrade.progress.done()
+    return f"Runyard was not ready within {patience_s:g} seconds{upgrade.since}."
 
 
-def _pauses(deadline: float) -> Iterator[float]:
-    pause = 0.02
+class _Upgrade:
+    """What the server says of an upgrade, as it was last read."""
+
+    def __init__(self, signs: Path) -> None:
+        self.progress = Progress()
+        self._signs = signs
+        self._stale = self._read()  # of one that was broken off
+        self._said = ""
+
+    @property
+    def since(self) -> str:
+        """What ended with its last word, for a sentence; empty where it never said any."""
+        return f" after its last word about the upgrade of the database ({self._said})" if self._said else ""
+
+    def gets_on(self) -> bool:
+        """Whether it says something else than before."""
+        found = self._read()
+        if found in ("", self._stale, self._said):
+            return False
+        self._said = found
+        what, _, count = found.rpartition(" ")
+        self.progress.tell(f"Upgrading the database, {what}", int(count) if count.isdigit() else 0)
+        return True
+
+    def _read(self) -> str:
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            return self._signs.read_text(encoding="utf-8")
+        return ""
+
+
+def _pauses(upgrade: _Upgrade, patience_s: float) -> Iterator[float]:
+    pause, deadline = 0.02, time.monotonic() + patience_s
     while time.monotonic() < deadline:
         yield pause
         pause = min(0.25, pause * 1.3)
+        if upgrade.gets_on():
+            deadline = time.monotonic() + patience_s
 
 
 def _node_joined(url: str, token: str, trusting: ssl.SSLContext | None) -> bool:

@@ -157,7 +157,7 @@ def _detach(home: Path, options: UpOptions, listening: socket.socket, protected:
     url, port = url_of(listening, protected), listening.getsockname()[1]
     listening.close()
     token = home / "token"
-    problem = wait_ready(url, token, process, trusted_by(protected))
+    problem = wait_ready(home, url, process, trusted_by(protected))
     if problem is not None:
         say(f"{problem} See {logs}/server.log and {logs}/node.log.")
         process.terminate()

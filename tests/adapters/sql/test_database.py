@@ -43,6 +43,21 @@ def test_other_urls_are_refused_or_mended(url: str) -> None:
         open_store(url)
 
 
+def test_sqlite_tells_that_it_is_busy(sqlite_url: str) -> None:
+    database, calls = Database(sqlite_url), list[None]()
+    counting = (
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000) SELECT count(*) FROM n"
+    )
+    with database.write() as tx:
+        with tx.telling(lambda: calls.append(None)):
+            assert tx.value(counting) == 1_000_000
+        assert calls
+        calls.clear()
+        assert tx.value(counting) == 1_000_000
+        assert not calls
+    database.close()
+
+
 def test_a_commit_that_fails_leaves_nothing_and_lets_the_next_one_in(url: str) -> None:
     store, database = open_store(url), Database(url)
     with database.write() as tx:

@@ -19,7 +19,7 @@ from runyard.adapters.sql.snapshots import go_back, keep_before, latest
 from runyard.core.account import Account
 from runyard.core.errors import NotFound, RunyardError
 from runyard.testing.builders import a_run_id, a_submission
-from tests.adapters.sql.filling import fill
+from tests.adapters.sql.filling import ROWS, fill
 
 NUMBERS = itertools.count()
 
@@ -144,8 +144,10 @@ def test_every_older_schema_comes_forward_with_a_copy_and_one_way_back(
 ) -> None:
     database = old_schema(empty_url, revision)
     before = dump(database, tmp_path / "before")
-    store = open_store(empty_url, tmp_path / "copies")
+    told: list[tuple[str, int]] = []
+    store = open_store(empty_url, tmp_path / "copies", tell=lambda what, count: told.append((what, count)))
     try:
+        assert ("runs", ROWS) in told
         assert revision_of(database) == HEAD
         runs = store.runs_of([f"training-fill{number:05d}" for number in (1, 2, 3)])
         assert [run.name for run in runs] == ["name 1", "name 2", "name 3"]

@@ -42,6 +42,8 @@ _ALIVE: Final = {
     "tcp_user_timeout": 10_000,
 }
 """So that a database whose machine is gone is noticed within seconds (libpq's parameters)."""
+_STEPS: Final = 2_000_000
+"""Of SQLite's machine between two calls while it is busy: a tenth of a second or less."""
 _log = logging.getLogger(__name__)
 _PARAMETER: Final = re.compile(r":([a-z_][a-z0-9_]*)")
 
@@ -115,6 +117,19 @@ class Transaction:
     def is_open(self) -> bool:
         """Whether the database is in a transaction of SQLite's on this connection."""
         return bool(getattr(self._driver, "in_transaction", False))
+
+    @contextmanager
+    def telling(self, tell: Callable[[], None]) -> Generator[None]:
+        """Have SQLite call something now and then while it is busy with statements; PostgreSQL is silent."""
+        if self._pyformat:
+            yield
+            return
+        driver: Any = self._driver
+        driver.set_progress_handler(tell, _STEPS)
+        try:
+            yield
+        finally:
+            driver.set_progress_handler(None, 0)
 
     def take(self, counter: str, count: int) -> int:
         """Take the next ``count`` numbers of a counter; returns the first of them."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, cast
@@ -19,14 +19,12 @@ import msgspec
 import sqlalchemy as sa
 
 from runyard.adapters.sql.database import Database, Transaction
-from runyard.adapters.sql.migrate import HEAD, STAMP, revision_in, upgrade
+from runyard.adapters.sql.migrate import HEAD, STAMP, Tell, revision_in, unheard, upgrade
 from runyard.core.errors import RunyardError
 
 INDEX: Final = "dump.json"
 _FORMAT: Final = 1
 _ROWS: Final = 5000
-Tell = Callable[[str, int], None]
-"""Told of each table's rows as they go by: its name, and how many there were."""
 
 
 class DumpedTable(msgspec.Struct, frozen=True):
@@ -56,17 +54,13 @@ class BrokenDump(RunyardError):
     code = "broken_backup"
 
 
-def _unheard(_table: str, _rows: int) -> None:
-    pass
-
-
-def dump(database: Database, folder: Path, tell: Tell = _unheard) -> Dump:
+def dump(database: Database, folder: Path, tell: Tell = unheard) -> Dump:
     """Write all rows as they are at one moment, while others go on writing. ``folder`` is made."""
     with database.read() as tx:
         return dump_in(tx, folder, tell)
 
 
-def dump_in(tx: Transaction, folder: Path, tell: Tell = _unheard) -> Dump:
+def dump_in(tx: Transaction, folder: Path, tell: Tell = unheard) -> Dump:
     """The same, of what an open transaction sees."""
     revision = revision_in(tx)
     if revision is None:
@@ -178,7 +172,7 @@ def rows_of(folder: Path, name: str, table: DumpedTable) -> Iterator[list[Any]]:
             yield decoder.decode(line)
 
 
-def load(database: Database, folder: Path, tell: Tell = _unheard, *, replace: bool = False, to: str = HEAD) -> Dump:
+def load(database: Database, folder: Path, tell: Tell = unheard, *, replace: bool = False, to: str = HEAD) -> Dump:
     """Fill a database from a dump and bring its schema to ``to``, all in one transaction.
 
     The database has no tables of ours, unless it is to be ``replace``d. Raises :class:`BrokenDump`, ``RunyardError``.
@@ -191,7 +185,7 @@ def load(database: Database, folder: Path, tell: Tell = _unheard, *, replace: bo
     return found
 
 
-def load_in(tx: Transaction, folder: Path, found: Dump, tell: Tell = _unheard, *, replace: bool = False) -> None:
+def load_in(tx: Transaction, folder: Path, found: Dump, tell: Tell = unheard, *, replace: bool = False) -> None:
     """The same inside a transaction, with the schema that the dump has."""
     if replace:
         there = sa.MetaData()

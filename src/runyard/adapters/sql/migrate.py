@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from typing import Final
 
 import sqlalchemy as sa
@@ -22,12 +23,18 @@ WRITTEN_BY: Final = "written_by"
 
 Keep = Callable[[Transaction, str], object]
 """Keeps a copy of all that a transaction sees, at a revision, before it is migrated."""
+Tell = Callable[[str, int], None]
+"""Told of what is being done, and how many of it there were so far."""
 
 
-def migrate(database: Database, keep: Keep | None = None, head: str = HEAD) -> str | None:
+def unheard(_what: str, _count: int) -> None:
+    """Nobody is told."""
+
+
+def migrate(database: Database, keep: Keep | None = None, head: str = HEAD, tell: Tell = unheard) -> str | None:
     """Migrate forward to ``HEAD``, in one transaction, unless it is there; an empty database is made at once. What was
-    there before is given to ``keep`` first. Returns the revision that it was migrated from, None when there was none or
-    nothing to do.
+    there before is given to ``keep`` first; ``tell`` hears that SQLite is at work. Returns the revision that it was
+    migrated from, None when there was none or nothing to do.
 
     Raises ``RunyardError`` when the schema is a newer one, or when the migration failed: then nothing has changed.
     """
@@ -45,7 +52,9 @@ def migrate(database: Database, keep: Keep | None = None, head: str = HEAD) -> s
             if before is None and head == HEAD:
                 make(tx)
             else:
-                upgrade(tx.connection, head)
+                ticks = count(1)
+                with tx.telling(lambda: tell("schema", next(ticks))):
+                    upgrade(tx.connection, head)
         except RunyardError:
             raise
         except Exception as error:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from runyard.adapters.sql.database import Database, Transaction
-from runyard.adapters.sql.dump import BrokenDump, Tell, check, dump_in, load_in
-from runyard.adapters.sql.migrate import HEAD, check_known, written_by
+from runyard.adapters.sql.dump import BrokenDump, check, dump_in, load_in
+from runyard.adapters.sql.migrate import HEAD, Tell, check_known, unheard, written_by
 from runyard.adapters.sql.renumber import leave_gap
 from runyard.core.errors import NotFound
 
@@ -30,15 +30,15 @@ class Snapshot:
     version: str | None
 
 
-def keep_before(root: Path, tx: Transaction, revision: str) -> Path:
-    """Keep all that a transaction sees in a new folder below ``root``."""
+def keep_before(root: Path, tx: Transaction, revision: str, tell: Tell = unheard) -> Path:
+    """Keep all that a transaction sees in a new folder below ``root``; ``tell`` hears of each table's rows."""
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     folder = root / f"{moment}-{revision}"
     _log.warning("keeping a copy of the database (schema %s) in %s before it is migrated to %s", revision, folder, HEAD)
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
     partial = root / f".{folder.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    dump_in(tx, partial)
+    dump_in(tx, partial, tell)
     (partial / _VERSION).write_text(written_by(tx) or "")
     partial.rename(folder)
     return folder

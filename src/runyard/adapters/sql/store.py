@@ -17,7 +17,7 @@ from runyard.adapters.sql.dependencies import DependencyTables
 from runyard.adapters.sql.environments import EnvironmentTables
 from runyard.adapters.sql.history import HistoryTables
 from runyard.adapters.sql.members import MemberTables
-from runyard.adapters.sql.migrate import HEAD, migrate, revision_of
+from runyard.adapters.sql.migrate import HEAD, Tell, migrate, revision_of, unheard
 from runyard.adapters.sql.nodes import NodeTables
 from runyard.adapters.sql.notes import NoteTables
 from runyard.adapters.sql.queue import QueueTables
@@ -78,15 +78,17 @@ def open_store(
     holder: str = "",
     epoch: int | None = None,
     half_life_ms: int = HALF_LIFE_MS,
+    tell: Tell = unheard,
 ) -> SqlStore:
     """Open the store at ``sqlite:///FILE`` or ``postgresql://...``; its schema is made, or migrated forward, after a
     copy of an older one was put into a new folder of ``snapshots``. ``holder`` and ``epoch``: as
-    :class:`Database` takes them; ``half_life_ms``: of what accounts have used.
+    :class:`Database` takes them; ``half_life_ms``: of what accounts have used; ``tell`` hears of how far that is.
 
     Raises ``ValueError`` for any other URL, ``RunyardError`` when a newer Runyard made the schema.
     """
     database = Database(url, holder, epoch)
-    before = migrate(database, None if snapshots is None else partial(keep_before, snapshots))
+    keep = None if snapshots is None else partial(keep_before, snapshots, tell=tell)
+    before = migrate(database, keep, tell=tell)
     if before is not None:
         _log.warning("the database was brought from schema %s to %s", before, HEAD)
     return SqlStore(database, half_life_ms)
