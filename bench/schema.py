@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from bench.schema_hooks import BUCKET
 from tests.hostile.yard import running_yard
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
@@ -17,6 +19,7 @@ CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 def examine(folder: Path, seconds: int, examples: int) -> tuple[int, str]:
     """Run all checks: the exit code, and what was told."""
     with running_yard(folder) as yard:
+        assert yard.call("PUT", f"/data/{BUCKET}/one.txt", b"1").status == 201
         done = subprocess.run(
             [
                 str(Path(sys.executable).with_name("schemathesis")),
@@ -32,6 +35,7 @@ def examine(folder: Path, seconds: int, examples: int) -> tuple[int, str]:
                 "--warnings=off",
             ],
             cwd=folder,  # where its own files go
+            env={**os.environ, "PYTHONPATH": str(CONFIGURATION.parents[1])},
             capture_output=True,
             text=True,
             timeout=seconds + 120,

@@ -229,3 +229,34 @@ def test_the_call_makes_that_request(heard: tuple[str, list[tuple[str, str]]], m
             pass  # the server says 404 to everything
     shape = re.escape(("" if path == "/healthz" else ROOT) + path).replace(r"\{\}", ".+")
     assert any(m == method and re.fullmatch(shape, p) for m, p in seen), seen
+
+
+@pytest.mark.parametrize("number", [True, "1"])
+@pytest.mark.parametrize(
+    ("method", "path", "body", "field"),
+    [
+        ("POST", "/tokens", {}, "expires_in_days"),
+        ("PUT", "/quota/acme", {}, "gpus"),
+        ("PUT", "/retention/acme", {}, "logs"),
+        ("PUT", "/plans/small", {}, "weight"),
+        ("PUT", "/quota/acme/share", {}, "weight"),
+        ("POST", "/queue/move", {"id": "last"}, "position"),
+        ("POST", "/gc", {}, "after"),
+    ],
+)
+def test_nothing_but_a_number_is_one(
+    api: Api, method: str, path: str, body: dict[str, Any], field: str, number: object
+) -> None:
+    answer = api.call(method, path, {**body, field: number})
+    assert (answer.status, answer.code) == (422, "invalid_request"), answer.body
+    assert field in answer.body.decode()
+
+
+def test_who_needs_a_token_is_described(api: Api) -> None:
+    document = api.app.openapi()
+    for path, item in document["paths"].items():
+        method, operation = next(iter(item.items()))
+        if "{" in path or method != "post":
+            continue
+        answer = api.call(method.upper(), path.removeprefix(ROOT), {}, token=None)
+        assert (answer.status == 401) == ("security" in operation), (path, answer.status)

@@ -82,3 +82,9 @@ def test_many_are_canceled_in_one_request(api: Api, machine: Machine) -> None:
     assert {each["id"] for each in answer.json()["items"]} >= set(more)
     assert api.get(f"/training-runs/{foreign}", token="other")["state"] == "waiting"
     assert api.call("POST", "/training-runs/cancel", {}).json() == {"items": [], "refused": []}
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "GET"])
+def test_the_address_of_the_key_is_no_secrets(api: Api, method: str) -> None:
+    answer = api.call(method, "/secrets/rotate-key", {"value": "x"} if method == "PUT" else None)
+    assert (answer.status, answer.headers["allow"]) == (405, "POST")

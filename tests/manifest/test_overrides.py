@@ -139,6 +139,7 @@ def test_typed_options_come_after_paths() -> None:
         (Overrides(tags=("a b",)), "runyard.tags[0]", "no space"),
         (Overrides(after=("last",)), "runyard.after[0]", "whole id"),
         (Overrides(env=(("RANK", "0"),)), "runyard.env", "`RANK` is set by Runyard"),
+        (Overrides(env=(("A", "x\0"),)), "runyard.env.A", "holds a NUL character"),
         (Overrides(env=(("A=B", "0"),)), "runyard.env", "cannot be an environment variable"),
         (Overrides(data=("b", "../x")), "--data[1]", "A bucket has letters"),
         (Overrides(data=("b", "b")), "--data[1]", "name them apart"),

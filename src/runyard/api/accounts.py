@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from runyard.api.asking import audited, concerns
 from runyard.api.context import Admin, Context, Ctx, Manages, Who
 from runyard.api.limits import moment_ms, number_of
+from runyard.api.numbers import A_NUMBER, Number
 from runyard.api.tokens import make_token
 from runyard.core.account import Account, AccountPlan, Member, Principal, Quota, Right, Role, Scope, may_grant, rights
 from runyard.core.errors import AccessDenied, Conflict, NotFound, Refused
@@ -20,7 +21,7 @@ from runyard.engine.views import iso
 router = APIRouter(tags=["accounts"])
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 RoleName = Literal["viewer", "user", "manager", "admin"]
-_Amount = Annotated[int | None, Field(ge=0, le=1 << 53)]
+_Amount = Annotated[int, Field(ge=0, le=1 << 53), A_NUMBER] | None
 
 
 class QuotaItem(BaseModel):
@@ -123,7 +124,7 @@ class PlanBody(BaseModel):
     """A plan; what is left out of its quota has no limit."""
 
     model_config = ConfigDict(extra="forbid")
-    weight: float = Field(default=1.0, gt=0, le=1_000_000)
+    weight: Number = Field(default=1.0, gt=0, le=1_000_000)
     quota: QuotaItem = QuotaItem()
 
 

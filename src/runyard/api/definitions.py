@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
@@ -28,7 +29,14 @@ def known(sha256: str, context: Ctx, who: Who) -> Response:
     return Response()
 
 
-@router.put("/{sha256}", status_code=201, response_class=Response)
+_ZIP: Final = {
+    "required": True,
+    "description": "The zip.",
+    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+}
+
+
+@router.put("/{sha256}", status_code=201, response_class=Response, openapi_extra={"requestBody": _ZIP})
 @audited("definitions.put", waits=False)
 async def upload(
     sha256: str, request: Request, context: Ctx, who: Submits, mentions_config: bool | None = None

@@ -9,7 +9,7 @@ from runyard.api.precise import made_precise
 from runyard.api.submitting import SubmitBody
 
 _SCHEMAS: Final = "#/components/schemas/"
-_OPEN: Final = ("/healthz",)
+_OPEN: Final = ("/healthz", "/api/v1/login", "/api/v1/login/oidc", "/api/v1/login/oidc/finish")
 _PROBLEM: Final[dict[str, Any]] = {
     "title": "Problem",
     "description": "Why a request was not granted (RFC 9457); `detail` says what to do.",

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from runyard.api.asking import asking, audited, concerns
 from runyard.api.context import Context, Ctx
 from runyard.api.login import LoggedIn, insist_on_patience, refuse_guesses, token_of
+from runyard.api.numbers import A_NUMBER
 from runyard.api.sign_ins import Entrance, SignIn
 from runyard.core.account import Member, Principal, Role, Scope, member_id
 from runyard.core.errors import AccessDenied, Conflict, NotFound, Refused
@@ -40,7 +41,7 @@ class BeginBody(BaseModel):
     another device can begin. ``scope``: of the token."""
 
     model_config = ConfigDict(extra="forbid")
-    redirect_port: int | None = Field(default=None, ge=1024, le=65535)
+    redirect_port: Annotated[int, Field(ge=1024, le=65535), A_NUMBER] | None = None
     scope: Literal["read", "submit", "member", "admin"] = "member"
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias, cast
 
+from runyard.manifest import RESERVED
+
 Json: TypeAlias = dict[str, Any]
 
 _BUCKET: Final = {"pattern": "^(?:[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}|[.][A-Za-z0-9_-][A-Za-z0-9._-]{0,61})$"}
@@ -38,6 +40,17 @@ _PARAMETERS: Final[Mapping[str, Mapping[str, Json]]] = {
     "/usage": {"since": _MOMENT, "until": _MOMENT, "by": {"enum": ["account", "user", "day", "tag"]}},
     "/training-runs/{run}/metrics": {"format": {"enum": ["json", "csv"]}},
 }
+_SPACE: Final = r"\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+r"""White space as Python's `\s` has it: ECMAScript's has U+FEFF and lacks U+0085."""
+_LINE: Final = {"pattern": rf"^(?![{_SPACE}]*$)[^\x00-\x1f\x7f\x85\u2028\u2029]+$"}
+_NAMES: Final = {"pattern": f"^(?!DATA_DIR_|RUNYARD_|(?:{'|'.join(sorted(RESERVED))})$)[A-Za-z_][A-Za-z0-9_]{{0,127}}$"}
+_RUN: Final = {"pattern": "^training-[0-9A-Za-z]{9}(?:_[0-9]{1,9})?$"}
+_TAG: Final = {"pattern": rf"^[^{_SPACE},\x00-\x1f\x7f]{{1,64}}$"}
+_MANIFEST: Final = {
+    "format": "runyard-manifest",
+    "description": "YAML of either dialect. What it may be is told by the JSON Schema at `/api/v1/manifests/schema`.",
+}
+_DURATION: Final = {"format": "runyard-duration", "description": "Such as `2h`, `1h30m`, `30s`; a number is seconds."}
 _FIELDS: Final[Mapping[str, Mapping[str, Json]]] = {
     "BudgetBody": {"money": _MONEY},
     "CacheBody": {"bucket": _BUCKET},
@@ -46,9 +59,41 @@ _FIELDS: Final[Mapping[str, Mapping[str, Json]]] = {
         "version": {"pattern": "^(?:[A-Za-z0-9][A-Za-z0-9._+-]{0,63})?$"},
     },
     "ConnectionBody": {"access_key_id": {"minLength": 1}, "secret_access_key": {"minLength": 1}},
-    "SecretBody": {"value": {"minLength": 1, "maxLength": 16_384, "pattern": "^[^\\x00]+$"}},
+    "SubmitBody": {"manifest": _MANIFEST},
+    "OldManifest": {"manifest": _MANIFEST},
+    "OverridesBody": {
+        "name": {**_LINE, "maxLength": 256},
+        "python": {**_LINE, "maxLength": 4096},
+        "framework": {"format": "runyard-framework", "description": "`NAME` or `NAME:VERSION`."},
+        "max_runtime": _DURATION,
+    },
+    "SecretBody": {"value": {"minLength": 1, "pattern": "^[^\\x00]+$", "description": "At most 65,536 bytes."}},
 }
-"""Of a secret 65,536 bytes are taken: 16,384 characters at the least."""
+_PARTS: Final[Mapping[str, Mapping[str, Json]]] = {
+    "OverridesBody": {
+        "tags": {"items": {"type": "string", **_TAG}},
+        "after": {"items": {"type": "string", **_RUN}},
+        "data": {"items": {"type": "string", "format": "runyard-data"}, "uniqueItems": True},
+        "env": {
+            "propertyNames": _NAMES,
+            "additionalProperties": {"type": "string", "pattern": r"^[^\x00]*$"},
+            "maxProperties": 1000,
+        },
+        "paths": {
+            "propertyNames": {"format": "runyard-key"},
+            "additionalProperties": {"type": "string", "format": "runyard-value"},
+        },
+    },
+}
+"""Lists and tables. ``runyard-data``: a bucket, or one and a prefix; ``runyard-key`` and ``runyard-value``: a path in a
+manifest, and what may stand there."""
+_NUMBERS: Final[Mapping[str, Mapping[str, Json]]] = {
+    "OverridesBody": {
+        "priority": {"minimum": 0, "maximum": 100},
+        "gpus": {"minimum": 0, "maximum": 1000},
+        "max_runtime": {"minimum": 0.001, "maximum": 315_360_000},
+    },
+}
 
 
 def _some(*names: str, kind: str | list[str]) -> list[Json]:
@@ -89,14 +134,20 @@ def made_precise(document: Json) -> None:
     for name, fields in _FIELDS.items():
         for field, form in fields.items():
             _add(schemas[name]["properties"][field], form)
+    for name, fields in _PARTS.items():
+        for field, form in fields.items():
+            schemas[name]["properties"][field] |= form
+    for name, fields in _NUMBERS.items():
+        for field, form in fields.items():
+            _add(schemas[name]["properties"][field], form, ("integer", "number"))
     for name, whole in _WHOLES.items():
         schemas[name] |= whole
 
 
-def _add(schema: Json, form: Json | None) -> None:
-    """To a text, or to what may also be null or a number the part that is a text."""
+def _add(schema: Json, form: Json | None, kinds: tuple[str, ...] = ("string",)) -> None:
+    """To a text, or to what may also be null or a number the part that is of one of these kinds."""
     if form is None:
         return
     parts = cast("list[Json]", schema.get("anyOf", [schema]))
-    text = next(part for part in parts if part.get("type") == "string")
+    text = next(part for part in parts if part.get("type") in kinds)
     text |= form

@@ -11,6 +11,7 @@ from runyard.api.accounts import QuotaItem, seen
 from runyard.api.asking import audited, concerns
 from runyard.api.context import Admin, Changes, Context, Ctx, Manages, Who, insist_on_own
 from runyard.api.limits import moment_ms
+from runyard.api.numbers import Whole
 from runyard.core.account import Principal, Right
 from runyard.core.errors import AccessDenied
 from runyard.engine import control, queries, quotas
@@ -37,7 +38,7 @@ class MoveBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     id: str
-    position: int = Field(ge=1, le=1_000_000_000)
+    position: Whole = Field(ge=1, le=1_000_000_000)
 
 
 _Part = Literal["gpus", "cpu_millis", "memory_mib", "waiting", "storage_bytes"]

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from runyard.api.asking import audited
 from runyard.api.context import Admin, Context, Ctx, Who
+from runyard.api.numbers import A_NUMBER, Whole
 from runyard.api.slow import slowly
 from runyard.core.account import Right
 from runyard.core.errors import NotFound, Refused
@@ -21,7 +22,7 @@ router = APIRouter(tags=["room"])
 _TURNS = 25
 """Turns of a pass in one request: 5,000 runs are looked at."""
 _TOLD = 1000
-_Days = Annotated[float, Field(ge=0, le=36_500, allow_inf_nan=False)]
+_Days = Annotated[float, Field(ge=0, le=36_500, allow_inf_nan=False), A_NUMBER]
 
 
 class Ages(BaseModel):
@@ -85,7 +86,7 @@ class GcBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     dry_run: StrictBool = True
-    after: int = Field(default=0, ge=0, le=1 << 53)
+    after: Whole = Field(default=0, ge=0, le=1 << 53)
 
 
 class Going(BaseModel):

@@ -14,6 +14,7 @@ from runyard.api.bodies import read_submission
 from runyard.api.context import Changes, Context, Ctx, Submits, Who, insist_on_own
 from runyard.api.limits import number_of
 from runyard.api.memory import give_back
+from runyard.api.numbers import Whole
 from runyard.api.slow import slowly
 from runyard.api.stored import insist_on_storage
 from runyard.api.submitting import request_of
@@ -143,7 +144,7 @@ class RunChange(BaseModel):
     """What of a waiting run can be changed."""
 
     model_config = ConfigDict(extra="forbid")
-    priority: int = Field(ge=0, le=100)
+    priority: Whole = Field(ge=0, le=100)
 
 
 @router.patch("/{run}")

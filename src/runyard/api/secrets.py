@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Depends, HTTPException, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from runyard.api.asking import audited
@@ -21,7 +21,16 @@ router = APIRouter(tags=["secrets"])
 LONGEST: Final = 64 * 1024
 """Bytes of a value: Linux gives a variable 128 KiB, its name included (execve(2), MAX_ARG_STRLEN)."""
 MOST: Final = 1000
-_Name = Annotated[str, Path(max_length=128)]
+
+
+def _name(name: Annotated[str, Path(max_length=128)]) -> str:
+    """Of a secret: ``rotate-key`` is the address of another method, and no variable's name."""
+    if name == "rotate-key":
+        raise HTTPException(405)
+    return name
+
+
+_Name = Annotated[str, Depends(_name)]
 
 
 class SecretBody(BaseModel):
@@ -49,6 +58,19 @@ def list_secrets(context: Ctx, who: Who) -> SecretList:
     """The names of the account's secrets."""
     records = context.world.store.secrets(who.account_id)
     return SecretList(items=[SecretItem(name=each.name, created_at=iso(each.created_ms)) for each in records])
+
+
+class Rotated(BaseModel):
+    """How many sealed texts were sealed again."""
+
+    resealed: int
+
+
+@router.post("/secrets/rotate-key")
+@audited("secrets.rotate-key")
+async def rotate_key(context: Ctx, _: Admin) -> Rotated:
+    """Seal all that the installation keeps sealed with a new key. Broken off, it goes on where it was."""
+    return Rotated(resealed=await slowly(rotation.rotate, context.world))
 
 
 @router.put("/secrets/{name}")
@@ -79,19 +101,6 @@ def _checked(value: str) -> bytes:
             code="invalid_request",
         )
     return plain
-
-
-class Rotated(BaseModel):
-    """How many sealed texts were sealed again."""
-
-    resealed: int
-
-
-@router.post("/secrets/rotate-key")
-@audited("secrets.rotate-key")
-async def rotate_key(context: Ctx, _: Admin) -> Rotated:
-    """Seal all that the installation keeps sealed with a new key. Broken off, it goes on where it was."""
-    return Rotated(resealed=await slowly(rotation.rotate, context.world))
 
 
 @router.delete("/secrets/{name}", status_code=204)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from runyard.api.asking import audited
 from runyard.api.context import Admin, Ctx
+from runyard.api.numbers import A_NUMBER, Whole
 from runyard.core.budget import Budget, Period
 from runyard.core.errors import Refused
 from runyard.core.metering import MS_PER_HOUR
@@ -24,7 +25,7 @@ class ShareBody(BaseModel):
     """What is named is set; null is the default: weight 1, starts at any time."""
 
     model_config = ConfigDict(extra="forbid")
-    weight: float | None = Field(default=None, gt=0, le=1_000_000, allow_inf_nan=False)
+    weight: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False), A_NUMBER] | None = None
     window: _Text | None = None
 
 
@@ -33,9 +34,9 @@ class BudgetBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     per: Literal["week", "month"]
-    gpu_hours: float | None = Field(default=None, ge=0, le=1_000_000_000, allow_inf_nan=False)
+    gpu_hours: Annotated[float, Field(ge=0, le=1_000_000_000, allow_inf_nan=False), A_NUMBER] | None = None
     money: Decimal | None = Field(default=None, ge=0, le=1_000_000_000, allow_inf_nan=False)
-    warn_percent: int = Field(default=80, ge=1, le=100)
+    warn_percent: Whole = Field(default=80, ge=1, le=100)
 
 
 @router.put("/{account}/share")

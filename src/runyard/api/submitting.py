@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
+from runyard.api.numbers import Number, Whole
 from runyard.core.spec import Scalar
 from runyard.engine import intake
 from runyard.manifest import Overrides, parse_duration
@@ -19,9 +20,9 @@ class OverridesBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
     name: str | None = None
     tags: tuple[str, ...] = ()
-    priority: int | None = None
-    max_runtime: str | float | None = None
-    gpus: int | None = None
+    priority: Whole | None = None
+    max_runtime: str | Number | None = None
+    gpus: Whole | None = None
     framework: str | None = None
     env: dict[str, str] = Field(default_factory=dict)
     after: tuple[str, ...] = ()
@@ -37,8 +38,8 @@ class SubmitBody(BaseModel):
     manifest: str
     definition: str | None = None
     parameters: list[dict[str, Scalar]] = Field(default_factory=list[dict[str, Scalar]])
-    append_args: bool = False
-    force: bool = False
+    append_args: StrictBool = False
+    force: StrictBool = False
     overrides: OverridesBody = OverridesBody()
     provenance: dict[str, Any] = Field(default_factory=dict)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from typing import Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from runyard.api.asking import audited, concerns
 from runyard.api.context import Context, Ctx, OwnTokens
 from runyard.api.doorkeeper import token_digest
+from runyard.api.numbers import A_NUMBER
 from runyard.core.account import Principal, Right, Scope
 from runyard.core.errors import AccessDenied, NotFound
 from runyard.core.ids import encode
@@ -27,7 +28,7 @@ class TokenBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
     name: str = Field(default="", max_length=100)
     scope: Literal["read", "submit", "member", "admin", "node"] = "member"
-    expires_in_days: float | None = Field(default=None, gt=0, le=36_500)
+    expires_in_days: Annotated[float, Field(gt=0, le=36_500), A_NUMBER] | None = None
 
 
 class NewToken(BaseModel):
@@ -127,9 +128,9 @@ def add_token(body: TokenBody, context: Ctx, who: OwnTokens) -> NewToken:
     return made
 
 
-@router.delete("/tokens/{token}", status_code=204)
+@router.delete("/tokens/{id}", status_code=204)
 @audited("tokens.revoke")
-def revoke_token(token: str, context: Ctx, who: OwnTokens) -> Response:
+def revoke_token(token: Annotated[str, Path(alias="id")], context: Ctx, who: OwnTokens) -> Response:
     """Revoke a token: it is refused from now on, and streams that it opened end. Nobody revokes those that may do more
     than their own."""
     mine = {each.id: each for each in context.world.store.tokens(who.account_id, _whose(who))}

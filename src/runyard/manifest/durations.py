@@ -25,7 +25,7 @@ def parse(value: str | float, path: str = "") -> int:
 
     Raises :class:`ManifestError` with one problem for anything else, and for more than ten years.
     """
-    text = str(value).strip()
+    text = value.strip() if isinstance(value, str) else f"{value:.6f}"
     if _SECONDS.fullmatch(text):
         text += "s"
     if not _DURATION.fullmatch(text):

@@ -286,6 +286,9 @@ class Environment:
         found = scalar(node, place, "one value")
         if found is None:
             return None
+        if "\0" in found.text:
+            place.say("This holds a NUL character, which no environment variable can have.")
+            return None
         return "" if found.null else found.text
 
     def schema(self) -> Json:
