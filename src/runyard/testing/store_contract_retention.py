@@ -56,6 +56,18 @@ class RetentionContract:
         assert [each.run_id for each in store.ended_runs(0, 1)] == [done.id]
         assert {waiting.id, running.id}.isdisjoint(each.run_id for each in found)
 
+    def test_those_of_all_accounts_come_in_one_order(self, store: Store) -> None:
+        names = [f"account-{number:02d}" for number in range(25)]
+        runs: list[Run] = []
+        for turn in range(2):
+            for place, name in enumerate(names if turn else names[:3]):
+                run = accept(store, first=100 * turn + place, account_id=name, member_id=f"mia-{place}")[0]
+                runs.append(_canceled(store, run) if place % 2 else finish(store, run))
+            ids = [run.id for run in sorted(runs, key=lambda run: run.seq)]
+            assert [each.run_id for each in store.ended_runs(0, ALL)] == ids
+            half = sorted(run.seq for run in runs)[len(runs) // 2]
+            assert [each.run_id for each in store.ended_runs(half, 2)] == ids[len(runs) // 2 + 1 :][:2]
+
     def test_what_went_is_noted_told_and_remembered(self, store: Store) -> None:
         done = finish(store, accept(store)[0])
         assert store.note_swept(done.id, frozenset({Part.logs}), SENTENCE, NOW + 9)

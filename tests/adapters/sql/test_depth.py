@@ -187,6 +187,7 @@ ACTIONS: dict[str, Callable[[SqlStore], object]] = {
     "ahead_of the last": lambda store: store.ahead_of(store.runs(RunQuery(None, limit=1))[0]),
     "events": lambda store: store.events(store.last_seq() - 5, 10, account_id="acme"),
     "events of a run": lambda store: store.events(0, 10, run_id=a_run_id(1000)),
+    "ended_runs": lambda store: store.ended_runs(0, 10),
     "latest_event_ms": lambda store: store.latest_event_ms(),
     "usage": lambda store: store.usage("acme", "account", None, None),
     "a run's life": run_the_first,

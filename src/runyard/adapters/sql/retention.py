@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from runyard.adapters.sql.changes import add_events
 from runyard.adapters.sql.codec import to_json
-from runyard.adapters.sql.database import Database
+from runyard.adapters.sql.database import Database, Transaction
 from runyard.core.events import Event, EventKind
 from runyard.core.retention import KEEP_TAG, Ended, Kept, Part
 from runyard.core.run import FINAL, StateName
@@ -19,11 +19,14 @@ _LIVE: Final = ", ".join(f"'{state.value}'" for state in StateName if state not 
 _ENDED: Final = (
     "SELECT r.seq, r.id, r.account_id, r.spec_id, r.finished_ms, r.stored_ms, r.created_ms, "
     "EXISTS (SELECT 1 FROM tags t WHERE t.run_id = r.id AND t.tag = :keep) "
-    f"FROM runs r WHERE r.seq > :after AND r.state IN ({_FINAL}) ORDER BY r.seq LIMIT :limit"
+    "FROM runs r WHERE r.seq > :after AND {which} ORDER BY r.seq LIMIT :limit"
 )
-_GONE: Final = (
-    "SELECT s.run_id, s.part FROM swept s JOIN runs r ON r.id = s.run_id WHERE r.seq > :after AND r.seq <= :to"
-)
+_OF_ALL: Final = f"r.state IN ({_FINAL})"
+_OF_ONE: Final = "r.account_id = :account AND r.state = :state"
+_THERE: Final = f"SELECT account_id, state FROM state_counts WHERE runs > 0 AND state IN ({_FINAL})"
+_FEW: Final = 20
+"""So many pairs of account and final state are read in their index, one after another. Where there are more, all runs
+are walked through: the final ones are among them everywhere."""
 _AWAITED: Final = (
     f"SELECT DISTINCT d.after_id FROM dependencies d JOIN runs r ON r.id = d.run_id WHERE r.state IN ({_LIVE})"
 )
@@ -63,11 +66,11 @@ class RetentionTables:
 
     def ended_runs(self, after_seq: int, limit: int) -> Sequence[Ended]:
         with self._db.read() as tx:
-            rows = tx.rows(_ENDED, after=after_seq, limit=limit, keep=KEEP_TAG)
+            rows = _ended_rows(tx, after_seq, limit)
             gone: defaultdict[str, set[Part]] = defaultdict(set)
-            if rows:
-                for run_id, part in tx.rows(_GONE, after=after_seq, to=rows[-1][0]):
-                    gone[run_id].add(Part(part))
+            ids = [row[1] for row in rows]
+            for run_id, part in tx.those("SELECT run_id, part FROM swept WHERE true", "run_id", ids):
+                gone[run_id].add(Part(part))
         return [_ended(row, frozenset(gone.get(row[1], ()))) for row in rows]
 
     def needed_runs(self) -> frozenset[str]:
@@ -99,6 +102,16 @@ class RetentionTables:
         with self._db.write() as tx:
             tx.change("DELETE FROM definitions WHERE account_id = :account AND sha256 = :sha256", **asked)
             return tx.row("SELECT 1 FROM definitions WHERE sha256 = :sha256", sha256=sha256) is None
+
+
+def _ended_rows(tx: Transaction, after_seq: int, limit: int) -> Sequence[tuple[Any, ...]]:
+    asked = {"after": after_seq, "limit": limit, "keep": KEEP_TAG}
+    there = tx.rows(_THERE)
+    if len(there) > _FEW:
+        return tx.rows(_ENDED.format(which=_OF_ALL), **asked)
+    query = _ENDED.format(which=_OF_ONE)
+    found = [row for account, state in there for row in tx.rows(query, account=account, state=state, **asked)]
+    return sorted(found, key=lambda row: row[0])[:limit]
 
 
 def _ended(row: tuple[Any, ...], gone: frozenset[Part]) -> Ended:
