@@ -12,12 +12,13 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
+from runyard.adapters.objects.alike import Alike, Content, add_name, content_of
 from runyard.core.errors import StoreUnavailable
 from runyard.ports.embedded import ObjectWriter, SmallObject, StoredObject
 from runyard.stores.apart import lay_apart
@@ -52,6 +53,7 @@ class FolderStore:
         # Held while folders are made or removed: a put must not find its folder gone.
         self._shape = threading.Lock()
         self._last_stamp = 0
+        self._alike = Alike()
 
     def buckets(self, account: str) -> Sequence[str]:
         """See :class:`runyard.ports.embedded.EmbeddedStore`."""
@@ -97,9 +99,9 @@ class FolderStore:
         done: list[StoredObject | str] = [""] * len(objects)
         batch = _Batch(self._incoming)
         steps: tuple[Callable[[int], None], ...] = (
-            lambda index: batch.write(index, objects[index], self._stamp()),
+            lambda index: self._take_small(batch, index, objects[index]),
             batch.settle,
-            lambda index: self._move_small(batch, index),
+            lambda index: self._move_small(batch, index, objects[index]),
         )
         try:
             for step in steps:
@@ -110,11 +112,30 @@ class FolderStore:
                     except StoreUnavailable as error:
                         done[index] = error.message
             batch.settle_folders()
+            for content, descriptor in batch.contents():
+                self._alike.stored(content, descriptor)
         finally:
             batch.close()
         return [what or _stored(objects[index].key, batch.settled[index]) for index, what in enumerate(done)]
 
-    def _move_small(self, batch: _Batch, index: int) -> None:
+    def _take_small(self, batch: _Batch, index: int, small: SmallObject) -> None:
+        """Write an object, unless there is a file with its content."""
+        content = content_of(small) if self._alike.works else None
+        if content is None or not batch.is_there(index, content, self._alike.find):
+            batch.write(index, small, self._stamp(), content)
+
+    def _move_small(self, batch: _Batch, index: int, small: SmallObject) -> None:
+        if batch.is_same(index):
+            place = _place(small.account, small.bucket, small.key)
+            with self._shape, _disk(), _conflicts(place):
+                folder = batch.folder(self._root, place[:-1])
+                try:
+                    if batch.add_name(index, folder, place[-1]):
+                        return
+                except OSError:
+                    self._alike.works = False
+            batch.write(index, small, self._stamp())
+            batch.settle(index)
         name, place = batch.written[index]
         with self._shape, _disk(), _conflicts(place):
             _rename(self._incoming, name, batch.folder(self._root, place[:-1]), place[-1])
@@ -178,6 +199,7 @@ class FolderStore:
 
     def close(self) -> None:
         """Give the descriptors back; the store is not used afterwards."""
+        self._alike.close()
         os.close(self._incoming)
         os.close(self._root)
 
@@ -190,11 +212,46 @@ class _Batch:
         self.written: dict[int, tuple[str, list[str]]] = {}
         self.settled: dict[int, os.stat_result] = {}
         self._files: dict[int, int] = {}
+        self._contents: dict[Content, int] = {}
+        """Which of those that are written has a content."""
+        self._same: dict[int, int] = {}
+        """Descriptors of files that have the content of an object already."""
+        self._firsts: dict[int, int] = {}
+        """Those of them that this batch writes, by its object."""
         self._folders: dict[tuple[str, ...], int] = {}
         self._above: dict[tuple[int, int], int] = {}
         """Folders in which one was made, by device and inode."""
 
-    def write(self, index: int, small: SmallObject, stamp: int) -> None:
+    def is_there(self, index: int, content: Content, find: Callable[[Content], int | None]) -> bool:
+        """Whether a file has the content of an object: one of this batch, or one that is found elsewhere."""
+        first = self._contents.get(content)
+        same = find(content) if first is None else os.dup(self._files[first])
+        if same is not None:
+            self._same[index] = same
+        if first is not None:
+            self._firsts[index] = first
+        return same is not None
+
+    def is_same(self, index: int) -> bool:
+        """Whether an object is to be a name of a file that there is."""
+        return index in self._same
+
+    def add_name(self, index: int, folder: int, name: str) -> bool:
+        """Give that file the object's name; False where it is not to have it. Raises ``OSError`` where files cannot
+        have several."""
+        descriptor, first = self._same[index], self._firsts.get(index)
+        if (first is not None and first not in self.settled) or not add_name(descriptor, folder, name):
+            return False
+        self.settled[index] = os.fstat(descriptor)
+        return True
+
+    def contents(self) -> Iterator[tuple[Content, int]]:
+        """The contents that were written, each with its file."""
+        for content, index in self._contents.items():
+            if index in self.settled and index not in self.written:
+                yield content, self._files[index]
+
+    def write(self, index: int, small: SmallObject, stamp: int, content: Content | None = None) -> None:
         """Write a file, of this modification time. Raises ``StoreUnavailable``."""
         place, name = _place(small.account, small.bucket, small.key), secrets.token_hex(8)
         with _disk():
@@ -206,9 +263,13 @@ class _Batch:
             os.utime(fd, ns=(stamp, stamp))
             # Has the kernel begin to write, and so give the file its blocks: one commit of the journal has them all.
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        if content is not None:
+            self._contents[content] = index
 
     def settle(self, index: int) -> None:
-        """Make a file durable. Raises ``StoreUnavailable``."""
+        """Make a file durable, where one was written. Raises ``StoreUnavailable``."""
+        if index not in self._files:
+            return
         with _disk():
             os.fsync(self._files[index])
             self.settled[index] = os.fstat(self._files[index])
@@ -236,7 +297,8 @@ class _Batch:
 
     def close(self) -> None:
         """Let go of everything, and remove what did not get to its place."""
-        for fd in (*self._files.values(), *self._folders.values(), *self._above.values()):
+        mine = (self._files, self._same, self._folders, self._above)
+        for fd in (each for descriptors in mine for each in descriptors.values()):
             os.close(fd)
         for name, _ in self.written.values():
             os.unlink(name, dir_fd=self._incoming)
