@@ -67,7 +67,8 @@ def _names(folder: Path) -> list[str]:
 
 
 def _files(path: str) -> Iterator[tuple[str, int]]:
-    """Every file at or below a path, with its bytes on the disk; what goes meanwhile is passed over."""
+    """Every file at or below a path, with its bytes on the disk, shared among its names; what goes meanwhile is passed
+    over."""
     folders = [path]
     while folders:
         folder = folders.pop()
@@ -83,6 +84,7 @@ def _files(path: str) -> Iterator[tuple[str, int]]:
                 folders.append(entry.path)
                 continue
             try:
-                yield entry.path, entry.stat(follow_symlinks=False).st_blocks * 512
+                facts = entry.stat(follow_symlinks=False)
+                yield entry.path, facts.st_blocks * 512 // max(1, facts.st_nlink)
             except OSError:
                 continue
