@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from runyard.up.supervise import Child, backoff_s
+from runyard.standby import LOST
+from runyard.up.supervise import GAVE_WAY, Child, backoff_s
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -127,6 +128,21 @@ def test_children_end_with_a_supervisor_that_was_killed(tmp_path: Path, way: str
 def test_the_pauses() -> None:
     assert [backoff_s(deaths) for deaths in (0, 1, 2, 3, 4)] == [0.0, 0.0, 0.1, 0.2, 0.4]
     assert backoff_s(10) == backoff_s(10_000) == 5.0
+
+
+def test_who_gave_way_is_started_at_once_however_often_it_died_before(tmp_path: Path) -> None:
+    """Of two servers the one that was stopped stands by as soon as it goes on, in the midst of other deaths, too."""
+    child = Child("server", "runyard.server", [], tmp_path / "log", began=time.monotonic() - 3, deaths=8)
+    child.died(GAVE_WAY)
+    assert (child.deaths, child.due, child.process) == (0, 0.0, None)
+    assert GAVE_WAY == LOST
+
+
+def test_who_gives_way_as_soon_as_it_begins_is_not_started_without_a_pause(tmp_path: Path) -> None:
+    child = Child("server", "runyard.server", [], tmp_path / "log", began=time.monotonic(), deaths=2)
+    child.died(GAVE_WAY)
+    assert child.deaths == 3
+    assert child.due > time.monotonic()
 
 
 def test_a_death_after_a_long_life_is_the_first_again(tmp_path: Path) -> None:

@@ -20,6 +20,10 @@ from runyard.up.say import say
 _QUICK_S = 10.0
 _LONGEST_S = 5.0
 _STOP_S = 10.0
+GAVE_WAY = 75
+"""The status of a server that has lost its lease (``runyard.standby.LOST``): it is to stand by at once."""
+_SETTLED_S = 1.0
+"""Who lives for so long before it gives way does so for a reason, and not as soon as it begins."""
 
 
 def backoff_s(deaths: int) -> float:
@@ -72,7 +76,12 @@ class Child:
         )
 
     def died(self, status: int) -> None:
-        """Note its end and when it is to be started again."""
+        """Note its end and when it is to be started again: at once where it gave way to another server, which says
+        nothing of how it will fare."""
+        if status == GAVE_WAY and time.monotonic() - self.began >= _SETTLED_S:
+            self.process, self.deaths, self.due = None, 0, 0.0
+            say(f"{self.name} gave way to another one; it is started again (see {self.log})")
+            return
         self._again(f"ended with status {status}")
 
     def _again(self, what: str) -> None:
