@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.api.serving import MANIFEST, Answer, Api, Machine
+from runyard.api.streams import PAGE
+from tests.api.serving import MANIFEST, Answer, Api, Machine, sse
 from tests.support.waiting import wait_until
 
 RUN_FIELDS = {
@@ -38,6 +39,21 @@ def test_submit_show_and_list(api: Api, machine: Machine) -> None:
     listed = api.get("/training-runs?tag=baseline")["items"]
     assert [each["id"] for each in listed] == list(reversed(told["ids"]))
     assert api.get(f"/training-runs/{told['ids'][0][9:]}")["id"] == told["ids"][0]
+
+
+def test_events_of_many_runs_are_told_once_and_in_order(api: Api) -> None:
+    ids = submit(api, parameters=[{"n": number} for number in range(PAGE + 1)]).json()["ids"]
+    api.call("POST", f"/training-runs/{ids[-1]}/cancel")
+    found: list[tuple[str, int, str]] = []
+    with api.open("GET", "/events?after=0", headers={"Accept": "text/event-stream"}) as response:
+        for name, data, place in sse(response):
+            assert int(place or 0) == data["seq"]
+            found.append((name, data["seq"], data["run"]))
+            if (name, data["run"]) == ("finished", ids[-1]):
+                break
+    places = [seq for _, seq, _ in found]
+    assert places == sorted(set(places))
+    assert [run for name, _, run in found if name == "accepted" and run in set(ids)] == ids
 
 
 def test_states_can_be_asked_for_together(api: Api, machine: Machine) -> None:

@@ -147,6 +147,23 @@ def test_many_runs_are_looked_for_in_the_list(server: ApiServer, client: Client)
     assert len(server.asked("GET", "/api/v1/training-runs")) == 1
 
 
+def test_waiting_begins_behind_the_acceptance_of_the_last(server: ApiServer, client: Client) -> None:
+    ids = [server.add_run() for _ in range(3)]
+    accepted = client.history(ids[-1])[-1].seq
+    assert accepted > client.history(ids[0])[-1].seq
+
+    def end_all() -> None:
+        while not server.asked("GET", "/api/v1/events"):
+            time.sleep(0.01)
+        for run in ids:
+            server.live(run)
+
+    thread = meanwhile(end_all)
+    assert [run.state for run in client.wait(ids)] == ["completed"] * 3
+    thread.join()
+    assert server.asked("GET", "/api/v1/events")[0].query["after"] == [str(accepted)]
+
+
 def test_waiting_survives_a_restart(server: ApiServer, client: Client) -> None:
     run = server.add_run()
 

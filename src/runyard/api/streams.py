@@ -26,6 +26,10 @@ TOGETHER_S = 0.02
 BUSY_S = 0.05
 """The same where there are ``MANY`` at once."""
 MANY = 6
+PAGE = 500
+"""Events that are read at once."""
+BEHIND_S = 0.005
+"""After a whole page there is more, of before, and nothing to bring together: others have a turn."""
 LAST_S = 5.0
 """The same for a learner whose log has no known end, once its attempt is over."""
 PHASE_MS = 2000
@@ -85,13 +89,25 @@ async def events(world: World, account_id: str, after: int) -> AsyncGenerator[by
     """The account's events after a sequence number, as they happen, without end."""
     with world.bell.listen(EVENTS) as ear:
         while True:
-            page = await asyncio.to_thread(world.store.events, after, 500, account_id=account_id)
-            if page:
-                after = page[-1].seq
-                yield b"".join(sse(each.event.kind.value, event_item(each), str(each.seq)) for each in page)
-                await asyncio.sleep(BUSY_S if len(page) >= MANY else TOGETHER_S)
+            count, after, text = await asyncio.to_thread(_page, world, account_id, after)
+            if count:
+                yield text
+                await asyncio.sleep(_pause_s(count))
             elif not await ear.wait(QUIET_S):
                 yield b": quiet\n\n"
+
+
+def _pause_s(count: int) -> float:
+    if count >= PAGE:
+        return BEHIND_S
+    return BUSY_S if count >= MANY else TOGETHER_S
+
+
+def _page(world: World, account_id: str, after: int) -> tuple[int, int, bytes]:
+    """The next events after a number: how many, the last one's number, their text."""
+    page = world.store.events(after, PAGE, account_id=account_id)
+    text = b"".join(sse(each.event.kind.value, event_item(each), str(each.seq)) for each in page)
+    return len(page), page[-1].seq if page else after, text
 
 
 def over(run: Run, attempt: int) -> bool:

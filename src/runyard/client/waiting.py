@@ -49,8 +49,9 @@ def wait_for(
     deadline = None if timeout is None else time.monotonic() + timeout
     if not ids:
         return []
-    # Read before the states: what happens after this sequence number is in the stream, seen already or not.
-    after = max((event.seq for event in client.history(ids[0])), default=0)
+    # Read before the states: what happens after this sequence number is in the stream, seen already or not. The last
+    # one's, too: behind the first of a large submission there are the events of its acceptance of all the others.
+    after = max((event.seq for each in {ids[0], ids[-1]} for event in client.history(each)), default=0)
     known = fetch(client, ids)
     for run in known.values():
         if on_change is not None:
