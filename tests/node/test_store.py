@@ -321,6 +321,26 @@ def test_what_ended_well_is_stored_at_once_in_one_request(node: NodeProcess) -> 
     assert len([line for line in node.server.requests if line == "POST /objects"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("write", "there"),
+    [
+        ("true", set[str]()),
+        ("echo x > x", {"workdir/x"}),
+        ("echo x >> seen.py", {"workdir/seen.py"}),
+        ("echo x > $RESULT_DIR/x", {"x"}),
+        ("echo x > $LOG_DIR/x", {"learner-1/x"}),
+        ("mkdir -p $JOB_STATE_DIR/logs/a; echo x > $JOB_STATE_DIR/logs/a/x", {"learner-1/a/x"}),
+        ("ln -s x $RESULT_DIR/link", {"learner-1/left-out.txt"}),
+    ],
+)
+def test_wherever_a_program_has_written_it_is_stored(node: NodeProcess, write: str, there: set[str]) -> None:
+    run_to_end(node, write, {"seen.py": "1"})
+    stored = node.server.wait_for(facts.Stored)
+    ours = {f"learner-1/{name}" for name in ("training-log.txt", "load-data.log", "load-model.log")}
+    assert {key.removeprefix(f"{RUN}/") for key in node.server.bucket("results")} == ours | there
+    assert stored.objects == len(ours | there)
+
+
 def test_a_server_that_knows_no_small_objects_or_ranges_gets_them_one_by_one(node: NodeProcess) -> None:
     node.server.plain = True
     run_to_end(node, "echo x > $RESULT_DIR/x")

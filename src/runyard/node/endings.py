@@ -77,6 +77,8 @@ class Endings:
         """Attempts whose logs are closed and whose end was told since this node started."""
         self._followed: dict[Key, AttemptFolder] = {}
         """Learners whose shim this node has listened to, until their run is forgotten."""
+        self._untouched: set[Key] = set()
+        """Learners in whose working directories nothing is their programs', as was seen at the end."""
         self._missed: set[Key] = set()
         """Those that had no shim and no told end at the last look."""
 
@@ -193,7 +195,9 @@ class Endings:
         """Bring the logs of an ended attempt to their end, and return the fact in its records."""
         for learner in gang.those(Became.exited):
             try:
-                close_log(learner.folder, learner.record, gang.note(learner))
+                if close_log(learner.folder, learner.record, gang.note(learner)):
+                    with self._lock:
+                        self._untouched.add(learner.folder.key)
             except OSError as error:
                 say(f"The closing lines of {learner.folder.name} could not be written: {error}")
         fact = self._fact(gang)
@@ -317,11 +321,17 @@ class Endings:
         with self._lock:
             return (folder.run, folder.number) in self._told
 
+    def is_untouched(self, folder: AttemptFolder) -> bool:
+        """Whether nothing in the working directory of a learner is its program's, as was seen at its end."""
+        with self._lock:
+            return folder.key in self._untouched
+
     def forget(self, run: str) -> None:
         """A run's folders are gone."""
         self.occupied.forget(run)
         with self._lock:
             self._told = {key for key in self._told if key[0] != run}
+            self._untouched = {key for key in self._untouched if key[0] != run}
             self._followed = {key: folder for key, folder in self._followed.items() if key[0] != run}
 
     def facts(self) -> list[Fact]:

@@ -106,7 +106,7 @@ class Finishing:
             self._storing[folder.run] = storing
         small: tuple[Objects, Stored] | None = None
         try:
-            small = self._hands.storing.small(storing.order)
+            small = self._hands.storing.small(storing.order, untouched=self._hands.endings.is_untouched(folder))
         except (StoreError, OSError):
             pass  # the usual way says what is wrong
         if small is None:

@@ -30,6 +30,8 @@ class Lent:
         """What a shim's order says of it. ``fixed``: the folders among these that the run was given; ``own``: folders
         of the node's own in which programs write, wherever they lie."""
         closed = [root.path for root in self.roots if not root.writable]
+        if not closed and not self.sealed:
+            return {"fixed": list(fixed), "read_only": [], "writable": [], "tmp": self._tmp(folder)}
         open_ = [*(root.path for root in self.roots if root.writable), *map(os.path.realpath, own)]
         if self.sealed:
             closed, within = [EVERYTHING], [*open_, *TMP]

@@ -32,13 +32,14 @@ def gathered(
     taken: Collection[str] = (),
     *,
     bare: bool = False,
+    untouched: bool = False,
 ) -> Generator[tuple[list[Upload], list[LeftOut]]]:
     """What is to be stored of a run's attempts (checkpoints apart), and what is left out and why.
 
     ``learners``: of the last attempt, the first one first; ``earlier``: of those before it, whose logs go along. Logs
     come before what the program may have put in their places. ``taken``: keys that are stored otherwise; ``bare``: in
-    ``RESULT_DIR``, ``LOG_DIR`` and ``JOB_STATE_DIR`` there is nothing, as is known. The folders are held open for as
-    long as the context lasts.
+    ``RESULT_DIR``, ``LOG_DIR`` and ``JOB_STATE_DIR`` there is nothing, as is known; ``untouched``: in the working
+    directory nothing is to be kept. The folders are held open for as long as the context lasts.
     """
     with ExitStack() as stack:
         gathering = _Gathering(stack, taken, bare=bare)
@@ -46,7 +47,7 @@ def gathered(
             gathering.logs(folder, f"{LEARNER}{folder.learner}")
         for old in earlier:
             gathering.logs(old, f"attempts/{old.number}/{LEARNER}{old.learner}")
-        for folder in learners:
+        for folder in () if untouched else learners:
             gathering.work(folder, outputs)
         if not bare:
             gathering.results(learners[0])

@@ -64,9 +64,10 @@ class Storing:
         finally:
             store.close()
 
-    def small(self, order: Store) -> tuple[Objects, Stored] | None:
+    def small(self, order: Store, *, untouched: bool = False) -> tuple[Objects, Stored] | None:
         """What a run left behind, where it is little and goes into the embedded store, and the fact once it is there.
-        None: it is more than that (:meth:`store`). Nothing else may be stored of the run yet.
+        None: it is more than that (:meth:`store`). Nothing else may be stored of the run yet. ``untouched``: nothing
+        in its working directory is to be kept, as is known.
 
         Raises :class:`StoreError` or ``OSError``.
         """
@@ -81,7 +82,8 @@ class Storing:
             full = join(place.prefix, f"{order.run}/{key}")
             found.append((Named(place.account, place.bucket, full, len(content)), content))
 
-        with gathered([folder], [], order.outputs, bare=self._is_bare(folder)) as (uploads, left_out):
+        bare = self._is_bare(folder)
+        with gathered([folder], [], order.outputs, bare=bare, untouched=untouched) as (uploads, left_out):
             sizes = [upload.size for upload in uploads]
             if sum(sizes) > TOGETHER or max(sizes, default=0) > SMALL:
                 return None

@@ -94,16 +94,16 @@ def choose_from(tree: Tree, folder: AttemptFolder, outputs: Sequence[str]) -> Ch
     return choose(tree.walk(), prepared_ns(folder), outputs, limits_of(folder).workdir)
 
 
-def look_at_work(folder: AttemptFolder) -> Choice:
-    """The same for a folder that is not open; nothing, when there is none."""
+def look_at_work(folder: AttemptFolder) -> Choice | None:
+    """The same for a folder that is not open; None when it cannot be looked at."""
     kept = read_order(folder)
     if kept is None:
-        return Choice()
+        return None
     try:
         with Tree(folder.path, "own/work", kept.uid) as tree:
             return choose_from(tree, folder, kept.outputs)
     except OSError:
-        return Choice()
+        return None
 
 
 def over_limit(file: Found, limit: int) -> str:
