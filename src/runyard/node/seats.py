@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import secrets
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from runyard.node.inventory import Inventory
 from runyard.wire.orders import Launch
@@ -15,6 +17,8 @@ LOWEST, HIGHEST = 20_000, 65_535
 """Ports that are tried: below are those of known services."""
 ENOUGH = 500
 RANGE_FILE = "/proc/sys/net/ipv4/ip_local_port_range"
+RANGE_S = 10.0
+"""What it says is believed for so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +110,17 @@ def _at(ranges: Sequence[range], index: int) -> int:
     raise IndexError(index)
 
 
+@lru_cache(maxsize=1)
+def _candidates(_moment: int) -> list[range]:
+    """As the kernel says at a moment; an operator changes it once in a machine's life."""
+    with open(RANGE_FILE, encoding="ascii") as file:
+        return candidates(file.read())
+
+
 def candidates(text: str | None = None) -> list[range]:
     """The ports to choose from, all of them only where the kernel's own range leaves too few."""
     if text is None:
-        with open(RANGE_FILE, encoding="ascii") as file:
-            text = file.read()
+        return _candidates(int(time.monotonic() / RANGE_S))
     low, high = (int(word) for word in text.split())
     found = [range(LOWEST, min(low, HIGHEST + 1)), range(max(high + 1, LOWEST), HIGHEST + 1)]
     return found if sum(map(len, found)) >= ENOUGH else [range(LOWEST, HIGHEST + 1)]
