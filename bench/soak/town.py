@@ -160,6 +160,7 @@ class Town:
             pass
         self.swept += sum(sweeping.runs.values())
         room.sweep_definitions(self.world, dry=False)
+        room.sweep_ends(self.world)
         room.sweep_caches(self.world, dry=False)
 
     def close(self) -> None:

@@ -265,3 +265,13 @@ def test_nobody_can_be_given_a_retention_that_makes_no_sense(yard: Yard) -> None
     room.keep(yard.world, "new", {Part.logs: DAY})
     room.keep(yard.world, "new", {Part.logs: None, Part.records: 0})
     assert room.kept_by(yard.world, "new")[1] == {Part.records: 0}
+
+
+def test_an_idempotency_key_is_forgotten_after_a_month(yard: Yard) -> None:
+    first = yard.submit(idempotency_key="k", digest="d")
+    yard.fakes.clock.pass_by(room.KEYS_MS)
+    room.sweep_ends(yard.world)
+    assert yard.submit(idempotency_key="k", digest="d") == first
+    yard.fakes.clock.pass_by(1)
+    room.sweep_ends(yard.world)
+    assert yard.submit(idempotency_key="k", digest="d") != first

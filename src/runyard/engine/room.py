@@ -26,6 +26,10 @@ PAGE: Final = 200
 PAUSE_S: Final = 0.02
 """Between two turns of a pass: others want the disk, too."""
 DAY_MS: Final = 86_400_000
+KEYS_MS: Final = 30 * DAY_MS
+"""A submission that is sent again after so long with its idempotency key is a new one."""
+TOKENS_MS: Final = 30 * DAY_MS
+"""For so long a token that has expired or was revoked is listed."""
 FIRST_S: Final = 60.0
 """A server that starts has more urgent things to do."""
 _log = logging.getLogger(__name__)
@@ -137,6 +141,13 @@ def sweep_definitions(world: World, *, dry: bool) -> tuple[int, int]:
     return count, size
 
 
+def sweep_ends(world: World) -> None:
+    """Forget idempotency keys and tokens whose time is long over."""
+    now = world.clock.now_ms()
+    world.store.forget_keys(now - KEYS_MS)
+    world.store.forget_tokens(now - TOKENS_MS)
+
+
 def sweep_caches(world: World, *, dry: bool) -> dict[str, tuple[int, int]]:
     """Have the connected machines let go what they have not used for as long as the settings say; returns how many
     entries of each, and their bytes."""
@@ -160,6 +171,7 @@ async def turn(world: World) -> None:
                 await asyncio.sleep(PAUSE_S)
             await asyncio.to_thread(sweep_definitions, world, dry=False)
             await asyncio.to_thread(sweep_caches, world, dry=False)
+            await asyncio.to_thread(sweep_ends, world)
             _tell(sweeping)
             await ear.wait(max(every_s, (_next_ms(world, sweeping) - world.clock.now_ms()) / 1000))
 

@@ -32,6 +32,14 @@ class Retention(Protocol):
         False when the run is absent or not final."""
         ...
 
+    def forget_keys(self, before_ms: int) -> int:
+        """Forget the idempotency keys of submissions before a time; returns how many they were."""
+        ...
+
+    def forget_tokens(self, before_ms: int) -> int:
+        """Forget tokens that had expired or were revoked before a time; returns how many they were."""
+        ...
+
     def unneeded_definitions(self, before_ms: int) -> Sequence[tuple[str, str, int]]:
         """Model definitions (account, SHA-256, size) recorded before a time, with which no recorded run of their
         account was submitted. Reads all runs."""

@@ -10,6 +10,7 @@ from runyard.core.account import Account
 from runyard.core.events import Event, EventKind
 from runyard.core.retention import KEEP_TAG, Ended, Kept, Part
 from runyard.core.run import FINAL, Run
+from runyard.ports.accounts import TokenRecord
 from runyard.ports.store import Definition, StoredSpec
 
 
@@ -22,6 +23,8 @@ class MemoryRetention:
     _specs: dict[int, StoredSpec]
     _after: dict[str, tuple[str, ...]]
     _definitions: dict[tuple[str, str], Definition]
+    _replies: dict[tuple[str, str], tuple[str, tuple[str, ...], int]]
+    _tokens: dict[str, TokenRecord]
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,6 +73,22 @@ class MemoryRetention:
             body = {"parts": sorted(part.value for part in parts)}
             self._tell(Event(EventKind.swept, run_id, run.account_id, now_ms, None, body))
             return True
+
+    def forget_keys(self, before_ms: int) -> int:
+        with self._lock:
+            old = [key for key, reply in self._replies.items() if reply[2] < before_ms]
+            for key in old:
+                del self._replies[key]
+            return len(old)
+
+    def forget_tokens(self, before_ms: int) -> int:
+        with self._lock:
+            every = self._tokens.values()
+            ends = {each.id: [at for at in (each.expires_ms, each.revoked_ms) if at is not None] for each in every}
+            old = [token_id for token_id, at in ends.items() if at and min(at) < before_ms]
+            for token_id in old:
+                del self._tokens[token_id]
+            return len(old)
 
     def unneeded_definitions(self, before_ms: int) -> Sequence[tuple[str, str, int]]:
         with self._lock:

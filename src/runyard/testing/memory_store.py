@@ -49,7 +49,7 @@ class _Runs(
         self._specs: dict[int, StoredSpec] = {}
         self._spec_priorities: dict[int, int] = {}
         self._classes: dict[tuple[str, int, Resources], int] = {}
-        self._replies: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {}
+        self._replies: dict[tuple[str, str], tuple[str, tuple[str, ...], int]] = {}
         self._tags: dict[str, tuple[str, ...]] = {}
         self._events: list[Recorded] = []
         self._ledger: dict[tuple[str, int], LedgerEntry] = {}
@@ -58,9 +58,7 @@ class _Runs(
     def submit(self, submission: Submission) -> tuple[tuple[str, ...], bool]:
         count = len(submission.ids)
         if not count or len(submission.names) != count or len(submission.parameters) != count:
-            raise ValueError(
-                "a submission has at least one run, and one id, one name and one set of parameters for each"
-            )
+            raise ValueError("a submission has at least one run, and an id, a name and parameters for each")
         with self._lock:
             key = submission.idempotency_key
             if key is not None:
@@ -75,7 +73,8 @@ class _Runs(
                 raise Conflict("One of the new ids is in use already: submit again, with other ids.")
             self._accept(submission)
             if key is not None:
-                self._replies[submission.account_id, key] = submission.request_digest, submission.ids
+                reply = submission.request_digest, submission.ids, submission.now_ms
+                self._replies[submission.account_id, key] = reply
             return submission.ids, False
 
     def _in(self, account_id: str, states: Collection[StateName]) -> int:

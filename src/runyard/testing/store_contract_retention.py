@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from runyard.core import lifecycle
+from runyard.core.account import Scope
 from runyard.core.events import EventKind
 from runyard.core.retention import Part
 from runyard.core.run import Run, StopCause
 from runyard.core.spec import RunSpec
+from runyard.ports.accounts import TokenRecord
 from runyard.ports.store import Definition, Store
 from runyard.testing.builders import NOW, a_spec, a_submission
 from runyard.testing.lives import accept, finish, known, start, step
@@ -99,6 +101,27 @@ class RetentionContract:
         finish(store, resumed)
         assert store.needed_runs() == frozenset()
         assert other.id not in store.needed_runs()
+
+    def test_idempotency_keys_are_forgotten_by_their_age(self, store: Store) -> None:
+        accept(store)
+        old = replace(a_submission(1, first=10), idempotency_key="old", request_digest="d", now_ms=NOW)
+        young = replace(a_submission(1, first=20), idempotency_key="young", request_digest="d", now_ms=NOW + 1)
+        ids = [store.submit(each)[0] for each in (old, young)]
+        assert store.forget_keys(NOW) == 0
+        assert [store.replay("acme", key, "d") for key in ("old", "young")] == ids
+        assert store.forget_keys(NOW + 1) == 1
+        assert store.replay("acme", "old", "d") is None
+        assert store.replay("acme", "young", "d") == ids[1]
+
+    def test_tokens_are_forgotten_when_they_have_ended_long_ago(self, store: Store) -> None:
+        accept(store)
+        ends = {"lives": None, "expired": NOW + 1, "later": NOW + 9, "revoked": None}
+        for name, at in ends.items():
+            store.add_token(TokenRecord(name, f"digest {name}", "h", Scope.member, "acme", "ada", name, NOW, None, at))
+        assert store.revoke_token("acme", "revoked", NOW + 2)
+        assert store.forget_tokens(NOW + 1) == 0
+        assert store.forget_tokens(NOW + 3) == 2
+        assert [each.id for each in store.tokens("acme")] == ["later", "lives"]
 
     def test_definitions_are_unneeded_once_no_recorded_run_has_them(self, store: Store) -> None:
         accept(store)

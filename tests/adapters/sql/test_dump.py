@@ -15,7 +15,7 @@ from runyard.adapters.sql.dump import BrokenDump, check, dump, load
 from runyard.adapters.sql.migrate import HEAD, revision_of, revisions, upgrade
 from runyard.adapters.sql.renumber import GAP, leave_gap
 from runyard.adapters.sql.schema import metadata
-from runyard.adapters.sql.snapshots import go_back, keep_before, latest
+from runyard.adapters.sql.snapshots import KEPT, go_back, keep_before, latest
 from runyard.core.account import Account
 from runyard.core.errors import NotFound, RunyardError
 from runyard.testing.builders import a_run_id, a_submission
@@ -195,6 +195,18 @@ def test_the_copy_tells_which_version_wrote_it(empty_url: str, tmp_path: Path) -
         tx.change("UPDATE settings SET value = '9.9' WHERE name = 'written_by'")
         keep_before(tmp_path, tx, HEAD)
     assert latest(tmp_path).version == "9.9"
+    database.close()
+
+
+def test_the_last_copies_are_kept(tmp_path: Path, sqlite_url: str) -> None:
+    open_store(sqlite_url).close()
+    database = Database(sqlite_url)
+    made: list[Path] = []
+    for _ in range(KEPT + 2):
+        with database.write() as tx:
+            made.append(keep_before(tmp_path / "copies", tx, HEAD))
+    assert sorted((tmp_path / "copies").iterdir()) == made[-KEPT:]
+    assert latest(tmp_path / "copies").folder == made[-1]
     database.close()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 from runyard.adapters.sql.changes import add_events
 from runyard.adapters.sql.codec import to_json
@@ -92,6 +92,21 @@ class RetentionTables:
             body = {"parts": sorted(part.value for part in parts)}
             add_events(tx, [Event(EventKind.swept, run_id, row[0], now_ms, None, body)])
             return True
+
+    def forget_keys(self, before_ms: int) -> int:
+        return self._drop("idempotency", "created_ms < :before", before_ms)
+
+    def forget_tokens(self, before_ms: int) -> int:
+        return self._drop("tokens", "expires_ms < :before OR revoked_ms < :before", before_ms)
+
+    def _drop(self, table: LiteralString, which: LiteralString, before_ms: int) -> int:
+        """Nothing is written, and no writer waits, where nothing is to go."""
+        with self._db.read() as tx:
+            count = int(tx.value(f"SELECT count(*) FROM {table} WHERE {which}", before=before_ms))
+        if count:
+            with self._db.write() as tx:
+                tx.change(f"DELETE FROM {table} WHERE {which}", before=before_ms)
+        return count
 
     def unneeded_definitions(self, before_ms: int) -> Sequence[tuple[str, str, int]]:
         with self._db.read() as tx:

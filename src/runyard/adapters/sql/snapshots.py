@@ -17,6 +17,8 @@ from runyard.core.errors import NotFound
 
 BEFORE: Final = "before-upgrade"
 """The folder of the copies, in the server's."""
+KEPT: Final = 3
+"""Copies that are kept, the new one among them."""
 _VERSION: Final = "version"
 _log = logging.getLogger(__name__)
 
@@ -41,12 +43,19 @@ def keep_before(root: Path, tx: Transaction, revision: str, tell: Tell = unheard
     dump_in(tx, partial, tell)
     (partial / _VERSION).write_text(written_by(tx) or "")
     partial.rename(folder)
+    for old in _copies(root)[:-KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
     return folder
+
+
+def _copies(root: Path) -> list[Path]:
+    """The copies that there are, the oldest first."""
+    return sorted(path for path in root.glob("[0-9]*") if path.is_dir())
 
 
 def latest(root: Path) -> Snapshot:
     """The newest copy. Raises ``NotFound``."""
-    found = sorted(path for path in root.glob("[0-9]*") if path.is_dir())
+    found = _copies(root)
     if not found:
         raise NotFound(f"There is no copy from before an upgrade in {root}: the schema was never migrated here.")
     folder = found[-1]
