@@ -28,7 +28,8 @@ _RUNS: Final = """## Fuzzing
 `python -m bench.fuzz --minutes 30` feeds the manifest parser, the zip unpacker and the other readers of strangers'
 bytes under atheris (libFuzzer, guided by coverage), from the seeds in `tests/fuzz/corpus/`. What was found once lies in
 `tests/fuzz/found/` and is fed with every run of the suite. `python -m bench.schema` is Schemathesis over the whole
-OpenAPI document with a real server.
+OpenAPI document with a real server: every check of every operation. What JSON Schema has no words for (manifests,
+durations, paths in a manifest) is a format in the document, for which `bench/schema_hooks.py` draws valid texts.
 """
 
 

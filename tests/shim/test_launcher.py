@@ -1,5 +1,6 @@
 """Shims forked by a launcher: many at once, one that dies in between, and none to be had."""
 
+import fcntl
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import pytest
 from runyard.node import launcher as launchers
 from runyard.node.home import AttemptFolder
 from runyard.node.launcher import Launcher
-from runyard.node.shims import run_script
+from runyard.node.shims import run_script, start_shim
 from tests.shim.launching import PATIENCE_S, alive, bash, order
 from tests.support.waiting import wait_until
 
@@ -101,6 +102,30 @@ def test_a_launcher_that_was_killed_is_replaced(made: Launcher, tmp_path: Path) 
         os.kill(made.pid, signal.SIGKILL)
         wait_until(lambda pid=made.pid: not alive(pid), "the end of the launcher")
     assert len(set(pids)) == 3
+
+
+def test_what_has_run_is_not_run_again(made: Launcher, tmp_path: Path) -> None:
+    """As where a launcher is killed once it has forked a shim, and that is over before anybody looks."""
+    folder = folder_in(tmp_path, 1)
+    order = order_of(folder, "echo ran >> ran", cwd=str(tmp_path / "1"))
+    made.start(folder, order)
+    ended(folder)
+    wait_until(lambda: is_free(folder), "the end of its shim")
+    with pytest.raises(BlockingIOError):
+        made.start(folder, order)
+    with pytest.raises(BlockingIOError):
+        start_shim(folder, order)
+    assert (tmp_path / "1" / "ran").read_text() == "ran\n"
+
+
+def is_free(folder: AttemptFolder) -> bool:
+    """Whether no shim holds a learner's lock."""
+    with open(folder.lock) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def test_launches_go_on_while_launchers_are_being_killed(made: Launcher, tmp_path: Path) -> None:

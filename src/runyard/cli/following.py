@@ -69,11 +69,12 @@ def detached(session: Session, ids: Sequence[str], back: str = "") -> int:
 
 
 class _Board:
-    """What is told while several runs are waited for."""
+    """What is told while several runs are waited for. ``count``: how many they are."""
 
-    def __init__(self, session: Session, line: Line) -> None:
+    def __init__(self, session: Session, line: Line, count: int) -> None:
         self._session = session
         self._line = line
+        self._count = count
         self._states: dict[str, str] = {}
         self._begun = time.monotonic()
 
@@ -87,7 +88,8 @@ class _Board:
             self._states[run.id] = state
         counts = Counter(self._states.values())
         shown = ", ".join(f"{counts[state]} {self._session.state(state)}" for state in ORDER if counts[state])
-        self._line.show(f"{shown}  ({span(time.monotonic() - self._begun)})", at_once=event is not None)
+        is_whole = len(self._states) == self._count
+        self._line.show(f"{shown}  ({span(time.monotonic() - self._begun)})", at_once=event is not None or is_whole)
 
 
 def _why(event: Event) -> str:
@@ -101,7 +103,7 @@ def wait_for_all(session: Session, ids: Sequence[str], timeout: float | None = N
     """Wait for runs and tell their changes: the runs and the exit code, or the code of Ctrl-C alone."""
     try:
         with Line() as line:
-            runs = session.client.wait(list(ids), timeout, on_change=_Board(session, line).hear)
+            runs = session.client.wait(list(ids), timeout, on_change=_Board(session, line, len(set(ids))).hear)
     except KeyboardInterrupt:
         return detached(session, ids)
     return runs, verdict(runs)

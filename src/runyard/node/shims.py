@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from errno import EAGAIN
 
 import msgspec
 
@@ -30,13 +31,16 @@ def opened(folder: AttemptFolder, order: Mapping[str, object]) -> Generator[list
     """What a shim is started with, as descriptors: the learner's folder, its lock, held, its listening socket, the
     order, which has secrets and touches no disk, and what takes errors. Closed after use: the shim has its own.
 
-    Raises ``BlockingIOError`` when a shim has the folder already, ``OSError`` when something cannot be opened.
+    Raises ``BlockingIOError`` when a shim has the folder already, or has had it, ``OSError`` when something cannot be
+    opened.
     """
     made: list[int] = []
     try:
         made.append(os.open(folder.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         made.append(os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         fcntl.flock(made[1], fcntl.LOCK_EX | fcntl.LOCK_NB)  # held by the shim as soon as it has inherited it
+        if os.path.exists(folder.started) or os.path.exists(folder.exit):
+            raise BlockingIOError(EAGAIN, "A shim has been there, whoever started it", folder.path)
         made.append(_listen(folder, made[0]))
         made.append(os.memfd_create("order", os.MFD_CLOEXEC))
         os.write(made[3], msgspec.json.encode(order))
