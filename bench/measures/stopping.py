@@ -40,7 +40,8 @@ def canceled(yard: Yard, text: str, deaf: int, grace_ms: float) -> float:
     try:
         called = boottime_ns()
         yard.client.cancel(run)
-        check(bool(select.select([process], [], [], 60)[0]), f"{run} was canceled and its program {program} still lives")
+        gone_in_time = bool(select.select([process], [], [], 60)[0])
+        check(gone_in_time, f"{run} was canceled and its program {program} still lives")
         gone = boottime_ns()
     finally:
         os.close(process)
