@@ -102,8 +102,8 @@ def _say(descriptor: int, text: bytes) -> None:
 
 def _lasting() -> tuple[object, ...] | None:
     """What another process of the same user could change of this one: limits (prlimit(2)), cores
-    (sched_setaffinity(2)), policy and niceness (sched_setattr(2)), priority of input and output (ioprio_set(2)). None:
-    that cannot be told here."""
+    (sched_setaffinity(2)), policy and niceness (sched_setattr(2)), priority of input and output (ioprio_set(2)),
+    signals that wait since all are blocked (sigqueue(3)). None: that cannot be told here."""
     machine = os.uname().machine
     try:
         attributes = bytes(SCHED_ATTR_SIZE)  # written in place, before anybody else has seen it
@@ -111,7 +111,8 @@ def _lasting() -> tuple[object, ...] | None:
         priority = libc("syscall", IOPRIO_GET[machine], 1, 0)
     except (OSError, KeyError):
         return None
-    return _limits(), frozenset(os.sched_getaffinity(0)), attributes, priority
+    waiting = frozenset(signals.sigpending()) - {signals.SIGCHLD}
+    return _limits(), frozenset(os.sched_getaffinity(0)), attributes, priority, waiting
 
 
 def _limits() -> list[tuple[int, int]]:
