@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from runyard.core import lifecycle
 from runyard.core.run import Storing
 from runyard.engine.commit import change
+from runyard.engine.nodes import away_until
 from runyard.engine.world import World
 from runyard.ports.store import Node
 
@@ -22,8 +23,7 @@ def overdue(world: World, now: int, since_ms: int) -> tuple[Sequence[Node], int 
     patience, least = world.rules.results_wait_ms, since_ms + world.rules.node_lost_after_ms
     if not patience:
         return (), None
-    away = [(node, max(node.seen_ms + patience, least)) for node in world.store.nodes() if not node.connected]
-    return [node for node, at in away if at <= now], min((at for _, at in away if at > now), default=None)
+    return away_until(world, now, lambda node: max(node.seen_ms + patience, least))
 
 
 def end(world: World, node_id: str, since_ms: int) -> int:

@@ -187,7 +187,12 @@ def overdue(world: World, now: int, since_ms: int) -> tuple[list[Node], int | No
 
     ``since_ms``: from when on somebody listened.
     """
-    away = [(node, _due(world, node, since_ms)) for node in world.store.nodes() if not node.connected]
+    return away_until(world, now, lambda node: _due(world, node, since_ms))
+
+
+def away_until(world: World, now: int, until: Callable[[Node], int]) -> tuple[list[Node], int | None]:
+    """Nodes that are away beyond the time until which each may be, and when the next one will be (None: none is)."""
+    away = [(node, until(node)) for node in world.store.nodes() if not node.connected]
     return [node for node, at in away if at <= now], min((at for _, at in away if at > now), default=None)
 
 
