@@ -34,8 +34,8 @@ class Done:
 class Load:
     """Every few seconds some trivial runs, two that print and tell metrics, one that fails, one that is canceled."""
 
-    def __init__(self, yard: Yard, done: Done, period_s: float) -> None:
-        self._yard, self.done, self._period_s = yard, done, period_s
+    def __init__(self, yard: Yard, done: Done) -> None:
+        self._yard, self.done = yard, done
         self._over = threading.Event()
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._listen, self._follow)]
         self._latest = ""
@@ -44,15 +44,15 @@ class Load:
         for thread in self._threads:
             thread.start()
 
-    def period(self) -> None:
-        """One turn; takes about a period."""
-        ends = time.monotonic() + self._period_s
+    def period(self, seconds: float) -> None:
+        """One turn; takes about so long."""
+        ends = time.monotonic() + seconds
         steady = self._submit("steady", parameters(STEADY, seconds=5))
         self._latest = steady.ids[0]
         self._submit("trivial", parameters(TRIVIAL))
         self._submit("steady", [{"seconds": 1, "code": FAILING}])
         doomed = self._submit("steady", [{"seconds": 60}]).ids[0]
-        time.sleep(min(CANCEL_AFTER_S, self._period_s * 0.4))
+        time.sleep(min(CANCEL_AFTER_S, seconds * 0.4))
         self._yard.client.cancel(doomed)
         while time.monotonic() < ends:
             self._look()
