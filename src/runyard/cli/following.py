@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import Counter
@@ -20,17 +21,72 @@ ORDER: Final = ("waiting", "starting", "running", "stopping", "storing", "comple
 
 def follow_one(session: Session, run_id: str) -> int:
     """Print a run's log as it grows and then how it ended; the exit code that tells it. Ctrl-C only detaches."""
+    page = _Page(session, sys.stderr if session.json else sys.stdout)
     try:
         for item in session.client.follow(run_id):
             if isinstance(item, LogChunk):
-                write_log(item.data, sys.stderr if session.json else sys.stdout)
+                page.write(item.data)
             elif item.state not in FINAL:
-                session.say(f"{run_id}: {session.state(item.state)}{_told(item)}")
+                page.say(f"{run_id}: {session.state(item.state)}{_told(item)}")
         run = session.client.wait(run_id)[0]
     except KeyboardInterrupt:
         return detached(session, [run_id], f"logs --follow {run_id}")
+    page.end()
     session.say(ending(session, run))
     return verdict([run])
+
+
+class _Page:
+    """A log on ``sink`` with sentences on stderr between its lines. Where both are one file, a sentence that comes in
+    the middle of a line waits for the end of that; on a terminal, where a line may be a bar of progress, it begins a
+    line of its own."""
+
+    def __init__(self, session: Session, sink: TextIO) -> None:
+        self._session = session
+        self._sink = sink
+        self._is_one = _are_one(sink, sys.stderr)
+        self._is_open = False
+        """Whether the log's last line has not ended."""
+        self._held: list[str] = []
+
+    def write(self, data: bytes) -> None:
+        """The next piece of the log."""
+        line, newline, rest = data.partition(b"\n") if self._held else (b"", b"", data)
+        if newline:
+            write_log(line + newline, self._sink)
+            self._tell()
+            data = rest
+        if data:
+            write_log(data, self._sink)
+            self._is_open = not data.endswith(b"\n")
+
+    def say(self, text: str) -> None:
+        """A sentence, as soon as it tears no line."""
+        self._held.append(text)
+        if self._sink.isatty():
+            self.end()
+        elif not (self._is_one and self._is_open):
+            self._tell()
+
+    def end(self) -> None:
+        """No line goes on: what is told next begins one."""
+        if self._is_one and self._is_open:
+            self._session.say("")
+        self._tell()
+
+    def _tell(self) -> None:
+        self._is_open = False
+        for text in self._held:
+            self._session.say(text)
+        self._held.clear()
+
+
+def _are_one(first: TextIO, second: TextIO) -> bool:
+    """Whether what is written to two streams lands in one file."""
+    try:
+        return os.path.sameopenfile(first.fileno(), second.fileno())
+    except (OSError, ValueError):
+        return False
 
 
 def _told(change: StateChange) -> str:
