@@ -18,10 +18,7 @@ from bench.soak.load import Done, Load
 from bench.soak.watch import Course, Watch
 from bench.values import number
 from bench.yard import yard
-from tools.environment import ROOT
 
-PAGE = ROOT / "docs" / "soak.md"
-FIGURES = ROOT / "docs" / "performance" / "soak.json"
 SLOTS = 4
 LOOK_S = 5.0
 HURRIED_S = 3.0
