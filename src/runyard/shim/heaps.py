@@ -11,8 +11,14 @@ from contextlib import suppress
 
 from runyard.shim.lean import libc
 
-_ARENA_MAX = -8  # M_ARENA_MAX of malloc.h
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of malloc.h
 _ARENAS = 2
+_LARGE = 128 << 10
+"""glibc's own beginning for what is not of a heap but mapped, and unmapped when it is free. It raises that to the
+largest that was ever freed, so that after one request of megabytes all others lie in heaps, and what is small and stays
+between them."""
+_ROOM = 1 << 20
+"""What may lie free at the end of a heap."""
 _MUCH = 256
 """Pages: a megabyte."""
 EVERY_S = 30.0
@@ -20,9 +26,11 @@ EVERY_S = 30.0
 
 
 def few_heaps() -> None:
-    """Have all threads of this process, and of its forks, share two heaps. To be called before there are threads."""
-    with suppress(OSError):
-        libc("mallopt", _ARENA_MAX, _ARENAS)
+    """Have all threads of this process, and of its forks, share two heaps, in which nothing large is. To be called
+    before there are threads."""
+    for parameter, value in ((_ARENA_MAX, _ARENAS), (_MMAP_THRESHOLD, _LARGE), (_TRIM_THRESHOLD, _ROOM)):
+        with suppress(OSError):
+            libc("mallopt", parameter, value)
 
 
 def trim() -> None:
