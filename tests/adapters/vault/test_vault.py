@@ -88,7 +88,8 @@ def test_a_key_file_that_is_none_is_refused(key_file: Path, tmp_path: Path) -> N
         key_file.write_text(content)
         with pytest.raises(KeyFileError, match="no usable key") as caught:
             FileVault(key_file)
-        assert content.strip() == "" or content.strip() not in caught.value.message
+        said = caught.value.message.replace(str(key_file), "")  # where there may be any digits
+        assert content.strip() == "" or content.strip() not in said
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
