@@ -1,7 +1,6 @@
 """Following one run: its log and the sentences between, in two streams or in one."""
 
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +10,7 @@ from tests.cli.calling import BIN, Cli
 from tests.client.api_server import ApiServer
 from tests.support.waiting import wait_until
 
-HEARD_S = 0.5
-"""An event has been heard of after so long, most likely; where not, there is nothing that could tear a line."""
+PLAYED = ("one", "half a line", "RUN: storing (quota)", "last")
 
 
 def into_one_file(server: ApiServer, cli: Cli, play: Callable[[str, Callable[[str], None]], None]) -> str:
@@ -43,13 +41,12 @@ def test_a_sentence_waits_for_the_end_of_a_half_written_line(server: ApiServer, 
         server.print_log(run, "one\nhalf")
         until("half")
         server.move(run, "storing")
-        time.sleep(HEARD_S)
         server.print_log(run, " a line\nlast\n")
         until("last")
         server.move(run, "completed")
 
     written = into_one_file(server, cli, play).splitlines()
-    assert {"one", "half a line", "RUN: storing (quota)", "last"} <= set(written)
+    assert [line for line in written if line in PLAYED] == list(PLAYED)
 
 
 def test_what_ends_without_the_end_of_a_line_leaves_the_last_sentences_lines_of_their_own(
