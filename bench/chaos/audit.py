@@ -22,6 +22,8 @@ from runyard.core.resources import Price, Resources
 PRICE = Price(1_500_000, 250_000, 125_000)
 SLACK_MS = 20
 """Gaps within a slot, beside what the server's clock may have been drawn to the wall clock within a campaign."""
+NEAR_MS = 3000
+"""Bills of a slot so near are told of together."""
 LINE = re.compile(rb"line (\d+) of (\S+)/(\d+)$")
 FAULTS = ("lost", "doubled", "lines", "points", "bill", "capacity", "left over")
 
@@ -234,7 +236,18 @@ class Audit:
                 if begin <= at <= end:
                     at = max(at, end + SLACK_MS)
             if at < self.hours.time_of(witness.last) - slack_ms:
-                self.verdict.say("bill", f"{name} ran {witness.last - witness.begun} ms, not all of which is billed")
+                self.verdict.say(
+                    "bill", f"{name} ran {witness.last - witness.begun} ms: {self._why(witness, at, held)}"
+                )
+
+    def _why(self, witness: Witness, at: int, held: Sequence[tuple[int, int, str]]) -> str:
+        """What can be said of a program that is not all on a bill: from when on, and what its slot was billed for."""
+        begun, last = (self.hours.time_of(each) for each in (witness.begun or 0, witness.last))
+        around = [
+            (f"{b - begun:+}", f"{e - begun:+}", n) for b, e, n in held if b <= last + NEAR_MS and e >= begun - NEAR_MS
+        ]
+        clock = self.hours.around(witness.begun or 0)
+        return f"not billed from {at - begun} ms after its begin on; its slot is billed for {around}; {clock}"
 
 
 def follows(steps: list[int], witnesses: Sequence[Witness]) -> bool:

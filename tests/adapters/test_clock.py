@@ -5,6 +5,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from runyard.adapters.clock import MachineClock, SystemEntropy, boot_ms
 
 
@@ -82,6 +84,16 @@ def test_a_file_that_cannot_be_read_or_written_is_no_harm(tmp_path: Path) -> Non
     torn.write_text("{")
     for kept in (torn, tmp_path / "nowhere" / "clock.json"):
         assert abs(MachineClock(0, kept).now_ms() - wall()) < 1000
+
+
+def test_what_could_not_be_noted_is_noted_as_soon_as_it_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk while the server starts: the file must not go on telling of the clock of before."""
+    monkeypatch.setattr("runyard.adapters.clock.AGAIN_MS", 0)
+    kept = tmp_path / "later" / "clock.json"
+    clock = MachineClock(0, kept)
+    kept.parent.mkdir()
+    clock.now_ms()
+    assert abs(json.loads(kept.read_text())["offset_ms"] + boot_ms() - wall()) < 1000
 
 
 def test_entropy_has_as_many_bits_as_asked() -> None:

@@ -1,6 +1,9 @@
 """The campaign's own judgment: a schedule by its seed, and an audit that sees what is missing or too much."""
 
+import json
+import os
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -14,6 +17,7 @@ from bench.chaos.blows import BLOWS, Kept, schedule
 from bench.chaos.hours import Hours
 from bench.chaos.pair_blows import PAIR
 from bench.chaos.proxy import Door
+from bench.chaos.reality import boottime
 
 
 @pytest.mark.parametrize("blows", [BLOWS, PAIR])
@@ -64,6 +68,21 @@ def test_the_servers_time_is_known_for_each_moment(tmp_path: Path) -> None:
     for at, offset in ((100.0, 5000), (200.0, 5000), (300.0, 1000)):
         hours.note(at, offset)
     assert [hours.time_of(at) for at in (50, 100, 250, 300, 400)] == [5050, 5100, 5250, 1300, 1400]
+
+
+def test_a_difference_holds_from_when_it_was_written_down(tmp_path: Path) -> None:
+    file = tmp_path / "clock.json"
+    hours = Hours(file)
+    for offset, ago_s in ((5000, 60), (1000, 20)):
+        file.write_text(json.dumps({"offset_ms": offset}))
+        changed = time.time() - ago_s
+        os.utime(file, (changed, changed))
+        hours.look()
+    now = round(boottime() * 1000)
+    assert [hours.time_of(now - ago) - now + ago for ago in (70_000, 30_000, 21_000, 19_000, 0)] == [5000] * 3 + [
+        1000
+    ] * 2
+    assert "5000" in hours.around(now - 19_000)
 
 
 class Answer(BaseHTTPRequestHandler):

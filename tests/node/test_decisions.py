@@ -9,11 +9,14 @@ from runyard.node.became import (
     Became,
     Early,
     Trace,
+    boot_id,
+    clock_ms,
     end_without_program,
     exited,
     look,
     lost,
     not_isolated,
+    now_ms,
     what_became,
 )
 from runyard.node.evidence import Evidence, clip, human
@@ -54,6 +57,14 @@ def test_an_end_without_a_program_is_written_once(folder: AttemptFolder) -> None
     end_without_program(folder, Early(error="too late"))
     fact = exited(folder, look(folder).exit or {})
     assert (fact.cause, fact.launch_error, fact.exit_code) == ("cancel", None, None)
+
+
+def test_a_wall_clock_that_was_set_since_puts_nothing_on_a_bill(folder: AttemptFolder) -> None:
+    ended = {"ended_at_ms": now_ms() - 3_600_000, "boottime_ended_ms": clock_ms() - 5000, "boot_id": boot_id()}
+    told = exited(folder, ended)
+    assert abs(now_ms() - 5000 - told.at_ms) < 1000
+    assert exited(folder, ended) == told
+    assert exited(folder, {**ended, "boot_id": "another"}).at_ms == ended["ended_at_ms"]
 
 
 def test_a_launch_that_failed(folder: AttemptFolder) -> None:

@@ -16,6 +16,8 @@ DRAWN: Final = 0.0005
 """So much the clock is fast or slow at most while it is drawn to the wall clock (500 ppm, as with adjtime)."""
 NOTED_MS: Final = 10
 """What was noted is off by no more."""
+AGAIN_MS: Final = 1000
+"""After this what could not be noted is tried again."""
 
 
 def boot_ms() -> int:
@@ -55,6 +57,7 @@ class MachineClock:
         offset = wall_ms() - boot if before is None else before
         self._offset_ms: float = max(offset, floor_ms - boot)
         self._noted_ms = math.inf
+        self._try_at = 0
         self._seen = boot
         self._last = 0
         self._note()
@@ -72,13 +75,17 @@ class MachineClock:
             return self._last
 
     def _note(self) -> None:
-        self._noted_ms = self._offset_ms
-        if self._kept is None:
+        """A disk that is full, e.g., is tried again: what the file tells may be of a clock that has been set since."""
+        if self._kept is None or self._seen < self._try_at:
             return
         new = self._kept.with_suffix(".new")
-        with contextlib.suppress(OSError):  # a full disk, e.g.: the file that is there is nearly right
+        try:
             new.write_text(json.dumps({"boot": _boot_id(), "offset_ms": round(self._offset_ms)}), encoding="utf-8")
             new.replace(self._kept)
+        except OSError:
+            self._try_at = self._seen + AGAIN_MS
+            return
+        self._noted_ms = self._offset_ms
 
 
 def _boot_id() -> str:

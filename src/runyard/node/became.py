@@ -7,6 +7,7 @@ import os
 import time
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 
 import msgspec
 
@@ -74,6 +75,7 @@ def what_became(trace: Trace) -> Became:
     return Became.prepared if trace.started is None else Became.lost
 
 
+@cache
 def boot_id() -> str:
     """The id of this start of the machine."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
@@ -90,11 +92,42 @@ def clock_ms() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
 
+STEP_MS = 20
+"""Where two readings of how far the wall clock is ahead of the other differ by less, nobody has set it."""
+
+
+class _Wall:
+    """How far the wall clock is ahead of that which nobody sets, as it was last seen to be."""
+
+    def __init__(self) -> None:
+        self._ahead_ms = 0
+
+    def at(self, clock: int) -> int:
+        """The same moment by the wall clock; the same each time, as long as nobody sets that."""
+        ahead_ms = now_ms() - clock_ms()
+        if abs(ahead_ms - self._ahead_ms) >= STEP_MS:
+            self._ahead_ms = ahead_ms
+        return clock + self._ahead_ms
+
+
+_wall = _Wall()
+
+
+def wall_ms(record: Record, wall: str, clock: str) -> int | None:
+    """What the wall clock, as it is now, would have shown at a moment that a record tells by two clocks; None: it tells
+    of none. A wall clock that was set meanwhile puts nothing on a bill and takes nothing from it."""
+    told = record.get(clock)
+    if not isinstance(told, int) or record.get("boot_id") != boot_id():
+        return record.get(wall)
+    return _wall.at(told)
+
+
 def began(folder: AttemptFolder, started: Record) -> Began:
     """The fact in a start record."""
     way, note = (str(started.get(name) or "") for name in ("way", "way_note"))
     note = " ".join(filter(None, [note, *not_isolated(started)]))
-    return Began(folder.run, folder.number, int(started["started_at_ms"]), way, note)
+    at_ms = wall_ms(started, "started_at_ms", "boottime_ms")
+    return Began(folder.run, folder.number, int(started["started_at_ms"] if at_ms is None else at_ms), way, note)
 
 
 def not_isolated(started: Record) -> list[str]:
@@ -120,7 +153,7 @@ def exited(folder: AttemptFolder, record: Record) -> Exited:
     return Exited(
         run=folder.run,
         attempt=folder.number,
-        at_ms=int(record.get("ended_at_ms") or now_ms()),
+        at_ms=int(wall_ms(record, "ended_at_ms", "boottime_ended_ms") or now_ms()),
         exit_code=record.get("exit_code"),
         signal=record.get("signal"),
         cause=record.get("cause"),
