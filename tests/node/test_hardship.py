@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,13 @@ def cramped(tmp_path: Path) -> Iterator[NodeProcess]:
         subprocess.run(["umount", "-l", tmp_path / "home"], check=True)
 
 
+def fill(path: Path) -> None:
+    """Write a file until the disk has no room."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
 @root_only
 def test_data_that_do_not_fit_the_disk_are_the_platforms_fault_and_leave_no_rest(cramped: NodeProcess) -> None:
     cramped.server.give(stage_of(cramped.server, {}, data=(part(cramped, "data", 8 << 20),)))
@@ -136,6 +144,34 @@ def test_code_that_does_not_fit_twice_is_a_launch_that_failed(cramped: NodeProce
     assert "disk" in (exited.launch_error or ""), exited
     cramped.server.give(orders.Release(RUN))
     wait_until(lambda: not (cramped.home / "runs" / RUN).exists(), "the release")
+
+
+@root_only
+def test_what_could_not_begin_for_want_of_disk_does_not_begin_when_its_order_comes_again(cramped: NodeProcess) -> None:
+    stage = stage_of(cramped.server, {})
+    run_to_end(cramped, "true", run=OTHER)
+    (cramped.home / "runs" / RUN / "attempts").mkdir(parents=True)
+    filled = cramped.home / "filled"
+    fill(filled)
+    order = launch_of(stage, "touch $CHECKPOINT_DIR/begun")
+    cramped.server.give(order)
+    exited = cramped.server.wait_for(facts.Exited, of_run(RUN))
+    assert "disk" in (exited.launch_error or ""), exited
+    filled.unlink()
+    cramped.server.give(order)
+    record = cramped.home / "runs" / RUN / "attempts" / "1" / "exit.json"
+    wait_until(record.exists, "the record of the end")
+    cramped.server.give(order)
+
+    def told() -> list[str | None]:
+        return [
+            each.launch_error for each in cramped.server.facts if isinstance(each, facts.Exited) and each.run == RUN
+        ]
+
+    wait_until(lambda: len(told()) >= 3, "the same end on each order")
+    assert set(told()) == {exited.launch_error}
+    assert not (cramped.home / "runs" / RUN / "checkpoints" / "begun").exists()
+    assert not (cramped.home / "runs" / RUN / "attempts" / "1" / "started.json").exists()
 
 
 @root_only

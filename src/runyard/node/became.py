@@ -195,8 +195,13 @@ def end_without_program(folder: AttemptFolder, early: Early) -> Record:
     record = read_record(folder.exit)
     if record is None:
         record = record_without_program(folder, early)
-        write_whole(folder.exit, msgspec.json.encode(record) + b"\n", lasting=True)
+        write_record(folder, record)
     return record
+
+
+def write_record(folder: AttemptFolder, record: Record) -> None:
+    """Put an exit record on the disk. Raises ``OSError``."""
+    write_whole(folder.exit, msgspec.json.encode(record) + b"\n", lasting=True)
 
 
 def record_without_program(folder: AttemptFolder, early: Early) -> Record:

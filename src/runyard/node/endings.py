@@ -16,23 +16,22 @@ from runyard.node.became import (
     Trace,
     began,
     boot_id,
-    end_without_program,
     is_held,
     look,
     lost,
-    record_without_program,
     what_became,
 )
 from runyard.node.closing import close_log
 from runyard.node.gang import PEER, Gang, Learner, see
 from runyard.node.grants import Grants
-from runyard.node.home import PASSABLE, AttemptFolder, Key, Record, make_folder, say
+from runyard.node.home import AttemptFolder, Key, Record, say
 from runyard.node.lanes import Crew, Lanes, Later
 from runyard.node.occupied import Occupied
 from runyard.node.prepare import Ground, read_order
 from runyard.node.report import Report
 from runyard.node.shims import end_what_is_left, remove_container
 from runyard.node.ship import Shipping
+from runyard.node.unwritten import Unwritten
 from runyard.node.watch import Watch
 from runyard.wire.facts import Exited, Fact, Lost
 
@@ -81,10 +80,11 @@ class Endings:
         """Learners in whose working directories nothing is their programs', as was seen at the end."""
         self._missed: set[Key] = set()
         """Those that had no shim and no told end at the last look."""
+        self._unwritten = Unwritten(lanes, self._crew, later)
 
     def gang(self, folder: AttemptFolder) -> Gang:
         """All learners of an attempt, as their folders tell now."""
-        return see(self._ground.home.learners(folder.run, folder.number))
+        return see(self._ground.home.learners(folder.run, folder.number), self._unwritten.records())
 
     @contextmanager
     def starting(self, folder: AttemptFolder) -> Generator[None]:
@@ -166,7 +166,7 @@ class Endings:
         first = gang.first()
         why = BROKEN_OFF if first is None or first.cause is None else Early(cause=first.cause)
         learners = (
-            replace(each, trace=Trace(False, None, self._put_down(each.folder, why)))
+            replace(each, trace=Trace(False, None, self._unwritten.put_down(each.folder, why)))
             if each.became is Became.prepared
             else each
             for each in gang.learners
@@ -221,7 +221,7 @@ class Endings:
         if gang.became is not Became.prepared:
             self.settle(folder)
             return
-        records = [self._put_down(learner.folder, why) for learner in gang.learners]
+        records = [self._unwritten.put_down(learner.folder, why) for learner in gang.learners]
         traces = (Trace(False, None, record) for record in records)
         ended = Gang(tuple(Learner(each.folder, trace) for each, trace in zip(gang.learners, traces, strict=True)))
         self._lanes.put(("settle", folder.run), self._crew, lambda: self._tell_end(ended))
@@ -229,16 +229,7 @@ class Endings:
     def not_started(self, folders: Sequence[AttemptFolder], why: Early) -> None:
         """Put down that some learners could not be started, where others have been. What follows is settled later."""
         for folder in folders:
-            self._put_down(folder, why)
-
-    def _put_down(self, folder: AttemptFolder, why: Early) -> Record:
-        """The exit record of a learner that never began, on the disk where that can be."""
-        try:
-            make_folder(folder.path, PASSABLE)
-            return end_without_program(folder, why)
-        except OSError as trouble:  # the fact has to go without a record: the disk is full, most likely
-            say(f"The end of {folder.name} could not be written down: {trouble}")
-            return record_without_program(folder, why)
+            self._unwritten.put_down(folder, why)
 
     def follow(self, folder: AttemptFolder) -> None:
         """A shim of this learner is listened to from now on."""
@@ -271,7 +262,7 @@ class Endings:
             self._lanes.put(("settle", folder.run), self._crew, lambda: self._clear_up(folder))  # its control group
             self.end_early(folder, NO_SHIM)
         else:
-            self._put_down(folder, NO_SHIM)
+            self._unwritten.put_down(folder, NO_SHIM)
             self.settle(folder)
 
     def recover_grants(self, folders: Sequence[AttemptFolder]) -> None:
@@ -329,6 +320,7 @@ class Endings:
     def forget(self, run: str) -> None:
         """A run's folders are gone."""
         self.occupied.forget(run)
+        self._unwritten.forget(run)
         with self._lock:
             self._told = {key for key in self._told if key[0] != run}
             self._untouched = {key for key in self._untouched if key[0] != run}

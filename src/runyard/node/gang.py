@@ -7,14 +7,15 @@ with one learner is a gang of one.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import msgspec
 
 from runyard.core.reasons import signal_name
 from runyard.node.became import Became, Trace, began, exited, look, size_of, what_became
-from runyard.node.home import AttemptFolder, Record
+from runyard.node.home import AttemptFolder, Key, Record
 from runyard.node.sweep import Tree
 from runyard.shim.fan import FAILURE
 from runyard.wire.facts import Began, Exited
@@ -22,6 +23,7 @@ from runyard.wire.facts import Began, Exited
 PEER = "peer"
 """The cause in the exit record of a learner that was stopped because another one had failed."""
 MOST_TOLD = 4096
+NOTHING: Mapping[Key, Record] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +172,13 @@ class Gang:
         return f"Learner {number} of {len(self.learners)} {how}.{stopped}"
 
 
-def see(folders: Sequence[AttemptFolder]) -> Gang:
-    """Look at the folders of an attempt's learners."""
+def see(folders: Sequence[AttemptFolder], unwritten: Mapping[Key, Record] = NOTHING) -> Gang:
+    """Look at the folders of an attempt's learners. ``unwritten``: exit records that no disk had room for."""
     learners: list[Learner] = []
     for folder in folders:
         trace = look(folder)
+        if trace.exit is None and folder.key in unwritten:
+            trace = replace(trace, exit=unwritten[folder.key])
         several = len(folders) > 1 and trace.exit is not None
         learners.append(Learner(folder, trace, _told_failure(folder) if several else None))
     return Gang(tuple(learners))
