@@ -17,11 +17,14 @@ from bench.chaos.place import Place
 from runyard.adapters.clock import DRAWN
 from runyard.client import Run, WhichLog
 from runyard.core.metering import cost
+from runyard.core.reasons import Reason
 from runyard.core.resources import Price, Resources
 
 PRICE = Price(1_500_000, 250_000, 125_000)
 SLACK_MS = 20
 """Gaps within a slot, beside what the server's clock may have been drawn to the wall clock within a campaign."""
+NEVER_BEGAN = {reason.value for reason in (Reason.launch_failed, Reason.gpu_taken, Reason.not_ready)}
+"""Ends of attempts of which no program has begun."""
 NEAR_MS = 3000
 """Bills of a slot so near are told of together."""
 LINE = re.compile(rb"line (\d+) of (\S+)/(\d+)$")
@@ -149,6 +152,8 @@ class Audit:
         if any(each.doubled for each in witnesses.values()):
             self.verdict.say("doubled", f"{run.id}: a program found another one of its run alive")
         said = {each.number: each.reason for each in run.attempts}
+        for number in [n for n, w in witnesses.items() if w.begun is not None and said.get(n) in NEVER_BEGAN]:
+            self.verdict.say("doubled", f"{run.id}: attempt {number} ran, and the server has it as {said[number]}")
         again = [n for n, w in witnesses.items() if w.code == 0 and said.get(n) in {"finished", "nonzero_exit"}]
         if len(again) > 1:
             self.verdict.say("doubled", f"{run.id}: attempts {again} all count as having ended well")
