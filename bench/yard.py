@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.machine import boottime_ns
-from bench.processes import Process, tree
+from bench.processes import Process, spent, tree
 from bench.values import Untrue, check
 from bench.yardstick import server_of_its_own
 from runyard.client import Client, Reconnected, Run, Submission, WhichLog
@@ -22,6 +22,9 @@ from tools.runyard_cli import Runyard
 PROGRAMS = Path(__file__).resolve().parent / "models"
 DIGITS = ROOT / "samples" / "data" / "digits"
 TOO_LONG_S = 900.0
+WINDOW_S = 1.0
+IDLE = 0.05
+"""Of one processor, over such a window: less is nothing."""
 
 
 @dataclass(slots=True)
@@ -142,6 +145,18 @@ class Yard:
         batch = self.wait(self.submit(model, manifest, parameters))
         self.completed(batch)
         return batch
+
+    def rest(self) -> None:
+        """Wait until its processes do nothing: what ended runs leave is removed a while after their end, and is not to
+        take the processors from a yardstick that is measured beside."""
+        deadline, before = time.monotonic() + TOO_LONG_S, self.processes()
+        while True:
+            time.sleep(WINDOW_S)
+            now = self.processes()
+            if sum(spent(before, now).values()) < WINDOW_S * IDLE:
+                return
+            check(time.monotonic() < deadline, "an installation in which nothing runs did not come to rest")
+            before = now
 
     def told(self, run: str) -> dict[str, object]:
         """The last line of a run's log that is a JSON object: how programs of the bench report."""

@@ -140,6 +140,7 @@ def trivial(context: Context) -> list[Row]:
         for text in ways.values():
             yard.warmed(PROGRAMS / "trivial", text, {"n": 0}, patience=20 if text == ways["warm"] else 0)
         for _ in range(repeat):
+            yard.rest()
             busy = busy_s()
             seconds["xargs"].append(timed(lambda: xargs(SCRIPT, count, SLOTS)))
             bare_cpu.append((busy_s() - busy) / count * 1000)
