@@ -22,8 +22,8 @@ from bench.soak import command as soak
 from bench.values import Measure, Row, Untrue, number
 from tools.screen import table
 
-WHAT = """Every figure of the table beside the peers', and the page that tells them. `simulator` shows what the scheduler
-does instead, `chaos` what is left when things die, `soak` whether memory grows."""
+WHAT = """Every figure of the table beside the peers', and the page that tells them. `simulator` shows what the
+scheduler does instead, `chaos` what is left when things die, `soak` whether memory grows."""
 ALONE = {"simulator": simulator.main, "chaos": chaos.main, "soak": soak.main}
 """What has words and a page of its own."""
 
