@@ -137,6 +137,17 @@ def test_data_that_do_not_fit_the_disk_are_the_platforms_fault_and_leave_no_rest
 
 
 @root_only
+def test_what_is_ready_and_cannot_be_written_down_is_the_disks_fault(cramped: NodeProcess) -> None:
+    fill(cramped.home / "filled")
+    cramped.server.give(stage_of(cramped.server, {}))
+    failed = cramped.server.wait_for(facts.StageFailed)
+    assert (failed.reason, "disk" in failed.detail) == ("staging_failed", True), failed
+    (cramped.home / "filled").unlink()
+    cramped.server.give(stage_of(cramped.server, {}))
+    cramped.server.wait_for(facts.Staged)
+
+
+@root_only
 def test_code_that_does_not_fit_twice_is_a_launch_that_failed(cramped: NodeProcess) -> None:
     order = launch_of(stage_of(cramped.server, {"big.bin": os.urandom(4 << 20)}), "true")
     cramped.server.give(order)

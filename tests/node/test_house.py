@@ -217,7 +217,7 @@ def test_a_member_of_the_machines_own_database() -> None:
 def account() -> Iterator[str]:
     """A user of the machine, in a group of people and in one of the system's."""
     name = f"runyard-test-{os.getpid()}"
-    if subprocess.run(["useradd", "-M", "-u", "61234", "-G", "daemon", name], check=False).returncode != 0:
+    if subprocess.run(["useradd", "-M", "-u", "61235", "-G", "daemon", name], check=False).returncode != 0:
         pytest.skip("no user can be made on this machine")
     yield name
     subprocess.run(["userdel", name], check=True)
@@ -227,5 +227,5 @@ def test_groups_of_the_system_are_left_out(account: str) -> None:
     mapping = Mapping(50_000, Users(system=True), lambda _first, _last: [])
     assert mapping.user(1, f"root/{account}") == User(50_001, 50_001)
     user = mapping.user(1, f"daemon/{account}")
-    assert (user.uid, user.groups) == (61_234, ())
+    assert (user.uid, user.groups) == (61_235, ())
     assert user.gid >= 1000

@@ -270,14 +270,26 @@ class Making:
         except OSError as error:
             outcome = Failed(Reason.staging_failed, disk_sentence(error))
             self._data.note(outcome.detail)
+        outcome = self._put_down(outcome)
         model, data = self._model.text(), self._data.text()
-        self._tools.specs.keep_evidence(self._stage.spec, model, data)
-        if isinstance(outcome, Ready):
-            self._tools.specs.put(outcome)
-        else:
+        if isinstance(outcome, Failed):
             fact = facts.StageFailed(self._stage.spec, outcome.reason, outcome.detail, clip(model + data), clip(model))
             self._tools.report.tell(fact)
         return fetched, outcome
+
+    def _put_down(self, outcome: Outcome) -> Outcome:
+        """Keep the evidence, and what is ready. Nothing is ready that the disk does not take; a failure stays what it
+        is."""
+        specs, spec = self._tools.specs, self._stage.spec
+        try:
+            specs.keep_evidence(spec, self._model.text(), self._data.text())
+            if isinstance(outcome, Ready):
+                specs.put(outcome)
+        except OSError as error:
+            failed = Failed(Reason.staging_failed, disk_sentence(error))
+            self._data.note(failed.detail)
+            return outcome if isinstance(outcome, Failed) else failed
+        return outcome
 
     def _fetch(self, hold: Callable[[str], None]) -> tuple[int, Ready]:
         tools, stage = self._tools, self._stage
