@@ -2,8 +2,9 @@
 
 ``python -I -S -B fan.py COUNT FIRST-RANK GRACE FAILURE ARGV...`` runs ``ARGV`` ``COUNT`` times, each in a process group
 of its own, with ``RANK`` (from ``FIRST-RANK``) and ``LOCAL_RANK`` (from 0). The first that fails ends all: the others
-get SIGTERM, and SIGKILL after ``GRACE`` seconds, and its end is the end of this one (128 + n for a signal n). When
-that was is written to the file ``FAILURE``: the others may take their grace, and the learner's own end tells too late
+get SIGTERM, and SIGKILL after nearly ``GRACE`` seconds, and its end is the end of this one (128 + n for a signal n), in
+time where the learner is stopped a moment later for the others' sake, and killed when its grace is over. When the first
+failed is written to the file ``FAILURE``: the others may take their grace, and the learner's own end tells too late
 which of several learners failed first.
 
 Being told to stop is for all of a learner's processes: the shim signals each of them itself. So a SIGTERM is not handed
@@ -17,9 +18,15 @@ import time
 
 FAILURE = "first-failure.json"
 """In the learner's own folder."""
+SPARED_S, SPARED = 0.5, 0.1
+"""So much of the grace at most, and such a part of it, is left for the end of this process itself."""
 LOOK_S = 0.05
 """Between two looks at groups whose processes have lost their parent; and how long a SIGTERM to all of a tree may take
 from one process to the next."""
+
+
+SHORTEST_S = 0.005
+"""That a wait takes at least."""
 
 
 class Fan:
@@ -61,7 +68,7 @@ class Fan:
             pass  # the disk is full, perhaps why it failed: the end of the learner is known all the same
         # One that was told to stop may have ended before the word came here.
         if not self.told_to_stop and signal.sigtimedwait({signal.SIGTERM}, LOOK_S) is None:
-            self.kill_at = now + self.grace_s
+            self.kill_at = now + self.grace_s - min(SPARED_S, self.grace_s * SPARED)
             self.signal(signal.SIGTERM)
             self.signal(signal.SIGCONT)
         else:
@@ -105,7 +112,7 @@ class Fan:
         """The next signal, 0 when none came in time."""
         if self.kill_at is not None:
             left = self.kill_at - boottime_s()
-            most_s = max(LOOK_S, left if most_s is None else min(most_s, left))
+            most_s = max(SHORTEST_S, left if most_s is None else min(most_s, left))
         mask = {signal.SIGCHLD, signal.SIGTERM}
         heard = signal.sigtimedwait(mask, 1e6 if most_s is None else most_s)
         return 0 if heard is None else heard.si_signo
