@@ -92,34 +92,18 @@ def clock_ms() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
 
-STEP_MS = 20
-"""Where two readings of how far the wall clock is ahead of the other differ by less, nobody has set it."""
-
-
-class _Wall:
-    """How far the wall clock is ahead of that which nobody sets, as it was last seen to be."""
-
-    def __init__(self) -> None:
-        self._ahead_ms = 0
-
-    def at(self, clock: int) -> int:
-        """The same moment by the wall clock; the same each time, as long as nobody sets that."""
-        ahead_ms = now_ms() - clock_ms()
-        if abs(ahead_ms - self._ahead_ms) >= STEP_MS:
-            self._ahead_ms = ahead_ms
-        return clock + self._ahead_ms
-
-
-_wall = _Wall()
+STEP_MS = 100
+"""A wall clock that is now as far ahead of the other one as it was, but for less than this, was not set meanwhile."""
 
 
 def wall_ms(record: Record, wall: str, clock: str) -> int | None:
     """What the wall clock, as it is now, would have shown at a moment that a record tells by two clocks; None: it tells
     of none. A wall clock that was set meanwhile puts nothing on a bill and takes nothing from it."""
-    told = record.get(clock)
-    if not isinstance(told, int) or record.get("boot_id") != boot_id():
-        return record.get(wall)
-    return _wall.at(told)
+    shown, told = record.get(wall), record.get(clock)
+    if not isinstance(shown, int) or not isinstance(told, int) or record.get("boot_id") != boot_id():
+        return shown
+    would_show = told + now_ms() - clock_ms()
+    return shown if abs(would_show - shown) < STEP_MS else would_show
 
 
 def began(folder: AttemptFolder, started: Record) -> Began:
