@@ -25,10 +25,6 @@ LOOK_S = 0.05
 from one process to the next."""
 
 
-SHORTEST_S = 0.005
-"""That a wait takes at least."""
-
-
 class Fan:
     """Processes by the number of their group, and how the first that failed did."""
 
@@ -112,7 +108,8 @@ class Fan:
         """The next signal, 0 when none came in time."""
         if self.kill_at is not None:
             left = self.kill_at - boottime_s()
-            most_s = max(SHORTEST_S, left if most_s is None else min(most_s, left))
+            left = left if left > 0 else LOOK_S  # they were killed: until they are gone
+            most_s = left if most_s is None else min(most_s, left)
         mask = {signal.SIGCHLD, signal.SIGTERM}
         heard = signal.sigtimedwait(mask, 1e6 if most_s is None else most_s)
         return 0 if heard is None else heard.si_signo
