@@ -101,8 +101,8 @@ def test_runs_outlive_their_warm_parent(folder: Path) -> None:
 def test_a_folder_that_cannot_be_entered_is_a_failed_stage(slim: Twice) -> None:
     place = slim.place("warm", {"t.py": ""})
     run = slim.warm.start(place, {"script": "t.py", "args": []}, slim.env(place, {}), cwd="/nowhere")
-    run.go()
-    failed = run.wait_for("stage")
+    failed = run.wait_for("stage")  # before it would wait for leave
+    os.close(run.leave)
     assert (failed["stage"], failed["errno"]) == ("cwd", 2)
     run.end()
 
