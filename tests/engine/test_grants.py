@@ -104,17 +104,31 @@ def test_what_was_declined_is_granted_again_in_its_turn(yard: Yard) -> None:
     assert granted(yard) == list(runs[2:22])
 
 
-def test_a_room_that_is_free_goes_to_the_first_granted(yard: Yard) -> None:
+def test_a_room_that_is_free_goes_to_the_last_granted(yard: Yard) -> None:
     runs = short(yard)
+    last = granted(yard)[-1]
     yard.fakes.executor.take()
     take(yard, exited(yard, runs[0]))
     dispatch.dispatch(yard.world)
     first = yard.fakes.executor.of(LaunchRequest)[0]
-    assert (first.run_id, first.slots, first.hold_ms, first.attempt) == (runs[2], (0,), 0, 1)
-    take(yard, Exited(runs[1], 1, CLEAN, Then(runs[2], 1)))
-    assert yard.run(runs[2]).attempts[0].slots == (1,), "where it really is"
+    assert (first.run_id, first.slots, first.hold_ms, first.attempt) == (last, (0,), 0, 1)
+    take(yard, Exited(runs[1], 1, CLEAN, Then(last, 1)))
+    assert yard.run(last).attempts[0].slots == (1,), "where it really is"
     held = {holding.slots for holding in yard.fakes.store.holdings()}
     assert held == {(1,)}
+
+
+def test_a_room_does_not_stay_empty_while_the_machine_goes_on_in_another(yard: Yard) -> None:
+    """The machine always has begun, by the time of an order, what was the first of its grants when that was given."""
+    runs = short(yard, 200)
+    take(yard, exited(yard, runs[0]))  # nobody took that room over
+    before = runs[1]
+    for run in granted(yard)[:8]:
+        dispatch.dispatch(yard.world)
+        take(yard, exited(yard, before, run), Began(run, 1, yard.now))
+        before = run
+        yard.fakes.clock.pass_by(10)
+        assert sorted(holding.slots for holding in yard.fakes.store.holdings()) == [(0,), (1,)]
 
 
 def test_a_cancel_of_a_granted_run_asks_its_machine(yard: Yard) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 from runyard.core import lifecycle
 from runyard.core.lifecycle import Transition, is_granted
 from runyard.core.run import Run, Running, Starting, StateName, StopCause, Waiting
-from runyard.core.scheduling.ahead import Grant, Place, give_ahead, lasts_ms, to_take_back
+from runyard.core.scheduling.ahead import Grant, Place, give_ahead, lasts_ms, promoted, to_take_back
 from runyard.core.scheduling.plan import Plan, Preempt, Start, make_plan
 from runyard.core.scheduling.snapshot import Snapshot
 from runyard.engine import shares
@@ -65,7 +65,7 @@ def _plan_once(world: World) -> tuple[Plan, float, int | None]:
         world.ahead.plans(now)
         look = Look.of(world, now)
         seen = look.snapshot(world)
-        plan = make_plan(seen)
+        plan = promoted(seen, make_plan(seen))
         world.promises.keep(plan)
         grants = give_ahead(seen, plan, _running(look.holdings), world.pace.means())
         transitions = transitions_of(world, plan, grants, now)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from runyard.core.resources import Resources
@@ -69,6 +69,28 @@ def give_ahead(
     if snapshot.paused or not pace:
         return ()
     return tuple(_Field(snapshot, plan, running, pace).grants())
+
+
+def promoted(snapshot: Snapshot, plan: Plan) -> Plan:
+    """The plan, in whose starts the last runs of a class that were granted to a machine stand for the first ones.
+
+    The machine may have begun the first ones already, in rooms that became free there, before anybody hears of it: the
+    room that a plan gives them would stay empty, and be given to the next one that has begun, for as long as that goes
+    on. The last ones it has not come to yet; they start at most about ``WORK_MS`` before their turn.
+    """
+    lines: dict[Place, list[str]] = {}
+    for each in snapshot.classes:
+        for head in each.heads:
+            if head.granted:
+                lines.setdefault((each.id, head.node_id), []).append(head.run_id)
+    granted = {run_id for line in lines.values() for run_id in line}
+    count = Counter((start.class_id, start.node_id) for start in plan.starts if start.run_id in granted)
+    last = {place: iter(lines[place][-many:]) for place, many in count.items()}
+    starts = tuple(
+        replace(start, run_id=next(last[start.class_id, start.node_id])) if start.run_id in granted else start
+        for start in plan.starts
+    )
+    return replace(plan, starts=starts) if last else plan
 
 
 def to_take_back(snapshot: Snapshot) -> tuple[str, ...]:
