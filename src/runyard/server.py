@@ -11,7 +11,6 @@ import socket
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -53,6 +52,7 @@ from runyard.ports.accounts import TokenRecord
 from runyard.ports.sealed import SealedKind
 from runyard.ports.store import Store
 from runyard.settings import Settings, days_ms
+from runyard.shim.crews import Hands
 from runyard.shim.heaps import few_heaps
 from runyard.shim.lean import PR_SET_PDEATHSIG, prctl
 
@@ -62,6 +62,9 @@ NODE = "local"
 UPGRADING = "upgrading"
 """In the installation's folder while the database's schema is brought forward."""
 _NOTED_S = 0.5
+AT_ONCE, WAITS_S = 2, 0.005
+"""So many requests are worked on at once while they take no longer: more threads would take the interpreter from each
+other (:mod:`runyard.shim.crews`)."""
 PATIENCE_S = 300.0
 """How long a connection may take none of the bytes that wait for it. Readers of events and logs come back by themselves
 and go on where they were."""
@@ -221,7 +224,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     context = app.state.context
     assert isinstance(context, Context)
     # More than the default of a small machine: stations, streams and nodes share them, and each holds one only briefly.
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(32, "runyard"))
+    asyncio.get_running_loop().set_default_executor(Hands("runyard", 32, AT_ONCE, WAITS_S))
     await loops.prepare(context.world)
     turning = asyncio.create_task(loops.turn_all(context.world))
     settled()

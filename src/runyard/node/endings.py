@@ -63,7 +63,7 @@ class Endings:
         self._watch = watch
         self._lanes = lanes
         self._later = later
-        self._crew = Crew("settle", 4)
+        self._crew = Crew("settle", 4, at_once=1)
         self._boot_id = boot_id()
         self.ended_well: Callable[[AttemptFolder], None] = lambda _: None
         """Told of an attempt that ended by itself with exit code 0, once the server is told."""

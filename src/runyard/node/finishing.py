@@ -67,8 +67,8 @@ class Finishing:
         self._launching = launching
         self._report = report
         self._sync_every_s = sync_every_s
-        self._crew = Crew("store", 2)
-        self._removing = Crew("release", 2)
+        self._crew = Crew("store", 2, at_once=1)
+        self._removing = Crew("release", 2, at_once=1)
         self._lock = threading.Lock()
         self._storing: dict[str, _Storing] = {}
         self._stored: dict[str, tuple[Stored, Store]] = {}

@@ -9,39 +9,23 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Hashable
-from queue import SimpleQueue
 
 from runyard.node.home import say
+from runyard.shim import crews
 
 Job = Callable[[], None]
 
 
-class Crew:
-    """Up to so many threads, started as work comes, that take jobs in order."""
+class Crew(crews.Crew):
+    """Up to so many threads, started as work comes, that take jobs in order; ``at_once`` of them as they come, and more
+    where jobs take long. A mistake in a job is told to the operator."""
 
-    def __init__(self, name: str, most: int) -> None:
-        self._name = name
-        self._most = most
-        self._jobs: SimpleQueue[Job] = SimpleQueue()
-        self._lock = threading.Lock()
-        self._threads = 0
-        self._idle = 0
+    def __init__(self, name: str, most: int, at_once: int | None = None) -> None:
+        super().__init__(name, most, most if at_once is None else at_once)
 
     def put(self, job: Job) -> None:
         """Have a job done."""
-        with self._lock:
-            if self._idle > 0:
-                self._idle -= 1
-            elif self._threads < self._most:
-                self._threads += 1
-                threading.Thread(target=self._work, name=f"{self._name}-{self._threads}", daemon=True).start()
-        self._jobs.put(job)
-
-    def _work(self) -> None:
-        while True:
-            do_safely(self._jobs.get())
-            with self._lock:
-                self._idle += 1
+        super().put(lambda: do_safely(job))
 
 
 def do_safely(job: Job) -> None:

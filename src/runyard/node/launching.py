@@ -69,8 +69,8 @@ class Launching:
 
     def __init__(self, hands: Hands) -> None:
         self._hands = hands
-        self._crew = Crew("launch", 4)
-        self._turn = Crew("turn", 2)
+        self._crew = Crew("launch", 4, at_once=1)
+        self._turn = Crew("turn", 2, at_once=1)
         self._restoring = Restoring(hands.ground, hands.storing)
         self._holding = Holding(hands.ground, hands.staging, self._restoring, hands.lanes, hands.later, hands.report)
         hands.grants.take_over = self._take_over

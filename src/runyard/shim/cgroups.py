@@ -29,11 +29,13 @@ if TYPE_CHECKING:
 class Group:
     """A control group: its folders, the controllers that act on it, and sentences on what is missing."""
 
-    __slots__ = ("controllers", "folders", "missing", "name", "unified")
+    __slots__ = ("controllers", "folders", "memory", "missing", "name", "unified")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.folders: list[str] = []
+        self.memory: str | None = None
+        """The one of the folders in which memory is counted."""
         self.unified: str | None = None
         """The one of the folders that is of version 2."""
         self.controllers: set[str] = set()
@@ -166,6 +168,8 @@ def _create_v1(group: Group, controller: str, hierarchy: Hierarchy, limits: "Lim
         group.controllers.add(controller)
         if folder not in group.folders:  # two controllers may share one mount
             group.folders.append(folder)
+        if controller == "memory":
+            group.memory = folder
         _set(group, folder, settings(limits, False).get(controller, []))
 
 
@@ -178,6 +182,8 @@ def _create_unified(group: Group, hierarchy: Hierarchy, limits: "Limits") -> Non
     group.folders.append(folder)
     active = set(_read(folder + "/cgroup.controllers").split()) & set(wanted)
     group.controllers |= active
+    if "memory" in active:
+        group.memory = folder
     for controller, files in settings(limits, True).items():
         if controller in active:
             _set(group, folder, files)
@@ -220,7 +226,7 @@ def _enable(base: str, parent: str, controllers: list[str]) -> int:
         except OSError:
             return -1
         for controller in controllers:
-            _write(folder + "/cgroup.subtree_control", "+" + controller)
+            write(folder + "/cgroup.subtree_control", "+" + controller)
     return len(set(_read(whole + "/cgroup.subtree_control").split()).intersection(controllers))
 
 
@@ -256,12 +262,12 @@ def _weigh(folder: str) -> None:
     processors = len(os.sched_getaffinity(0))
     for file, weight in (("cpu.shares", 1024 * processors), ("cpu.weight", min(10_000, 100 * processors))):
         if os.path.exists(f"{folder}/{file}"):
-            _write(f"{folder}/{file}", str(weight))
+            write(f"{folder}/{file}", str(weight))
 
 
 def _set(group: Group, folder: str, files: list[tuple[str, str]]) -> None:
     for file, value in files:
-        error = _write(f"{folder}/{file}", value)
+        error = write(f"{folder}/{file}", value)
         if error is not None:
             group.missing.append(f"Cannot set {file} to {value}: {error.strerror}.")
 
@@ -277,9 +283,9 @@ def join(folders: "Iterable[str]", pid: int = 0) -> list[str]:
     """
     problems: list[str] = []
     for folder in folders:
-        error = _write(folder + "/tasks", str(pid))
+        error = write(folder + "/tasks", str(pid))
         if error is not None and error.errno == ENOENT:
-            error = _write(folder + "/cgroup.procs", str(pid))
+            error = write(folder + "/cgroup.procs", str(pid))
         if error is not None:
             problems.append(f"The program is not in {folder}: {error.strerror}.")
     return problems
@@ -300,39 +306,33 @@ def kill(folders: "Iterable[str]") -> None:
     They die soon after, not before, this returns.
     """
     folders = list(folders)
-    if any([_write(folder + "/cgroup.kill", "1") is None for folder in folders]):  # noqa: C419 - every one, not the first
+    if any([write(folder + "/cgroup.kill", "1") is None for folder in folders]):  # noqa: C419 - every one, not the first
         return
     try:
         for folder in folders:
-            _write(folder + "/freezer.state", "FROZEN")
+            write(folder + "/freezer.state", "FROZEN")
         seen: set[int] = set()
         while fresh := set(members(folders)) - seen:
             seen |= fresh
             processes.signal_all(lambda: members(folders), (signals.SIGKILL,))
     finally:
         for folder in folders:
-            _write(folder + "/freezer.state", "THAWED")
+            write(folder + "/freezer.state", "THAWED")
 
 
-def evidence(folders: "Iterable[str]") -> tuple[int, int | None]:
+def evidence(group: Group) -> tuple[int, int | None]:
     """How many members the kernel killed for want of memory, and the most bytes held at once, page cache included."""
-    kills, peak = 0, None
-    for folder in folders:
-        for said, most in EVIDENCE:
-            events = _read(f"{folder}/{said}")
-            if not events:
-                continue
-            for line in events.splitlines():
-                if line.startswith("oom_kill "):
-                    kills = max(kills, int(line.split()[1]))
-            text = _read(f"{folder}/{most}").strip()
-            peak = int(text) if text else peak
-            return kills, peak
-    return kills, peak
+    for said, most in EVIDENCE if group.memory is not None else ():
+        events = _read(f"{group.memory}/{said}")
+        if events:
+            kills = [int(line.split()[1]) for line in events.splitlines() if line.startswith("oom_kill ")]
+            peak = _read(f"{group.memory}/{most}").strip()
+            return max(kills, default=0), int(peak) if peak else None
+    return 0, None
 
 
 EVIDENCE = (("memory.oom_control", "memory.max_usage_in_bytes"), ("memory.events", "memory.peak"))
-"""Of version 1, and of version 2. One of a group's folders at most has either."""
+"""Of version 1, and of version 2."""
 
 
 def remove(folders: "Iterable[str]") -> list[str]:
@@ -399,7 +399,7 @@ def _read(path: str) -> str:
         return ""
 
 
-def _write(path: str, value: str) -> OSError | None:
+def write(path: str, value: str) -> OSError | None:
     """Write to a kernel file; the error, where there is one."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)

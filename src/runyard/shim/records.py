@@ -91,6 +91,11 @@ class Facts:
         self.leftovers: set[int] = set()
         self.usage = Usage()
 
+    def leave_group(self, group: cgroups.Group, kills: int) -> list[str]:  # noqa: ARG002 - another kind of run asks for it
+        """Nothing of the program is left, nor of what its control group tells (``kills``: processes that the kernel
+        has killed in it): remove the group; returns folders that are still there."""
+        return cgroups.remove(group.folders)
+
 
 def write_started(run: Facts, view: list[str], now: int) -> "Record":
     """Put on disk that a program starts, at that time of :func:`lean.boottime_ns`. Raises ``OSError``."""
@@ -138,8 +143,8 @@ def of_end(run: Facts) -> "Record":
     """The exit record of a run of which nothing is left; removes its control group after reading the evidence there."""
     oom_kills, peak = 0, None
     if run.group is not None:
-        oom_kills, peak = cgroups.evidence(run.group.folders)
-        left = cgroups.remove(run.group.folders)
+        oom_kills, peak = cgroups.evidence(run.group)
+        left = run.leave_group(run.group, oom_kills)
         run.group.missing += [f"The control group {folder} could not be removed." for folder in left]
     code = None if run.status is None else os.waitstatus_to_exitcode(run.status)
     started, failed = run.started, run.launch.failed

@@ -16,7 +16,7 @@ from runyard.shim.records import Facts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from resource import struct_rusage
     from typing import NoReturn
 
@@ -107,7 +107,11 @@ class Run(Facts):
         if limits is not None:
             if limits.get("pids") is not None:
                 limits = {**limits, "pids": limits["pids"] + self.beside()}
-            self.group = cgroups.create(self.order.cgroup_name, limits)
+            self.group = self.new_group(limits)
+
+    def new_group(self, limits: "Mapping[str, int | None]") -> cgroups.Group:
+        """A control group with these limits."""
+        return cgroups.create(self.order.cgroup_name, limits)
 
     def beside(self) -> int:
         """How many processes are in its control group that are not the program's: its init."""

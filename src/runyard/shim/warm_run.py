@@ -4,13 +4,14 @@ from runyard.shim import cgroups, init, mounts, processes
 from runyard.shim.cells import Cell
 from runyard.shim.confine import Order
 from runyard.shim.control import Clients
+from runyard.shim.groups import Groups
 from runyard.shim.lean import boottime_ns
 from runyard.shim.loop import Loop
 from runyard.shim.supervise import Run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from resource import struct_rusage
 
     from runyard.shim.lean import Record
@@ -23,13 +24,23 @@ class WarmRun(Run):
     """A run that the warm parent forks: its program in a cell, or its init. Until the process id of the cell or init
     has been told, it is being born."""
 
-    __slots__ = ("_ready", "cell", "first", "mounts", "number", "outside", "peak_kib")
+    __slots__ = ("_ready", "_spare", "cell", "first", "groups", "mounts", "number", "outside", "peak_kib")
 
     def __init__(
-        self, order: Order, folder: int, clients: Clients, loop: Loop, holding: "Sequence[int]", number: int
+        self,
+        order: Order,
+        folder: int,
+        clients: Clients,
+        loop: Loop,
+        holding: "Sequence[int]",
+        groups: Groups,
+        number: int,
     ) -> None:
         super().__init__(order, folder, clients, loop, holding)
         self.number = number
+        self.groups = groups
+        self._spare: cgroups.Group | None = None
+        """Its control group, which another program may be in once its end is on disk."""
         self.has_init = True
         self.namespaces = list(order.namespaces)
         self.mounts: mounts.Mounts | None = None
@@ -147,9 +158,24 @@ class WarmRun(Run):
             "tmp": None if self.mounts is not None else order.tmp,
         }
 
+    def new_group(self, limits: "Mapping[str, int | None]") -> cgroups.Group:
+        """Of a program in a cell one that others may have been in."""
+        if self.is_for_a_cell():
+            return self.groups.take(self.order.cgroup_name.rpartition("/")[0], limits)
+        return super().new_group(limits)
+
+    def leave_group(self, group: cgroups.Group, kills: int) -> list[str]:
+        """As any run; but what is as new is kept for others."""
+        if self.is_for_a_cell() and not self.kills and self.groups.is_as_new(group, kills):
+            self._spare = group
+            return []
+        return self.groups.remove(group)
+
     def close(self) -> None:
-        """As any run; from now on its cell may be another's."""
+        """As any run; from now on its cell and its control group may be another's."""
         super().close()
+        if self._spare is not None:
+            self.groups.give_back(self._spare)
         if self.cell is not None:
             self.cell.vacate()
 

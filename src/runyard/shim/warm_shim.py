@@ -12,6 +12,7 @@ from runyard.shim import cgroups, init, mounts, processes, records, supervise  #
 from runyard.shim.cells import Cells
 from runyard.shim.confine import Child, Order, failure, read_order
 from runyard.shim.control import Clients, Control, descriptors_of
+from runyard.shim.groups import Groups
 from runyard.shim.isolation import flags_of, map_other
 from runyard.shim.lean import decode, encode, fork_into, signals
 from runyard.shim.loop import Loop, prepare
@@ -123,13 +124,14 @@ class Parent:
 class WarmShim:
     """The loop over the node's messages, the parent's, and the runs."""
 
-    __slots__ = ("_early", "cells", "control", "groups_count_processes", "loop", "parent")
+    __slots__ = ("_early", "cells", "control", "groups", "groups_count_processes", "loop", "parent")
 
     def __init__(self, control: Control, parent: Parent, loop: Loop) -> None:
         self.control: Control | None = control
         self.parent = parent
         self.loop = loop
         self.cells = Cells(loop, self._ask_for_cell)
+        self.groups = Groups()
         self._early: dict[int, tuple[int, struct_rusage]] = {}
         """Children that ended before the parent had told whose they are."""
         self.groups_count_processes = False
@@ -151,12 +153,14 @@ class WarmShim:
                 self.parent.end()
             elif not self.loop.runs and self.parent.is_ready:
                 self._rest()
+        self.groups.end()
 
     def _runs(self) -> list[WarmRun]:
         return [run for run in self.loop.runs if isinstance(run, WarmRun)]
 
     def _rest(self) -> None:
         """Nothing runs."""
+        self.groups.rest()
         try:
             if self.parent.parts_processes():
                 self.cells.rest()
@@ -202,7 +206,7 @@ class WarmShim:
         wanted, order.namespaces = order.namespaces, parent.namespaces_for(order)
         clients = Clients(launch.listening)
         holding = [launch.folder, launch.errors, launch.order, *launch.holding, launch.lock]
-        run = WarmRun(order, launch.folder, clients, self.loop, holding, int(message["number"]))
+        run = WarmRun(order, launch.folder, clients, self.loop, holding, self.groups, int(message["number"]))
         if wanted and not order.namespaces:
             run.missing.append(NO_NAMESPACES)
         self.loop.runs.append(run)

@@ -25,6 +25,7 @@ from runyard.node.system_path import SYSTEM_PATH
 from runyard.node.users import identity
 from runyard.node.warm.choosing import found_in
 from runyard.node.warm.line import Line, Message, close_all, pair
+from runyard.shim import groups
 
 MOST = 4
 """Warm parents at once; the one that was used least lately makes room. Each holds some 250 MB with PyTorch."""
@@ -81,6 +82,7 @@ class WarmParent:
         """Whether it could fork at any time."""
         self._decided = threading.Event()
         self._folder = f"{housing.home.root}/warm/{secrets.token_hex(6)}"
+        self._group = housing.home.group
         ours, theirs = pair()
         order = -1
         try:
@@ -189,6 +191,7 @@ class WarmParent:
         self.failure = self.failure or f"the process above it ended. {self._said()}".strip()
         self._decided.set()
         self._shim.wait()  # it stays for the programs that it watches
+        groups.remove_left(self._group, self._shim.pid)
         remove_tree(self._folder)
 
     def _said(self) -> str:
@@ -211,6 +214,7 @@ class WarmParents:
         self._failures = Failures()
         self._waiting = threading.Semaphore(MOST_WAITING)
         remove_tree(housing.home.root + "/warm")
+        groups.remove_left(housing.home.group)
 
     def kind(self, account: str, user: User | None, interpreter: Interpreter, preload: Sequence[str]) -> Kind:
         """Which parent serves whom."""
