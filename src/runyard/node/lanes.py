@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable
 from runyard.node.home import say
 from runyard.shim import crews
 
-Job = Callable[[], None]
+Job = Callable[[], object]
 
 
 class Crew(crews.Crew):
