@@ -2,7 +2,6 @@
 
 import os
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -17,12 +16,6 @@ pytestmark = [
 ]
 
 
-def children(warm: Warm) -> list[int]:
-    """The cells and inits of a warm parent."""
-    text = Path(f"/proc/{warm.process.pid}/task/{warm.process.pid}/children").read_text()
-    return [int(name) for name in text.split() if int(name) != warm.parent()]
-
-
 def ended(run: Run) -> int:
     """The process that its record names, once it is over."""
     assert run.ended()["exit_code"] == 7
@@ -30,10 +23,10 @@ def ended(run: Run) -> int:
 
 
 def test_one_run_after_another_is_in_the_cell_that_was_there(warm: Warm) -> None:
-    wait_until(lambda: len(children(warm)) == 1, "a cell that waits for the first run")
-    waiting = children(warm)
+    wait_until(lambda: len(warm.children()) == 1, "a cell that waits for the first run")
+    waiting = warm.children()
     assert [ended(warm.launch("seven.py")) for _ in range(3)] == waiting * 3
-    assert children(warm) == waiting
+    assert warm.children() == waiting
 
 
 def test_runs_at_once_are_in_a_cell_each_and_one_stays(warm: Warm) -> None:
@@ -43,7 +36,7 @@ def test_runs_at_once_are_in_a_cell_each_and_one_stays(warm: Warm) -> None:
     for run in runs:
         run.go()
     assert [run.ended()["exit_code"] for run in runs] == [5] * 4
-    wait_until(lambda: len(children(warm)) == 1, "one cell that is left")
+    wait_until(lambda: len(warm.children()) == 1, "one cell that is left")
     assert ended(warm.launch("seven.py")) in cells
 
 
@@ -57,7 +50,7 @@ def test_a_run_that_was_stopped_ends_its_cell_and_counts_for_itself_alone(warm: 
     first = warm.launch("burns.py").ended()
     second = warm.launch("deaf.py")
     second.wait_for_line("ready")
-    assert second.started()["pid"] in children(warm)
+    assert second.started()["pid"] in warm.children()
     client = second.client()
     client.wait_for("started")
     client.say(op="stop", cause="cancel", grace_s=0)
@@ -70,10 +63,10 @@ def test_a_run_that_was_stopped_ends_its_cell_and_counts_for_itself_alone(warm: 
 
 
 def test_a_free_cell_that_dies_hinders_no_run(warm: Warm) -> None:
-    wait_until(lambda: len(children(warm)) == 1, "a cell that waits")
-    [cell] = children(warm)
+    wait_until(lambda: len(warm.children()) == 1, "a cell that waits")
+    [cell] = warm.children()
     os.kill(cell, signal.SIGKILL)
-    wait_until(lambda: children(warm) not in ([], [cell]), "another one")
+    wait_until(lambda: warm.children() not in ([], [cell]), "another one")
     assert ended(warm.launch("seven.py")) != cell
 
 
@@ -88,8 +81,8 @@ def test_the_cells_of_a_parent_that_died_end_with_their_runs(warm: Warm) -> None
 
 
 def test_what_is_refused_fewer_calls_has_an_init_of_its_own(warm: Warm) -> None:
-    wait_until(lambda: len(children(warm)) == 1, "a cell that waits")
-    waiting = children(warm)
+    wait_until(lambda: len(warm.children()) == 1, "a cell that waits")
+    waiting = warm.children()
     run = warm.launch("seven.py", open_calls=["keyctl"])
     assert ended(run) not in waiting
-    assert children(warm) == waiting
+    assert warm.children() == waiting

@@ -86,14 +86,21 @@ def test_a_stop_is_one_runs_alone(warm: Warm) -> None:
     assert (staying.ended()["exit_code"], staying.ended()["cause"]) == (5, None)
 
 
-def test_a_stop_that_comes_before_the_program_needs_no_grace(warm: Warm) -> None:
-    os.kill(warm.parent(), signal.SIGSTOP)
+@pytest.mark.parametrize("held", ["cell", "parent"])
+def test_a_stop_that_comes_before_the_program_needs_no_grace(warm: Warm, held: str) -> None:
+    wait_until(lambda: len(warm.children()) == 1, "a cell that waits for the first run")
+    holds = warm.children()[0]
+    if held == "parent":  # which is asked for another cell then
+        warm.launch("wait.py").wait_for_line("ready")
+        holds = warm.parent()
+    os.kill(holds, signal.SIGSTOP)
     run = warm.launch("deaf.py")
     client = run.client()
     assert client.hear() == {"event": "starting", "attempt": "training-a1B2c3D4e/1"}
     client.say(op="stop", cause="cancel", grace_s=3600)
     client.wait_for("stopping")
-    os.kill(warm.parent(), signal.SIGCONT)
+    if held == "parent":
+        os.kill(holds, signal.SIGCONT)
     ended = run.ended()
     assert (ended["cause"], ended["signal"], ended["launch_failed"]) == ("cancel", signal.SIGKILL, None)
     assert run.logged() == ""

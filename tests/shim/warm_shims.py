@@ -129,6 +129,11 @@ class Warm:
                 return int(name)
         raise AssertionError("there is no warm parent")
 
+    def children(self) -> list[int]:
+        """Its cells, and the inits of programs that are in none."""
+        text = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(name) for name in text.split() if int(name) != self.parent()]
+
     def prepare(self, script: str, **fields: Any) -> tuple[Run, dict[str, Any]]:
         self.number += 1
         place = self.runs / str(self.number)
