@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -184,7 +183,6 @@ def test_no_group_is_left_of_a_shim(warm: Warm, dies: bool) -> None:
     run.ended()
     folders = run.started()["cgroup"]["folders"]
     wait_until(lambda: all(map(os.path.isdir, folders)), "the group that is kept")
-    time.sleep(0.05)
     if dies:
         warm.process.kill()
         warm.process.wait(PATIENCE_S)
