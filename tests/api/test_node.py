@@ -1,11 +1,15 @@
 """The end-points of machines: hello, orders, facts, logs, and the bytes that they fetch and store."""
 
+import http.client
 import json
+import logging
 import time
 
 import pytest
 
+from runyard.core.errors import StoreAway
 from runyard.core.run import StateName
+from runyard.engine import nodes
 from runyard.wire import facts, orders
 from tests.api.serving import MANIFEST, Api, Machine
 from tests.support.waiting import wait_until
@@ -220,3 +224,28 @@ def test_a_machine_whose_clock_is_wrong_is_billed_right(api: Api, machine: Machi
     machine.tell(facts.Stored(run, 0, 0))
     entry = api.context.world.store.ledger(run)[0]
     assert 1_000 < entry.to_ms - entry.from_ms < 30_000
+
+
+def test_orders_break_off_where_the_database_goes_while_they_begin(
+    api: Api, machine: Machine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    Machine(api, "node2", gpus=0).hello()
+
+    def away(*_: object) -> None:
+        raise StoreAway("The database does not answer.")
+
+    monkeypatch.setattr(nodes, "connected", away)
+    asking = http.client.HTTPConnection("127.0.0.1", api.port, timeout=20)
+    with caplog.at_level(logging.WARNING):
+        asking.request("GET", "/api/v1/node/orders", headers=api.headers("node2"))
+        answer = asking.getresponse()
+        with pytest.raises(http.client.IncompleteRead):
+            answer.read()
+        wait_until(lambda: bool(warned(caplog)), "what the server's log says")
+    assert warned(caplog) == ["GET /api/v1/node/orders broke off: The database does not answer."]
+    assert not [each for each in caplog.records if each.exc_info]
+    asking.close()
+
+
+def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.getMessage() for each in caplog.records if each.name.startswith("runyard.")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
@@ -15,13 +16,19 @@ from starlette.types import Receive, Scope, Send
 from runyard.core.errors import RunyardError
 from runyard.ports.embedded import EmbeddedStore, StoredObject
 
+_log = logging.getLogger(__name__)
+
 CHUNK = 128 * 1024
 """At most so much is in memory for a reader who does not read, twice."""
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
 class Closing(StreamingResponse):
-    """A stream whose source is closed when it ends, however it ends: a client that goes away leaves nothing open."""
+    """A stream whose source is closed when it ends, however it ends: a client that goes away leaves nothing open.
+
+    Where the source breaks off with one of our own errors, its head has been sent, and no problem document can follow:
+    the connection ends before the body does, which tells the client that it has not all of it.
+    """
 
     def __init__(
         self,
@@ -39,6 +46,8 @@ class Closing(StreamingResponse):
         """See the ASGI specification, version 3."""
         try:
             await super().__call__(scope, receive, send)
+        except RunyardError as error:
+            _log.warning("%s %s broke off: %s", scope["method"], scope["path"], error.message)
         finally:
             if isinstance(self._chunks, AsyncGenerator):
                 await self._chunks.aclose()
