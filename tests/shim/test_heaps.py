@@ -35,7 +35,7 @@ from runyard.shim.heaps import few_heaps
 
 few_heaps()
 bytearray(8 << 20)  # comes, and goes
-block = bytearray(1 << 20)
+block = bytearray(3 << 20)
 at = ctypes.addressof(ctypes.c_char.from_buffer(block))
 low, high = re.search(r"^([0-9a-f]+)-([0-9a-f]+) .*\\[heap\\]$", open("/proc/self/maps").read(), re.MULTILINE).groups()
 print(int(low, 16) <= at < int(high, 16))
