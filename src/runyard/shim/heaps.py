@@ -15,8 +15,8 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of malloc.h
 _ARENAS = 2
 _LARGE = 2 << 20
 """What is not of a heap but mapped, and unmapped when it is free. glibc raises its own bound to the largest that was
-ever freed, so that after one request of many megabytes all others lie in heaps. A lower bound costs more than it spares:
-what is mapped anew for each piece of a log is cleared by the kernel, page for page."""
+ever freed, so that after one request of many megabytes all others lie in heaps. A lower bound costs more than it
+spares: what is mapped anew for each piece of a log is cleared by the kernel, page for page."""
 _ROOM = 4 << 20
 """What may lie free at the end of a heap: less is given back and asked for again with each request."""
 _MUCH = 256
