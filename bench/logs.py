@@ -2,7 +2,9 @@
 a bare file.
 
 The program takes its own time, from its first line to its last. Both are measured in turns, several times; every line
-must have reached the follower. Beside it: processor time of server, node and follower for each gigabyte.
+must have reached the follower. As much memory as ours puts into files is touched before either
+(`bench.machine.touch_memory`), and what was written before is on the disk. Beside it: processor time of server, node
+and follower for each gigabyte.
 """
 
 import argparse
@@ -16,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import cast
 
+from bench.machine import touch_memory
 from bench.values import Row, number, row
 from bench.yardstick import server_of_its_own
 from tools.environment import program
@@ -24,6 +27,8 @@ from tools.screen import table
 
 MODEL = Path(__file__).resolve().parent / "models" / "chatty"
 LINE = 100
+_COPIES = 4
+"""Files of the size of the log: the program's, the server's, the follower's, and one for what is in between."""
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -63,9 +68,16 @@ def service(runyard: Runyard) -> tuple[int, int]:
 def bare(lines: int, folder: Path) -> float:
     """Lines a second of `python -u` to a file."""
     path = folder / "bare.txt"
+    _begin(lines, folder)
     with path.open("wb") as file:
         subprocess.run([str(program("python")), "-u", str(MODEL / "chatty.py"), str(lines)], stdout=file, check=True)
     return lines / _took(path)
+
+
+def _begin(lines: int, folder: Path) -> None:
+    """Have either begin on the same machine: the disk idle, and pages there for the files of a followed run."""
+    os.sync()
+    touch_memory(folder, _COPIES * lines * LINE)
 
 
 def _took(path: Path) -> float:
@@ -87,6 +99,7 @@ def followed(runyard: Runyard, lines: int, folder: Path) -> Followed:
     """One run with a follower from its submission on."""
     pids = service(runyard)
     path = folder / "followed.txt"
+    _begin(lines, folder)
     told = runyard.ask_record("train", str(MODEL), str(MODEL / "manifest.yml"), "--set", f"lines={lines}")
     (run,) = cast("list[str]", told["ids"])
     before = [processor_s(pid) for pid in pids]

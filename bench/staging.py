@@ -4,10 +4,9 @@
 
 A node of its own gets the order to stage a bucket; what is timed is from the order on its way to the node's word that
 all is ready. Peers get an interpreter of their own (`--peers`, made at the first time), and list and fetch the same
-bucket into a folder of the same disk, in turns with ours. Everything that was fetched is removed before each turn, and as much memory as an object
-takes is touched right before the clock starts: a machine that is itself virtual gives free pages back to its host
-within seconds, and takes four times as long to write a file into pages that it has to ask for again. All of them have
-the first turn; the two fastest of it have the others, until there were enough or the time is over.
+bucket into a folder of the same disk, in turns with ours. Everything that was fetched is removed before each turn, and
+as much memory as the object takes is touched right before the clock starts (`bench.machine.touch_memory`). All of them
+have the first turn; the two fastest of it have the others, until there were enough or the time is over.
 """
 
 import argparse
@@ -27,6 +26,7 @@ from statistics import median
 
 import obstore
 
+from bench.machine import touch_memory
 from bench.yardstick import spread
 from runyard.stores.opening import open_place
 from runyard.testing.wire_server import WireServer
@@ -104,15 +104,6 @@ def fill(server: S3Server) -> None:
         list(pool.map(put, range(SMALL)))
 
 
-def touch_memory(folder: Path) -> None:
-    """Leave a GiB of pages free that this machine had a moment ago, by a file that is written and removed."""
-    block, path = os.urandom(1 << 20), folder / "touched"
-    with path.open("wb") as file:
-        for _ in range(GIB >> 20):
-            file.write(block)
-    path.unlink()
-
-
 def place_of(server: S3Server, bucket: str) -> Place:
     secret = Secret(server.access_key_id, server.secret_access_key)
     return Place("s3", bucket, endpoint_url=server.endpoint_url, region=server.region, secret=secret)
@@ -121,7 +112,7 @@ def place_of(server: S3Server, bucket: str) -> Place:
 def ours(node: Node, server: S3Server, bucket: str) -> float:
     """Listing, as the server does it, and staging on an empty node."""
     node.start_empty()
-    touch_memory(node.folder)
+    touch_memory(node.folder, GIB)
     began = time.perf_counter()
     store = open_place(place_of(server, bucket))
     items = tuple(store.list())
@@ -135,7 +126,7 @@ def peer(python: Path, name: str, server: S3Server, bucket: str, folder: Path) -
     shutil.rmtree(folder, ignore_errors=True)
     keys = {"AWS_ACCESS_KEY_ID": server.access_key_id, "AWS_SECRET_ACCESS_KEY": server.secret_access_key}
     region = {"AWS_DEFAULT_REGION": server.region, "AWS_REGION": server.region}
-    touch_memory(folder.parent)
+    touch_memory(folder.parent, GIB)
     done = subprocess.run(
         [str(python), str(CLIENTS), name, server.endpoint_url, bucket, str(folder)],
         env={**os.environ, **keys, **region},
