@@ -19,6 +19,7 @@ from runyard.core.errors import ManifestError, Problem
 MAX_BYTES: Final = 1 << 20
 MAX_NODES: Final = 50_000
 MAX_DEPTH: Final = 32
+_TOO_DEEP: Final = f"The manifest is nested more than {MAX_DEPTH} levels deep."
 _MERGE = "<<"
 _NULLS = frozenset(["", "~", "null", "Null", "NULL"])
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
@@ -176,7 +177,7 @@ class _Composer:
         if self.nodes > MAX_NODES:
             raise _refusal(f"The manifest holds more than {MAX_NODES} values, aliases written out.", _line(event))
         if depth > MAX_DEPTH:
-            raise _refusal(f"The manifest is nested more than {MAX_DEPTH} levels deep.", _line(event))
+            raise _refusal(_TOO_DEEP, _line(event))
 
 
 def _merge(entries: list[Entry], value: Node) -> list[Entry]:
@@ -207,7 +208,9 @@ def _explained(error: yaml.MarkedYAMLError, text: str) -> ManifestError:
     start = error.context_mark.line + 1 if error.context_mark is not None else line
     problem = error.problem or ""
     written = text.splitlines()[line - 1 : line]
-    if written and re.match(r" *\t", written[0]):
+    if "maximum nesting depth" in problem:
+        sentence = _TOO_DEEP
+    elif written and re.match(r" *\t", written[0]):
         sentence = "A tab begins this line: indent with spaces."
     elif "cannot start any token" in problem:
         sentence = "A value begins with a character that YAML keeps for itself: quote the value."

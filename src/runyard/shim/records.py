@@ -163,7 +163,7 @@ def of_end(run: Facts) -> "Record":
         "boottime_ended_ms": ended_boottime_ms,
         "boottime_stopped_ms": run.stopped_at and run.stopped_at // 1_000_000,
         "boot_id": processes.boot_id(),
-        "log_bytes": 0 if run.log < 0 else os.fstat(run.log).st_size,
+        "log_bytes": _log_bytes(run),
         **_used(run),
         "killed_leftovers": len(run.leftovers),
         "tamper_proof": is_tamper_proof(run),
@@ -185,10 +185,15 @@ def _used(run: Facts) -> "Record":
     }
 
 
+def _log_bytes(run: Facts) -> int:
+    """How much the program has written, as far as the file is there."""
+    return 0 if run.log < 0 else os.fstat(run.log).st_size
+
+
 def _ended_early(run: Facts, code: int | None) -> "Record | None":
     """Why a program that nobody stopped never began; None: it may have, for all that is known."""
-    if run.started is not None and not run.has_init:
-        return None
+    if run.started is not None and (not run.has_init or (run.order.container is None and _log_bytes(run))):
+        return None  # what keeps the program may be killed before it tells of it; only the program writes the log
     if run.order.container is not None:
         return {"stage": "container", "errno": None, "message": "What kept its container was killed."}
     message = f"The program was killed by signal {-(code or 0)} before it began: is its memory limit too small?"
