@@ -1,4 +1,4 @@
-"""Small ranges of many streams in one request: ``POST /api/v1/node/ranges``.
+"""Small ranges of many streams, or a piece of a large one, in one request: ``POST /api/v1/node/ranges``.
 
 The body is a line with a JSON array of ``[run, attempt, learner, stream, offset, length]``, then the bytes of all
 ranges, one behind the other; the answer is an array of the sizes that the server has then, -1 where it has no place.

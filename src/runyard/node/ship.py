@@ -400,11 +400,23 @@ class Shipping:
         chunk = _read(stream, before, most)
         if not chunk:
             return max(before, final or 0)  # there is no more to be had
+        after = self._put_short(stream, before, chunk)
+        if after is not None and after > before:
+            return after
         url = f"{stream.url}?offset={before}"
         after = _told(self._link.ask("PUT", url, chunk, "application/octet-stream"))
         if after == before:
             raise Refused(200, url)  # it kept nothing of it
         return after
+
+    def _put_short(self, stream: Stream, before: int, chunk: bytes) -> int | None:
+        """Send a piece of a log the way that costs the server least; None where there is none. What it does not keep is
+        to be sent the other way, which tells why."""
+        if stream.committed is not None or not self._ranges.are_taken:
+            return None
+        folder = stream.folder
+        sizes = self._ranges.send([Range(folder.run, folder.number, folder.learner, stream.name, before, chunk)])
+        return sizes[0] if sizes else None
 
     def _answer_waiters(self) -> None:
         with self._lock:
