@@ -28,7 +28,7 @@ def test_folders_stay_until_the_log_is_shipped(node: NodeProcess) -> None:
     node.server.give(launch_of(stage_of(node.server, {}), "seq 100000"))
     node.server.wait_for(facts.Exited)
     node.server.give(orders.Release(RUN))
-    node.server.wait(lambda: sum("/logs/" in line for line in node.server.requests) > 5, "tries")
+    node.server.wait(lambda: sum("/ranges" in line for line in node.server.requests) > 5, "tries")
     assert not is_gone(node)
     node.server.log_status = 0
     wait_until(lambda: is_gone(node), "the release")
@@ -75,7 +75,7 @@ def test_a_launch_that_comes_while_its_run_is_released_waits_for_that(node: Node
     node.server.wait_for(facts.Exited)
     node.server.give(orders.Release(RUN))
     node.server.give(launch_of(stage_of(node.server, {}), "echo two", attempt=2))
-    node.server.wait(lambda: sum("/logs/" in line for line in node.server.requests) > 5, "tries")
+    node.server.wait(lambda: sum("/ranges" in line for line in node.server.requests) > 5, "tries")
     node.server.log_status = 0
     assert node.server.wait_for(facts.Exited, of_run(RUN, 2)).exit_code == 0
     node.server.wait(lambda: node.server.log(RUN, 2) != b"", "the log")
