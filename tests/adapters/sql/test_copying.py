@@ -91,6 +91,7 @@ def test_who_writes_while_it_copies_waits_only_for_the_rest_of_a_long_log(
     notes = Notes(tmp_path / "notes.db", some=16, long=long, quiet_s=0)
     numbers = iter(range(100))
     held: list[bool] = []
+    first_written = threading.Event()
 
     class Slow(sqlite3.Connection):
         """Somebody writes after each copy that is not in a turn."""
@@ -98,6 +99,7 @@ def test_who_writes_while_it_copies_waits_only_for_the_rest_of_a_long_log(
         def execute(self, sql: str, parameters: object = ()) -> sqlite3.Cursor:
             found = super().execute(sql, parameters)  # type: ignore[arg-type]  # as it came
             if "checkpoint" in sql:
+                assert first_written.wait(10)  # its turn ends after the copying has begun
                 held.append(notes.turn._taken)  # pyright: ignore[reportPrivateUsage]
                 if len(held) <= 2 and not held[-1]:
                     notes.write(next(numbers))
@@ -110,6 +112,7 @@ def test_who_writes_while_it_copies_waits_only_for_the_rest_of_a_long_log(
 
     notes.copier._connect = connect  # pyright: ignore[reportPrivateUsage]
     notes.write(next(numbers))
+    first_written.set()
     wait_until(nobody_copies, "the copying of the log", pause=0.01)
     assert held == in_turn
     notes.close()
